@@ -1,0 +1,26 @@
+"""The stages of the pipeline, one script each, and the modules they share.
+
+`python -m stages.<stage>` imports this file before anything else. It is the one
+place where threads and processor kernels are fixed, which must happen before
+NumPy loads: the last bits of a matrix product depend on both, and the same
+input has to give the same bytes on the next machine.
+"""
+
+import os
+import platform
+
+# One thread for linear algebra: with more, sums are split by the number of cores.
+# XGBoost takes its number of threads from params.yaml; a limit set outside would change it.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_DYNAMIC"] = "false"
+# Waiting threads sleep: spinning ones slow XGBoost many times over on a busy machine.
+os.environ["OMP_WAIT_POLICY"] = "passive"
+os.environ.pop("OMP_THREAD_LIMIT", None)
+
+if platform.machine() in ("x86_64", "AMD64"):
+    # The kernels of 2013, which every x86-64 processor since then runs, instead
+    # of those that OpenBLAS and NumPy pick for the processor at hand.
+    os.environ["OPENBLAS_CORETYPE"] = "Haswell"
+    os.environ["OPENBLAS_L2_SIZE"] = "512"  # kilobytes; it steers how products are cut in blocks
+    os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V4 AVX512_ICL AVX512_SPR"

@@ -1,0 +1,93 @@
+"""Read a stage's section of params.yaml and check it before any work is done."""
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from stages.common.stage import ParameterError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """A mapping in params.yaml; unknown keys, missing keys and converted types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def load_params(stage: str, schema: type[SectionType], choice: str | None = None) -> SectionType:
+    """Read and check the section of params.yaml that has the stage's name.
+
+    `choice` names the key that picks one of the section's sub-sections, such as
+    `source` in `download`. Only the picked sub-section is read, as only that one
+    is tracked in dvc.yaml; in `schema` the others are None.
+
+    Raises ParameterError, which names the first key that is unknown, missing, of
+    the wrong type or out of range.
+    """
+    section = _read_yaml().get(stage)
+    if not isinstance(section, dict):
+        raise ParameterError(f"params.yaml has no section `{stage}`")
+    if choice is not None:
+        options = get_args(schema.model_fields[choice].annotation)
+        picked = section.get(choice)
+        if picked in options and picked not in section:
+            raise ParameterError(f"params.yaml: `{stage}.{picked}` is missing")
+        section = {k: v for k, v in section.items() if k == picked or k not in options}
+    return check_section(stage, section, schema)
+
+
+def check_section(name: str, content: Any, schema: type[SectionType]) -> SectionType:
+    """Check the content of the section of params.yaml called `name`.
+
+    Raises ParameterError as `load_params` does.
+    """
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise ParameterError(_first_problem(name, error, schema)) from None
+
+
+def _read_yaml() -> dict[str, Any]:
+    # ruamel.yaml reads YAML 1.2, as DVC does; for PyYAML 1e-4 would be text.
+    try:
+        content = YAML(typ="safe", pure=True).load(PARAMS_FILE)
+    except YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise ParameterError(f"params.yaml is not valid YAML: {problem}") from None
+    if not isinstance(content, dict):
+        raise ParameterError("params.yaml has no sections")
+    return content
+
+
+def _first_problem(section: str, error: ValidationError, schema: type[Section]) -> str:
+    # An unknown key comes first: a misspelt key is also a missing one.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problem = problems[0]
+    name = ".".join(str(part) for part in (section, *problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        *parents, key = problem["loc"]
+        nearest = difflib.get_close_matches(str(key), _keys_at(schema, parents), n=1, cutoff=0)[0]
+        return f"params.yaml: unknown key `{name}`, did you mean `{nearest}`?"
+    if problem["type"] == "missing":
+        return f"params.yaml: `{name}` is missing"
+    if problem["type"] == "value_error":  # raised by a schema's own check, which says it all
+        return f"params.yaml: `{name}` {problem['ctx']['error']}"
+    rule = problem["msg"].replace("Input should", "should", 1)
+    return f"params.yaml: `{name}` {rule}, not {problem['input']!r}"
+
+
+def _keys_at(schema: type[Section], location: list[str | int]) -> list[str]:
+    """The keys that a (nested) section may have."""
+    for part in location:
+        if isinstance(part, str):
+            annotation = schema.model_fields[part].annotation
+            # `Section | None` and `list[Section]` both hold the nested schema as an argument.
+            schema = next(iter(get_args(annotation)), annotation)
+    return list(schema.model_fields)

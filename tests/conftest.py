@@ -1,0 +1,194 @@
+"""What the tests share: a tiny table, and copies of the project in which DVC runs for real."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+PROJECT = Path(__file__).resolve().parents[1]
+HEADER = [
+    "Image file",
+    "Medium",
+    "Museum",
+    "Museum-based instance ID",
+    "Subset",
+    "Width",
+    "Height",
+    "Product size",
+    "Aspect ratio",
+    "MobileNetV1 features",
+]
+MUSEUMS = ["Metropolitan Museum of Art", "The Cleveland Museum of Art"]
+
+
+def tiny_rows(mediums: int = 6, rows_each: int = 24, length: int = 8, seed: int = 0) -> list[dict]:
+    """Rows of a made-up table: each medium has a place of its own in the embedding."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for medium in range(mediums):
+        centre = random.uniform(1, 5, length)
+        for row in range(rows_each):
+            width, height = (int(size) for size in random.integers(500, 4000, 2))
+            embedding = np.clip(random.normal(centre, 1.0), 0, 6).astype(np.float32)
+            rows.append(
+                {
+                    "Image file": f"tiny-{medium}-{row}.jpg",
+                    "Medium": f"Medium {medium}",
+                    "Museum": MUSEUMS[row % 2],
+                    "Museum-based instance ID": f"{medium}.{row}",
+                    "Subset": ("train", "train", "val", "test")[row % 4],
+                    "Width": float(width),
+                    "Height": float(height),
+                    "Product size": float(width * height),
+                    "Aspect ratio": round(width / height, 4),
+                    "MobileNetV1 features": embedding.tolist(),
+                }
+            )
+    return rows
+
+
+def write_csv_table(path: Path, rows: list[dict]) -> Path:
+    """Write rows as the course's text names them, the embedding as the text of a list."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+class Project:
+    """A copy of the project in a folder of its own, with its own Git repository and DVC cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Run a command in the copy; with `check`, a failure shows what it printed."""
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            # Nothing of the user's own settings, and nothing left behind outside the copy.
+            "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site-cache"),
+            "DVC_GLOBAL_CONFIG_DIR": str(self.folder.parent / "dvc-global-config"),
+            "DVC_SYSTEM_CONFIG_DIR": str(self.folder.parent / "dvc-system-config"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        result = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        if check and result.returncode:
+            pytest.fail(f"{' '.join(command)}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+
+    def git(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.run("git", *arguments)
+
+    def commit(self) -> None:
+        """Commit all that Git does not ignore."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "test")
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Run `dvc repro`; return the stages that ran, in order."""
+        return stages_run(self.dvc("repro", *arguments).stdout)
+
+    def set_params(self, **values: object) -> None:
+        """Change params.yaml: set_params(**{"train.model": "xgboost"})."""
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        content = yaml.load(path)
+        for key, value in values.items():
+            *parents, last = key.split(".")
+            section = content
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yaml.dump(content, file)
+
+    def copy(self, folder: Path) -> "Project":
+        """A copy of the copy, cache included."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def stages_run(output: str) -> list[str]:
+    """The stages that DVC says it ran, not those it skipped or took from the cache."""
+    prefix = "Running stage '"
+    return [
+        line.removeprefix(prefix).split("'")[0]
+        for line in output.splitlines()
+        if line.startswith(prefix)
+    ]
+
+
+@pytest.fixture(scope="session")
+def clone_project(tmp_path_factory):
+    """A function that copies the project as it stands, without data, to a new folder."""
+
+    def clone() -> Project:
+        folder = tmp_path_factory.mktemp("clone") / "project"
+        files = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=PROJECT,
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
+        for name in filter(None, files.split("\0")):
+            if (PROJECT / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(PROJECT / name, folder / name)
+        project = Project(folder)
+        project.git("init", "--quiet", "--initial-branch", "main")
+        return project
+
+    return clone
+
+
+@pytest.fixture(scope="session")
+def reproduced(clone_project, tmp_path_factory):
+    """The project on a tiny table, run once and committed. Tests work on copies of it."""
+    project = clone_project()
+    table = write_csv_table(tmp_path_factory.mktemp("table") / "tiny.csv", tiny_rows())
+    project.set_params(
+        **{
+            "download.source": "file",
+            "download.file.path": str(table),
+            "featurize.pca_components": 4,
+            "train.xgboost.rounds": 5,
+            "train.xgboost.max_depth": 2,
+        }
+    )
+    project.commit()
+    project.repro()
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def project(reproduced, tmp_path):
+    """A fresh copy of the reproduced project, free to be changed."""
+    return reproduced.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def stage_folder(tmp_path, monkeypatch):
+    """A folder with params.yaml and nothing else, as the current one."""
+    shutil.copy2(PROJECT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
