@@ -1,0 +1,319 @@
+"""Turn the raw table into one Parquet table with the embedding as numbers.
+
+Reads data/raw/. Writes data/artefacts.parquet.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from pydantic import Field
+from tqdm import tqdm
+
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, log, run
+from stages.common.tables import (
+    ARTEFACTS,
+    METADATA,
+    artefacts_schema,
+    fixed_size_list,
+    write_batches,
+)
+
+STAGE = "parse_embeddings_to_parquet"
+RAW_FOLDER = Path("data/raw")
+
+# Bytes of CSV text that are parsed at a time: some 500 rows of 1,024 numbers.
+CSV_BLOCK = 8 << 20
+# Rows of a Parquet input that are parsed at a time: 8 MB at 1,024 numbers of 8 bytes.
+PARQUET_BATCH_ROWS = 1024
+# Blanks around these are removed: the course's file writes "Woven fabric " throughout.
+STRIPPED = ("medium", "museum", "subset")
+# Without these a row is of no use.
+NOT_EMPTY = ("image_file", "medium")
+# These are computed from width and height, so they may be missing.
+MAY_BE_MISSING = ("product_size", "aspect_ratio")
+
+
+class Params(Section):
+    """`parse_embeddings_to_parquet`"""
+
+    embedding_column: str = Field(min_length=1)
+    compression: Literal["zstd", "snappy", "gzip", "none"]
+    row_group_rows: int = Field(gt=0)
+
+
+def main() -> str:
+    params = load_params(STAGE, Params)
+    provenance = json.loads((RAW_FOLDER / "provenance.json").read_text(encoding="utf-8"))
+    path = RAW_FOLDER / provenance["file"]
+    columns = check_columns(read_column_names(path), params.embedding_column)
+    batches = read_raw(path, columns)
+    first = next(batches, None)
+    if first is None:
+        raise PipelineError(f"{path} has a header but no rows")
+    length = first_embedding_length(first, params.embedding_column)
+    schema = artefacts_schema(provenance["source"], length)
+    blanks: Counter[str] = Counter()
+    with tqdm(desc=STAGE, unit=" rows", disable=None) as bar:
+        parsed = parse(chain([first], batches), schema, params.embedding_column, blanks)
+        rows = write_batches(
+            ARTEFACTS, schema, _counted(parsed, bar), params.compression, params.row_group_rows
+        )
+    for column, count in blanks.items():
+        log(STAGE, f"removed blanks around {column} in {count:,} rows")
+    if length is None:
+        return f"{rows:,} rows, no column `{params.embedding_column}`: metadata only"
+    return f"{rows:,} rows with embeddings of length {length:,}"
+
+
+def _counted(batches: Iterable[pa.RecordBatch], bar: tqdm) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        bar.update(batch.num_rows)
+
+
+def read_column_names(path: Path) -> list[str]:
+    """The names in a CSV file's first line or a Parquet file's schema.
+
+    Raises PipelineError for a file that is empty or not what its name says.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_schema(path).names
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file), None)
+    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+    if not names:
+        raise PipelineError(f"{path} is empty")
+    return names
+
+
+def check_columns(names: list[str], embedding_column: str) -> list[str]:
+    """The columns to read: those of the course's file, and the embedding where there is one.
+
+    Raises PipelineError when one is missing or a name stands twice.
+    """
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise PipelineError(f"the raw table has more than one column `{repeated[0]}`")
+    wanted = [raw_name for _, _, raw_name in METADATA]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise PipelineError(
+            f"the raw table has no column {_listed(missing)}; it has {_listed(names)}"
+        )
+    return [*wanted, embedding_column] if embedding_column in names else wanted
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"`{name[:40]}`" for name in names[:12])
+    return shown if len(names) <= 12 else f"{shown} and {len(names) - 12:,} more"
+
+
+def read_raw(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Read columns of the raw table by record batches; all columns of a CSV come as text.
+
+    Raises PipelineError for a file that cannot be read to its end.
+    """
+    try:
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(PARQUET_BATCH_ROWS, columns=columns)
+        else:
+            yield from pa.csv.open_csv(
+                path,
+                read_options=pa.csv.ReadOptions(block_size=CSV_BLOCK),
+                parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+                convert_options=pa.csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> PipelineError:
+    return PipelineError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}")
+
+
+def first_embedding_length(batch: pa.RecordBatch, embedding_column: str) -> int | None:
+    """Length of the first row's embedding, None for a table without embeddings."""
+    if embedding_column not in batch.schema.names:
+        return None
+    return embedding_values(batch.slice(0, 1), embedding_column, 1, None).shape[1]
+
+
+def parse(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    embedding_column: str,
+    blanks: Counter[str],
+) -> Iterator[pa.RecordBatch]:
+    """Turn raw batches into batches of the artefacts table with the schema `schema`.
+
+    Counts in `blanks`, for each column, the rows in which blanks were removed.
+
+    Raises PipelineError, which names the first row that breaks a rule: image file
+    and medium not empty, image file unique, width and height positive numbers,
+    embeddings of finite numbers and of one length.
+    """
+    first_row = 1
+    row_of: dict[str, int] = {}
+    for batch in batches:
+        columns = []
+        for name, type_, raw_name in METADATA:
+            raw = batch.column(raw_name)
+            if pa.types.is_string(type_):
+                column, changed = text_column(raw, strip=name in STRIPPED)
+                blanks.update({name: changed} if changed else {})
+                if name in NOT_EMPTY:
+                    _refuse(batch, pc.equal(column, ""), first_row, f"`{raw_name}` is empty")
+            else:
+                column = number_column(batch, raw_name, first_row, name in MAY_BE_MISSING)
+            columns.append(column)
+        for row, image_file in enumerate(columns[0].to_pylist(), first_row):
+            earlier = row_of.setdefault(image_file, row)
+            if earlier != row:
+                raise PipelineError(
+                    f"row {row:,}: the image file {image_file} stands in row {earlier:,} already"
+                )
+        if "embedding" in schema.names:
+            length = schema.field("embedding").type.list_size
+            values = embedding_values(batch, embedding_column, first_row, length)
+            columns.append(fixed_size_list(values))
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        first_row += batch.num_rows
+
+
+def text_column(raw: pa.Array, strip: bool) -> tuple[pa.Array, int]:
+    """A column as text, missing values as "", and the number of rows that `strip` changed."""
+    text = pc.fill_null(raw.cast(pa.string()), "")
+    if not strip:
+        return text, 0
+    stripped = pc.utf8_trim_whitespace(text)
+    return stripped, pc.sum(pc.not_equal(stripped, text)).as_py() or 0
+
+
+def number_column(
+    batch: pa.RecordBatch, raw_name: str, first_row: int, may_be_missing: bool
+) -> pa.Array:
+    """A column as float64; only finite numbers above 0 pass.
+
+    Raises PipelineError, which names the first row with another value.
+    """
+    raw = batch.column(raw_name)
+    if pa.types.is_string(raw.type):
+        raw = pc.utf8_trim_whitespace(raw)
+        raw = pc.if_else(pc.equal(raw, ""), pa.scalar(None, pa.string()), raw)
+    numbers = _cast(raw, pa.float64())
+    usable = pc.and_(pc.is_finite(numbers), pc.greater(numbers, 0))
+    missing = pc.is_null(raw)
+    good = pc.or_(pc.fill_null(usable, False), missing if may_be_missing else pa.scalar(False))
+    _refuse(batch, pc.invert(good), first_row, f"`{raw_name}` is not a number above 0", raw_name)
+    return numbers
+
+
+def embedding_values(
+    batch: pa.RecordBatch, embedding_column: str, first_row: int, length: int | None
+) -> np.ndarray:
+    """The embeddings of n rows as an (n, length) array of float32.
+
+    Each number becomes the float32 nearest to what was written. Without `length`,
+    the first row's length is the expected one.
+
+    Raises PipelineError, which names the first row whose embedding cannot be used.
+    """
+    column = batch.column(embedding_column)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        trimmed = pc.ascii_trim(column, characters="[] \t\r\n")
+        column = pc.split_pattern(trimmed, ",")
+    elif not (
+        pa.types.is_list(column.type)
+        or pa.types.is_large_list(column.type)
+        or pa.types.is_fixed_size_list(column.type)
+    ):
+        raise PipelineError(
+            f"`{embedding_column}` holds {column.type}, not lists of numbers or their text"
+        )
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    expected = lengths[0].as_py() if length is None else length
+    values = pc.list_flatten(column)
+    if pa.types.is_string(values.type):
+        values = pc.ascii_trim_whitespace(values)
+    numbers = _cast(values, pa.float32()).to_numpy(zero_copy_only=False)
+    finite = np.isfinite(numbers)
+    wrong_length = pc.not_equal(lengths, expected).to_numpy(zero_copy_only=False)
+    if wrong_length.any() or not finite.all() or expected == 0:
+        # Rows in which any number is not finite, whatever the lengths of the rows.
+        row_of_number = np.repeat(np.arange(len(lengths)), lengths.to_numpy())
+        not_finite = np.bincount(row_of_number[~finite], minlength=len(lengths)) > 0
+        row = int(np.argmax(wrong_length | not_finite | (expected == 0)))
+        _raise_for_embedding(batch, embedding_column, row, first_row, expected)
+    return numbers.reshape(batch.num_rows, expected)
+
+
+def _cast(column: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Cast to numbers; what cannot be read as one becomes missing."""
+    try:
+        return column.cast(type_)
+    except pa.ArrowInvalid:
+        return pa.array([_number(value) for value in column.to_pylist()], type_)
+
+
+def _number(value: str | float | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def _raise_for_embedding(
+    batch: pa.RecordBatch, embedding_column: str, row: int, first_row: int, expected: int
+) -> None:
+    value = batch.column(embedding_column)[row].as_py()
+    problem = f"the embedding is not {expected:,} finite numbers"
+    if value is None or len(value) == 0:
+        problem = "the embedding is empty"
+    elif isinstance(value, str) and ("..." in value or "," not in value):
+        problem = (
+            "the embedding is a NumPy array printed as text, which leaves out commas and most "
+            "numbers: write the table again with the arrays turned into lists (`.tolist()`)"
+        )
+    begin = " ".join(str(value)[:60].split())
+    raise PipelineError(f"{_row_name(batch, row, first_row)}: {problem}, it begins {begin}")
+
+
+def _refuse(
+    batch: pa.RecordBatch,
+    bad: pa.BooleanArray,
+    first_row: int,
+    rule: str,
+    raw_name: str | None = None,
+) -> None:
+    """Raise PipelineError for the first row of `bad` that is true."""
+    row = pc.index(bad, True).as_py()
+    if row >= 0:
+        value = f" but {batch.column(raw_name)[row].as_py()!r}" if raw_name else ""
+        raise PipelineError(f"{_row_name(batch, row, first_row)}: {rule}{value}")
+
+
+def _row_name(batch: pa.RecordBatch, row: int, first_row: int) -> str:
+    image_file = batch.column(METADATA[0][2])[row].as_py()
+    return f"row {first_row + row:,} (image file {image_file})"
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
