@@ -1,0 +1,161 @@
+"""Decide which artefacts are for training, validation and test.
+
+Reads data/artefacts.parquet. Writes data/split.parquet.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, log, run
+from stages.common.tables import (
+    ARTEFACTS,
+    SPLIT,
+    SUBSETS,
+    source_of,
+    split_schema,
+    write_batches,
+)
+
+STAGE = "split"
+
+
+class Stratified(Section):
+    """`split.stratified`"""
+
+    train_fraction: float = Field(gt=0, lt=1)
+    val_fraction: float = Field(gt=0, lt=1)
+    test_fraction: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _fractions_add_up(self) -> "Stratified":
+        total = self.train_fraction + self.val_fraction + self.test_fraction
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"has fractions that add up to {total:g} and should add up to 1")
+        return self
+
+
+class HoldoutMuseum(Section):
+    """`split.holdout_museum`"""
+
+    museum: str = Field(min_length=1)
+    val_fraction: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+
+class Params(Section):
+    """`split`"""
+
+    strategy: Literal["official", "stratified", "holdout_museum"]
+    stratified: Stratified
+    holdout_museum: HoldoutMuseum
+
+
+def main() -> str:
+    params = load_params(STAGE, Params)
+    columns = ["image_file", "medium", "museum", "subset"]
+    artefacts = pq.read_table(ARTEFACTS, columns=columns).to_pandas()
+    subset = assign_subsets(artefacts, params)
+    check_split(artefacts, subset)
+    for name in SUBSETS:
+        chosen = artefacts[subset == name]
+        log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} mediums")
+    schema = split_schema(source_of(ARTEFACTS))
+    table = pa.Table.from_arrays(
+        [pa.array(artefacts["image_file"]), pa.array(subset)], schema=schema
+    )
+    rows = write_batches(SPLIT, schema, table.to_batches())
+    return f"{params.strategy}: {rows:,} rows, {artefacts['medium'].nunique()} mediums"
+
+
+def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
+    """The subset of each of n artefacts, an (n,) array of `train`, `val` and `test`.
+
+    Raises PipelineError when the table does not have what the strategy needs.
+    """
+    if params.strategy == "official":
+        return official(artefacts["subset"])
+    if params.strategy == "stratified":
+        chosen = params.stratified
+        return stratified(
+            artefacts["medium"], chosen.val_fraction, chosen.test_fraction, chosen.seed
+        )
+    held_out = params.holdout_museum
+    is_test = artefacts["museum"] == held_out.museum
+    if not is_test.any():
+        museums = ", ".join(sorted(artefacts["museum"].unique())[:20])
+        raise PipelineError(
+            f"no artefact is of the museum `{held_out.museum}` "
+            f"(`split.holdout_museum.museum`); the table has {museums}"
+        )
+    subset = np.full(len(artefacts), "test", dtype=object)
+    subset[~is_test] = stratified(
+        artefacts.loc[~is_test, "medium"], held_out.val_fraction, 0, held_out.seed
+    )
+    return subset
+
+
+def official(subset: pd.Series) -> np.ndarray:
+    """The table's own subsets.
+
+    Raises PipelineError for a value other than `train`, `val` and `test`.
+    """
+    unknown = subset[~subset.isin(SUBSETS)]
+    if len(unknown):
+        raise PipelineError(
+            f"{len(unknown):,} rows have a subset other than train, val and test, the first "
+            f"`{unknown.iloc[0]}`: mend the table or set `split.strategy` to stratified"
+        )
+    return subset.to_numpy(dtype=object)
+
+
+def stratified(
+    mediums: pd.Series, val_fraction: float, test_fraction: float, seed: int
+) -> np.ndarray:
+    """Draw val and test rows from each medium, the nearest whole number to its fraction.
+
+    The rest is train. Returns an (n,) array. The rounding leaves a medium of one
+    row in train, where scikit-learn's stratified split refuses such a medium.
+    """
+    subset = np.full(len(mediums), "train", dtype=object)
+    random = np.random.default_rng(seed)
+    labels = mediums.to_numpy()
+    for medium in sorted(set(labels)):
+        rows = random.permutation(np.flatnonzero(labels == medium))
+        val_rows = round(val_fraction * len(rows))
+        test_rows = round(test_fraction * len(rows))
+        subset[rows[:val_rows]] = "val"
+        subset[rows[val_rows : val_rows + test_rows]] = "test"
+    return subset
+
+
+def check_split(artefacts: pd.DataFrame, subset: np.ndarray) -> None:
+    """Check what every split must hold, whatever made it.
+
+    Raises PipelineError when an image is in two subsets, a subset is empty, or val
+    or test has a medium that train lacks.
+    """
+    subsets_of_image = pd.Series(subset).groupby(artefacts["image_file"].to_numpy()).nunique()
+    if (subsets_of_image > 1).any():
+        image_file = subsets_of_image.index[subsets_of_image > 1][0]
+        raise PipelineError(f"the image file {image_file} is in more than one subset")
+    for name in SUBSETS:
+        if not (subset == name).any():
+            raise PipelineError(f"the split leaves no rows for {name}")
+    trained = set(artefacts.loc[subset == "train", "medium"])
+    lacking = sorted(set(artefacts["medium"]) - trained)
+    if lacking:
+        raise PipelineError(
+            f"{len(lacking)} mediums have no training rows, so no model could name them: "
+            f"{', '.join(lacking[:10])}; choose another split or take their rows out of the table"
+        )
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

@@ -1,0 +1,103 @@
+"""Every strategy gives a split that can be trusted, or says why it cannot."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.common.params import ParameterError, check_section
+from stages.common.stage import PipelineError
+from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
+
+
+def artefacts(rows=100, mediums=5):
+    return pd.DataFrame(
+        {
+            "image_file": [f"{row}.jpg" for row in range(rows)],
+            "medium": [f"medium {row % mediums}" for row in range(rows)],
+            "museum": [("Met", "LACMA", "Cleveland")[row // mediums % 3] for row in range(rows)],
+            "subset": [("train", "val", "test")[row // mediums % 3] for row in range(rows)],
+        }
+    )
+
+
+def params(strategy, museum="Cleveland", seed=1):
+    return Params(
+        strategy=strategy,
+        stratified=Stratified(train_fraction=0.6, val_fraction=0.1, test_fraction=0.3, seed=seed),
+        holdout_museum=HoldoutMuseum(museum=museum, val_fraction=0.2, seed=seed),
+    )
+
+
+def test_official_is_the_column_of_the_table():
+    table = artefacts()
+    assert assign_subsets(table, params("official")).tolist() == table["subset"].tolist()
+
+
+def test_official_refuses_an_unknown_subset():
+    table = artefacts()
+    table.loc[3, "subset"] = "dev"
+    with pytest.raises(PipelineError, match=r"1 rows have a subset other .* the first `dev`"):
+        assign_subsets(table, params("official"))
+
+
+def test_stratified_gives_every_medium_its_fractions():
+    table = artefacts()
+    subset = assign_subsets(table, params("stratified"))
+    counts = pd.crosstab(table["medium"], subset)
+    assert (counts["train"] == 12).all()
+    assert (counts["val"] == 2).all()
+    assert (counts["test"] == 6).all()
+
+
+def test_stratified_is_drawn_by_its_seed():
+    table = artefacts()
+    first, again, other = (
+        assign_subsets(table, params("stratified", seed=seed)) for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_stratified_leaves_a_medium_of_one_row_in_train():
+    assert stratified(pd.Series(["rare"]), 0.1, 0.3, seed=1).tolist() == ["train"]
+
+
+def test_fractions_must_add_up():
+    section = {"train_fraction": 0.6, "val_fraction": 0.2, "test_fraction": 0.3, "seed": 1}
+    with pytest.raises(ParameterError, match=r"`split\.stratified` has fractions .* 1\.1"):
+        check_section("split.stratified", section, Stratified)
+
+
+def test_holdout_museum_tests_on_all_of_one_museum_and_nothing_else():
+    table = artefacts()
+    subset = assign_subsets(table, params("holdout_museum"))
+    np.testing.assert_array_equal(subset == "test", table["museum"] == "Cleveland")
+    assert {"train", "val"} <= set(subset[table["museum"] != "Cleveland"])
+
+
+def test_holdout_museum_names_the_museums_when_there_is_no_such_one():
+    with pytest.raises(PipelineError, match=r"no artefact is of the museum `Louvre`.*LACMA, Met"):
+        assign_subsets(artefacts(), params("holdout_museum", museum="Louvre"))
+
+
+def test_an_image_in_two_subsets_is_refused():
+    table = artefacts()
+    table.loc[5, "image_file"] = table.loc[0, "image_file"]
+    with pytest.raises(PipelineError, match=r"0\.jpg is in more than one subset"):
+        check_split(table, table["subset"].to_numpy())
+
+
+def test_a_medium_without_training_rows_is_refused():
+    table = artefacts()
+    table.loc[(table["medium"] == "medium 2") & (table["subset"] == "train"), "subset"] = "val"
+    with pytest.raises(PipelineError, match=r"1 mediums have no training rows.*medium 2"):
+        check_split(table, table["subset"].to_numpy())
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test"])
+def test_an_empty_subset_is_refused(name):
+    table = artefacts()
+    subset = table["subset"].to_numpy().copy()
+    subset[subset == name] = "val" if name != "val" else "train"
+    with pytest.raises(PipelineError, match=f"no rows for {name}"):
+        check_split(table, subset)
