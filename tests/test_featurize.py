@@ -1,0 +1,148 @@
+"""Features are fitted on training rows only, and are what their names say."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import tiny_rows, write_csv_table
+
+from stages import featurize, parse_embeddings_to_parquet, split
+from stages.common.stage import PipelineError
+from stages.common.tables import TRANSFORMER, features_path, read_features
+from stages.featurize import Artefacts, Params, Transformer, check_embedding, dimensions_of, fit
+
+
+def artefacts(rows=60, length=6, seed=0):
+    random = np.random.default_rng(seed)
+    return Artefacts(
+        embedding=random.uniform(0, 6, (rows, length)).astype(np.float32),
+        width=random.uniform(100, 4000, rows),
+        height=random.uniform(100, 4000, rows),
+        museum=np.array(["Met", "LACMA", "Cleveland"])[random.integers(0, 3, rows)],
+    )
+
+
+def params(embedding="standardize", pca_components=3, dimensions=True, museum=False):
+    return Params(
+        embedding=embedding, pca_components=pca_components, dimensions=dimensions, museum=museum
+    )
+
+
+def test_standardized_training_features_have_mean_0_and_standard_deviation_1():
+    train = artefacts()
+    features = fit(train, params()).transform(train)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-5)
+
+
+def test_a_constant_number_in_the_embedding_becomes_zero():
+    train = artefacts()
+    train.embedding[:, 2] = 6
+    features = fit(train, params()).transform(train)
+    assert (features[:, 2] == 0).all()
+
+
+def test_principal_components_are_uncorrelated_and_sorted_by_variance():
+    train = artefacts()
+    transformer = fit(train, params("pca", dimensions=False))
+    scores = transformer.transform(train)
+    assert transformer.feature_names == ["pca_0", "pca_1", "pca_2"]
+    covariance = np.cov(scores.T)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-5)
+    assert (np.diff(np.diag(covariance)) < 0).all()
+
+
+def test_dimensions_are_logarithms_and_the_last_ignores_orientation():
+    wide = Artefacts(None, np.array([200.0]), np.array([100.0]), np.array(["Met"]))
+    tall = Artefacts(None, np.array([100.0]), np.array([200.0]), np.array(["Met"]))
+    expected = [np.log(200), np.log(100), np.log(20000), np.log(2), np.log(2)]
+    np.testing.assert_allclose(dimensions_of(wide)[0], expected)
+    np.testing.assert_allclose(dimensions_of(tall)[0, 3:], [-np.log(2), np.log(2)])
+
+
+def test_the_museum_is_one_column_each_and_an_unknown_one_is_all_zeros():
+    train = artefacts()
+    transformer = fit(train, params("none", dimensions=False, museum=True))
+    assert transformer.feature_names == ["museum=Cleveland", "museum=LACMA", "museum=Met"]
+    assert (transformer.transform(train).sum(axis=1) == 1).all()
+    stranger = Artefacts(None, np.ones(1), np.ones(1), np.array(["Louvre"]))
+    assert transformer.transform(stranger).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("embedding", ["none", "standardize", "pca"])
+def test_a_saved_transformer_gives_the_same_features_and_bytes(tmp_path, embedding):
+    train = artefacts()
+    transformer = fit(train, params(embedding, museum=True))
+    for name in ("a.npz", "b.npz"):
+        transformer.save(tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    loaded = Transformer.load(tmp_path / "a.npz")
+    assert loaded.feature_names == transformer.feature_names
+    np.testing.assert_array_equal(loaded.transform(train), transformer.transform(train))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "length", "problem"),
+    [
+        (params("none", dimensions=False), 8, "no features: set `featurize.embedding`"),
+        (params("standardize"), None, "the table has no embeddings: set `featurize.embedding`"),
+        (params("pca", pca_components=9), 8, "is 9, more than the 8 numbers of an embedding"),
+    ],
+)
+def test_parameters_that_do_not_fit_the_table_are_refused(chosen, length, problem):
+    with pytest.raises(PipelineError, match=problem):
+        check_embedding(chosen, length)
+
+
+def test_more_components_than_training_rows_are_refused():
+    with pytest.raises(PipelineError, match="is 5, more than the 4 training rows"):
+        fit(artefacts(rows=4), params("pca", pca_components=5))
+
+
+def run_to_features(folder, rows):
+    """Parse, split and featurize rows in the current folder, as the pipeline does."""
+    raw = folder / "data/raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    write_csv_table(raw / "t.csv", rows)
+    (raw / "provenance.json").write_text(json.dumps({"source": "file", "file": "t.csv"}))
+    for stage in (parse_embeddings_to_parquet, split, featurize):
+        stage.main()
+
+
+def set_embedding(folder, value):
+    text = (folder / "params.yaml").read_text()
+    text = text.replace("embedding: standardize", f"embedding: {value}")
+    text = text.replace("pca_components: 256", "pca_components: 4")
+    (folder / "params.yaml").write_text(text.replace("museum: false", "museum: true"))
+
+
+@pytest.mark.parametrize("embedding", ["standardize", "pca"])
+def test_test_rows_leave_no_trace_in_training_features(stage_folder, embedding):
+    set_embedding(stage_folder, embedding)
+    rows = tiny_rows()
+    run_to_features(stage_folder, rows)
+    kept = [features_path("train"), features_path("val"), TRANSFORMER]
+    before = [path.read_bytes() for path in kept]
+    test_before = features_path("test").read_bytes()
+    for row in rows:
+        if row["Subset"] == "test":
+            row["MobileNetV1 features"] = [6 - x for x in row["MobileNetV1 features"]]
+            row["Width"], row["Museum"] = row["Width"] * 3, "Another museum"
+    run_to_features(stage_folder, rows)
+    assert [path.read_bytes() for path in kept] == before
+    assert features_path("test").read_bytes() != test_before
+
+
+def test_features_carry_their_names_labels_files_and_source(stage_folder):
+    rows = tiny_rows(length=3)
+    run_to_features(stage_folder, rows)
+    train = read_features("train")
+    expected = [row for row in rows if row["Subset"] == "train"]
+    assert train.image_files.tolist() == [row["Image file"] for row in expected]
+    assert train.mediums.tolist() == [row["Medium"] for row in expected]
+    assert train.names[:4] == ["embedding_0", "embedding_1", "embedding_2", "log_width"]
+    assert train.values.shape == (len(expected), len(train.names))
+    assert train.source == "file"
+    assert pq.read_schema(features_path("train")).names == ["image_file", "medium", "features"]
