@@ -10,13 +10,13 @@ import os
 import platform
 
 # One thread for linear algebra: with more, sums are split by the number of cores.
-# XGBoost takes its number of threads from params.yaml; a limit set outside would change it.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["OMP_NUM_THREADS"] = "1"
+# XGBoost has its number of threads from params.yaml; a limit from outside would lower it.
+for _limit in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
+    os.environ.pop(_limit, None)
 os.environ["OMP_DYNAMIC"] = "false"
 # Waiting threads sleep: spinning ones slow XGBoost many times over on a busy machine.
 os.environ["OMP_WAIT_POLICY"] = "passive"
-os.environ.pop("OMP_THREAD_LIMIT", None)
 
 if platform.machine() in ("x86_64", "AMD64"):
     # The kernels of 2013, which every x86-64 processor since then runs, instead
