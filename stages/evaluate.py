@@ -1,0 +1,199 @@
+"""Measure the model on val and test.
+
+Reads models/model.json, models/training_curve.csv and data/features/. Writes
+reports/metrics.json, the data of the plots under reports/plots/ and a picture of
+the confusions, reports/figures/confusion_matrix.png.
+"""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from stages.common.files import atomic_write, write_json, write_text
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, run
+from stages.common.tables import Features, read_features
+
+STAGE = "evaluate"
+MODEL = Path("models/model.json")
+TRAINING_CURVE = Path("models/training_curve.csv")
+METRICS = Path("reports/metrics.json")
+PLOTS = Path("reports/plots")
+CONFUSION_FIGURE = Path("reports/figures/confusion_matrix.png")
+
+
+class Params(Section):
+    """`evaluate`"""
+
+    plots_subset: Literal["val", "test"]
+
+
+def main() -> str:
+    params = load_params(STAGE, Params)
+    model = import_module(f"stages.models.{model_kind(MODEL)}").load(MODEL)
+    train, val, test = (read_features(subset) for subset in ("train", "val", "test"))
+    if model.feature_names != train.names:
+        raise PipelineError(f"{MODEL} was trained on other features: run `dvc repro`")
+    labels = np.array(model.labels)
+    subsets = {"val": val, "test": test}
+    probabilities = {name: model.predict_proba(rows.values) for name, rows in subsets.items()}
+    rows = sum(len(subset.mediums) for subset in (train, val, test))
+    metrics = {
+        "data": {"source": train.source, "rows": rows},
+        **{
+            name: scores(rows.mediums, probabilities[name], labels)
+            for name, rows in subsets.items()
+        },
+        "baseline": {
+            name: {"accuracy": float(np.mean(predicted == test.mediums))}
+            for name, predicted in baselines(train, test).items()
+        },
+    }
+    write_json(METRICS, rounded(metrics))
+
+    actual = subsets[params.plots_subset].mediums
+    predicted = labels[probabilities[params.plots_subset].argmax(axis=1)]
+    counts = confusion_counts(actual, predicted, labels)
+    write_csv(PLOTS / "confusion.csv", counts)
+    write_csv(PLOTS / "per_class.csv", per_class(actual, predicted, labels))
+    write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
+    title = f"{params.plots_subset} rows, {train.source} data"
+    draw_confusion(counts, labels, title, CONFUSION_FIGURE)
+    return (
+        f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
+        f"log loss {metrics['test']['log_loss']:.4f} on {len(test.mediums):,} rows"
+    )
+
+
+def model_kind(path: Path) -> str:
+    """The kind that a model file names: at its top, or as an attribute of XGBoost's format."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content["kind"] if "kind" in content else content["learner"]["attributes"]["kind"]
+
+
+def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The metrics of n rows from their mediums (n,) and the probabilities (n, k) of k labels.
+
+    `balanced_accuracy` and `macro_f1` are means over the mediums that occur in
+    `actual`. `log_loss` is in nats.
+    """
+    from sklearn.metrics import f1_score, log_loss, recall_score
+
+    predicted = labels[probabilities.argmax(axis=1)]
+    present = np.unique(actual)
+    mean_over_classes = {"labels": present, "average": "macro", "zero_division": 0}
+    # In float64, each row's sum is exactly enough 1 for log_loss.
+    normalized = probabilities.astype(np.float64)
+    normalized /= normalized.sum(axis=1, keepdims=True)
+    return {
+        "accuracy": float(np.mean(predicted == actual)),
+        "balanced_accuracy": float(recall_score(actual, predicted, **mean_over_classes)),
+        "macro_f1": float(f1_score(actual, predicted, **mean_over_classes)),
+        "top3_accuracy": top_k_accuracy(actual, probabilities, labels, 3),
+        "top5_accuracy": top_k_accuracy(actual, probabilities, labels, 5),
+        "log_loss": float(log_loss(actual, normalized, labels=labels)),
+    }
+
+
+def top_k_accuracy(
+    actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, k: int
+) -> float:
+    """Share of rows whose medium is among the k most probable labels.
+
+    scikit-learn's function refuses a k that is not below the number of labels.
+    """
+    best = labels[np.argsort(-probabilities, axis=1, kind="stable")[:, :k]]
+    return float(np.mean((best == actual[:, None]).any(axis=1)))
+
+
+def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
+    """What two models that need no tuning predict for the test rows: arrays (n,) of labels.
+
+    `majority` always names the medium with most training rows (of equals, the first
+    in the alphabet), `nearest_centroid` the one whose mean features are nearest.
+    """
+    from sklearn.neighbors import NearestCentroid
+
+    mediums, counts = np.unique(train.mediums, return_counts=True)
+    nearest = NearestCentroid().fit(train.values, train.mediums)
+    return {
+        "majority": np.full(len(test.mediums), mediums[counts.argmax()]),
+        "nearest_centroid": nearest.predict(test.values),
+    }
+
+
+def rounded(values: dict) -> dict:
+    """The same with floats rounded to 6 decimals, below which processors may differ."""
+    return {
+        key: rounded(value)
+        if isinstance(value, dict)
+        else round(value, 6)
+        if isinstance(value, float)
+        else value
+        for key, value in values.items()
+    }
+
+
+def confusion_counts(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """How many rows of each actual medium were taken for which: actual, predicted, count.
+
+    All pairs of labels are there, also those that never occur.
+    """
+    counts = pd.crosstab(
+        pd.Categorical(actual, labels), pd.Categorical(predicted, labels), dropna=False
+    )
+    counts = counts.rename_axis(index="actual", columns="predicted")
+    return counts.stack().rename("count").reset_index()
+
+
+def per_class(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Precision, recall and F1 of each label, and its number of rows, one row a label.
+
+    A figure without rows to compute it from is 0.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, rows = precision_recall_fscore_support(
+        actual, predicted, labels=labels, zero_division=0
+    )
+    return pd.DataFrame(
+        {"medium": labels, "precision": precision, "recall": recall, "f1": f1, "rows": rows}
+    )
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table with 6 decimals and LF line ends."""
+    write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
+
+
+def draw_confusion(counts: pd.DataFrame, labels: np.ndarray, rows: str, path: Path) -> None:
+    """Draw, for each actual medium (row), the share of its rows taken for each medium."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    table = counts.pivot(index="actual", columns="predicted", values="count")
+    table = table.loc[labels, labels].to_numpy(dtype=float)
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    size = 3 + 0.28 * len(labels)
+    figure, axes = pyplot.subplots(figsize=(size, size), layout="constrained")
+    image = axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted medium")
+    axes.set_ylabel("actual medium")
+    axes.set_title(f"Share of each actual medium\n({rows})")
+    figure.colorbar(image, shrink=0.7, label="share of the row")
+    with atomic_write(path) as temporary:
+        # Without the version of Matplotlib, so that equal pictures are equal files.
+        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
