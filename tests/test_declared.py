@@ -1,0 +1,235 @@
+"""What a stage declares in dvc.yaml is what it imports, reads and writes: no less and no more."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Project
+from ruamel.yaml import YAML
+
+DVC_YAML = YAML(typ="safe").load(PROJECT / "dvc.yaml")
+STAGES = DVC_YAML["stages"]
+PACKAGE = "stages/__init__.py"
+
+
+def module_file(name: str) -> str | None:
+    """The file of a module of the project, None for a module of a library."""
+    path = name.replace(".", "/") + ".py"
+    return path if "*" in path or (PROJECT / path).is_file() else None
+
+
+@cache
+def imports(script: str) -> frozenset[str]:
+    """The project's files that a script imports, anywhere in it; `*` where it is decided later."""
+    found = set()
+    for node in ast.walk(ast.parse((PROJECT / script).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{script}: a relative import"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            text = node.args[0]
+            assert isinstance(text, ast.JoinedStr), f"{script}: an import that cannot be followed"
+            parts = (p.value if isinstance(p, ast.Constant) else "*" for p in text.values)
+            names = ["".join(parts)]
+        found |= {file for name in names if (file := module_file(name))}
+    return frozenset(found)
+
+
+def all_imports(script: str) -> set[str]:
+    """What a script imports, and what those import."""
+    found, waiting = {PACKAGE}, [script]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            if "*" in file:
+                waiting += [str(p.relative_to(PROJECT)) for p in PROJECT.glob(file)]
+            else:
+                waiting += imports(file)
+    # A pattern stands for the files that it matches.
+    patterns = [file for file in found if "*" in file]
+    return {f for f in found if f in patterns or not any(Path(f).match(p) for p in patterns)}
+
+
+def script_of(stage: str) -> str:
+    return f"stages/{stage.replace('-', '_')}.py"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_scripts_are_the_ones_that_are_imported(stage):
+    declared = {re.sub(r"\$\{.*?\}", "*", d) for d in STAGES[stage]["deps"] if d.endswith(".py")}
+    assert declared == all_imports(script_of(stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_its_script_and_its_section_have_one_name(stage):
+    name = stage.replace("-", "_")
+    assert STAGES[stage]["cmd"] == f"python -m stages.{name}"
+    assert (PROJECT / f"stages/{name}.py").is_file()
+    sections = {param.split(".")[0] for param in STAGES[stage]["params"]}
+    assert sections == {name}
+    assert STAGES[stage]["desc"]
+    assert f'STAGE = "{name}"' in (PROJECT / script_of(stage)).read_text(encoding="utf-8")
+
+
+class Sandbox:
+    """A folder that holds what a stage declares and nothing else."""
+
+    def __init__(self, folder: Path, stage: str, project: Project) -> None:
+        self.folder, self.stage = folder, stage
+        yaml = YAML(typ="safe")
+        params = yaml.load(project.folder / "params.yaml")
+
+        def resolve(text):
+            return re.sub(r"\$\{(.*?)\}", lambda match: str(lookup(params, match[1])), text)
+
+        self.deps = [resolve(dep) for dep in STAGES[stage]["deps"]]
+        self.params = [resolve(param) for param in STAGES[stage]["params"]]
+        self.outs = {o if isinstance(o, str) else next(iter(o)) for o in STAGES[stage]["outs"]}
+        for dep in self.deps:
+            source, target = project.folder / dep, folder / dep
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+        self.content = {}
+        for param in self.params:
+            *parents, last = param.split(".")
+            section = self.content
+            for parent in parents:
+                section = section.setdefault(parent, {})
+            section[last] = lookup(params, param)
+        self.write_params()
+
+    def write_params(self) -> None:
+        YAML(typ="safe").dump(self.content, self.folder / "params.yaml")
+
+    def run(self) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", f"stages.{self.stage.replace('-', '_')}"],
+            cwd=self.folder,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+        )
+
+    def files(self) -> set[str]:
+        return {
+            path.relative_to(self.folder).as_posix()
+            for path in self.folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+
+def lookup(content, key):
+    for part in key.split("."):
+        content = content[part]
+    return content
+
+
+@pytest.fixture(scope="module")
+def variants(reproduced, tmp_path_factory):
+    """The reproduced project with every source that needs no network, and every model."""
+    folder = tmp_path_factory.mktemp("variants")
+    synthetic = reproduced.copy(folder / "synthetic")
+    synthetic.set_params(**{"download.source": "synthetic"})
+    trees = reproduced.copy(folder / "trees")
+    trees.set_params(**{"train.model": "xgboost"})
+    trees.repro()
+    return {"file and logistic_regression": reproduced, "synthetic": synthetic, "xgboost": trees}
+
+
+CASES = [
+    *((stage, "file and logistic_regression") for stage in STAGES),
+    ("download", "synthetic"),
+    ("train", "xgboost"),
+    ("evaluate", "xgboost"),
+]
+
+
+@pytest.mark.parametrize(("stage", "variant"), CASES)
+def test_a_stage_runs_with_what_it_declares_and_writes_what_it_declares(
+    variants, tmp_path, stage, variant
+):
+    sandbox = Sandbox(tmp_path, stage, variants[variant])
+    before = sandbox.files()
+    result = sandbox.run()
+    assert result.returncode == 0, result.stderr
+    written = sandbox.files() - before
+    outs = {
+        out for out in sandbox.outs if any(f == out or f.startswith(out + "/") for f in written)
+    }
+    assert outs == sandbox.outs
+    assert all(any(f == o or f.startswith(o + "/") for o in outs) for f in written), written
+    assert result.stdout.splitlines()[-1].startswith(f"[{stage.replace('-', '_')}] ")
+    assert result.stdout.rstrip().endswith(" s")
+
+
+# For `download` the simulated source, which is the one that reads all it declares.
+READS = [
+    (stage, "synthetic" if stage == "download" else "file and logistic_regression", dep)
+    for stage in STAGES
+    for dep in STAGES[stage]["deps"]
+    if dep != PACKAGE  # it only sets the environment; without it the stages still start
+]
+
+
+@pytest.mark.parametrize(("stage", "variant", "dep"), READS)
+def test_a_stage_fails_without_any_one_of_the_files_it_declares(
+    variants, tmp_path, stage, variant, dep
+):
+    sandbox = Sandbox(tmp_path, stage, variants[variant])
+    target = tmp_path / sandbox.deps[STAGES[stage]["deps"].index(dep)]
+    (shutil.rmtree if target.is_dir() else Path.unlink)(target)
+    assert sandbox.run().returncode != 0
+
+
+PARAMS = [(stage, index) for stage in STAGES for index in range(len(STAGES[stage]["params"]))]
+
+
+@pytest.mark.parametrize(("stage", "index"), PARAMS)
+def test_a_stage_fails_without_any_one_of_the_parameters_it_declares(
+    variants, tmp_path, stage, index
+):
+    sandbox = Sandbox(tmp_path, stage, variants["file and logistic_regression"])
+    *parents, last = sandbox.params[index].split(".")
+    section = lookup(sandbox.content, ".".join(parents)) if parents else sandbox.content
+    del section[last]
+    sandbox.write_params()
+    result = sandbox.run()
+    assert result.returncode == 2
+    assert "error: params.yaml" in result.stderr
+
+
+HEAVY = {"matplotlib", "sklearn", "xgboost", "requests", "pooch"}
+USED = {
+    "download": set(),
+    "parse-embeddings-to-parquet": set(),
+    "split": set(),
+    "featurize": {"sklearn"},
+    "train": {"sklearn"},
+    "evaluate": {"sklearn", "matplotlib"},
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_heavy_libraries_are_imported_only_where_they_are_used(variants, tmp_path, stage):
+    sandbox = Sandbox(tmp_path, stage, variants["file and logistic_regression"])
+    code = (
+        "import runpy, sys; "
+        f"runpy.run_module('stages.{stage.replace('-', '_')}', run_name='__main__'); "
+        "print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split("MODULES")[1].split())
+    assert loaded & HEAVY == USED[stage]
+    assert sandbox.stage == stage

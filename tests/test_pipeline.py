@@ -1,0 +1,207 @@
+"""DVC for real, on a tiny table: what runs, what does not, and what can be compared."""
+
+import json
+import shutil
+
+import pytest
+from conftest import PROJECT
+
+PARSE = "parse-embeddings-to-parquet"
+ALL = ["download", PARSE, "split", "featurize", "train", "evaluate"]
+
+
+def metrics(project):
+    return json.loads((project.folder / "reports/metrics.json").read_text())
+
+
+def test_a_second_repro_runs_nothing(project):
+    assert project.repro() == []
+
+
+def test_after_a_repro_git_has_nothing_to_add(project):
+    assert project.git("status", "--porcelain").stdout == ""
+
+
+def test_metrics_have_the_agreed_keys_and_name_their_source(project):
+    found = metrics(project)
+    figures = {
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "top3_accuracy",
+        "top5_accuracy",
+        "log_loss",
+    }
+    assert set(found) == {"data", "val", "test", "baseline"}
+    assert found["data"] == {"source": "file", "rows": 144}
+    assert set(found["val"]) == set(found["test"]) == figures
+    assert set(found["baseline"]) == {"majority", "nearest_centroid"}
+    assert set(found["baseline"]["majority"]) == {"accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"train.logistic_regression.C": 1.0}, ["train", "evaluate"]),
+        # The seed changes nothing in a logistic regression, so the model is the same one.
+        ({"train.seed": 2}, ["train"]),
+        ({"train.xgboost.max_depth": 3}, []),
+        ({"train.model": "xgboost"}, ["train", "evaluate"]),
+        ({"evaluate.plots_subset": "val"}, ["evaluate"]),
+        ({"featurize.museum": True}, ["featurize", "train", "evaluate"]),
+        ({"featurize.embedding": "pca"}, ["featurize", "train", "evaluate"]),
+        ({"featurize.dimensions": False}, ["featurize", "train", "evaluate"]),
+        # Not used by `standardize`: the features come out the same.
+        ({"featurize.pca_components": 5}, ["featurize"]),
+        ({"split.strategy": "stratified"}, ["split", "featurize", "train", "evaluate"]),
+        ({"split.stratified.seed": 7}, ["split"]),
+        # Another file with the same rows.
+        ({"parse_embeddings_to_parquet.compression": "gzip"}, [PARSE, "split", "featurize"]),
+        ({"download.synthetic.seed": 1}, []),
+        ({"download.mame.places": []}, []),
+    ],
+    ids=str,
+)
+def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expected):
+    project.set_params(**changed)
+    assert project.repro() == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("stages/__init__.py", ALL),
+        ("stages/common/stage.py", ALL),
+        ("stages/common/params.py", ALL),
+        ("stages/common/files.py", ALL),
+        ("stages/common/tables.py", [PARSE, "split", "featurize", "train", "evaluate"]),
+        ("stages/download.py", ["download"]),
+        ("stages/simulator.py", ["download"]),
+        ("stages/parse_embeddings_to_parquet.py", [PARSE]),
+        ("stages/split.py", ["split"]),
+        ("stages/featurize.py", ["featurize"]),
+        ("stages/train.py", ["train"]),
+        ("stages/models/logistic_regression.py", ["train", "evaluate"]),
+        ("stages/models/xgboost.py", []),
+        ("stages/evaluate.py", ["evaluate"]),
+        ("README.md", []),
+    ],
+)
+def test_a_changed_script_reruns_the_stages_that_import_it(project, script, expected):
+    with (project.folder / script).open("a", encoding="utf-8") as file:
+        file.write("\n# One more line.\n")
+    assert project.repro() == expected
+
+
+def test_a_comment_or_another_order_of_keys_reruns_nothing(project):
+    path = project.folder / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("  seed: 1\n  # cpu, or", "  # One more comment.\n  seed: 1\n  # cpu, or")
+    sections = ("\n" + text).split("\nevaluate:")
+    path.write_text("evaluate:" + sections[1] + sections[0], encoding="utf-8")
+    assert "One more comment" in text
+    assert project.repro() == []
+
+
+def test_going_back_restores_from_the_cache_and_gives_the_same_reports(project):
+    project.set_params(**{"featurize.museum": True})
+    project.repro()
+    assert "reports/metrics.json" in project.git("status", "--porcelain").stdout
+    project.git("checkout", "--quiet", "params.yaml")
+    # Its results are kept in Git and not in the cache, so `evaluate` runs again.
+    assert project.repro() == ["evaluate"]
+    assert project.git("status", "--porcelain").stdout == ""
+
+
+def test_an_experiment_with_another_model_changes_the_metrics(project):
+    before = metrics(project)
+    project.dvc("exp", "run", "--name", "trees", "--set-param", "train.model=xgboost")
+    assert metrics(project)["test"]["log_loss"] != before["test"]["log_loss"]
+    curve = (project.folder / "reports/plots/training_curve.csv").read_text().splitlines()
+    assert len(curve) == 1 + 5  # a header and one line a round
+    listed = project.dvc("exp", "list", "--name-only").stdout.split()
+    assert listed == ["trees"]
+
+
+def test_a_mistyped_parameter_ends_with_its_sentence(project):
+    result = project.dvc("exp", "run", "-S", "train.logistic_regression.C=strong", check=False)
+    assert result.returncode != 0
+    assert (
+        "[train] error: params.yaml: `train.logistic_regression.C` should be a valid number, "
+        "not 'strong'" in result.stderr
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_branches_compare_with_an_empty_cache(project):
+    project.git("checkout", "--quiet", "-b", "stronger")
+    project.set_params(**{"train.logistic_regression.C": 100.0})
+    project.repro()
+    project.commit()
+    here = metrics(project)["test"]["log_loss"]
+    there = json.loads(project.git("show", "main:reports/metrics.json").stdout)
+    shutil.rmtree(project.folder / ".dvc/cache")
+    difference = json.loads(project.dvc("metrics", "diff", "main", "--json").stdout)
+    assert difference["reports/metrics.json"]["test.log_loss"] == {
+        "old": there["test"]["log_loss"],
+        "new": here,
+        "diff": pytest.approx(here - there["test"]["log_loss"]),
+    }
+    plots = json.loads(project.dvc("plots", "diff", "main", "--json").stdout)
+    assert plots.get("errors", []) == []
+    for name, parts in plots["data"].items():
+        assert {rev for part in parts for rev in part["revisions"]} == {"main", "workspace"}, name
+    project.dvc("params", "diff", "main")
+
+
+def test_every_plot_has_a_title_and_labelled_axes(project):
+    plots = json.loads(project.dvc("plots", "show", "--json").stdout)
+    assert plots.get("errors", []) == []
+    drawn = {name: parts for name, parts in plots["data"].items() if parts[0]["type"] == "vega"}
+    assert list(drawn) == [
+        "Recall of each medium",
+        "Precision of each medium",
+        "F1 of each medium",
+        "Confusion, share of each actual medium",
+        "Log loss while training",
+    ]
+    for name, parts in drawn.items():
+        content = json.dumps(parts[0]["content"])
+        assert name in content
+        assert "<DVC_METRIC" not in content, f"{name}: a part of the template is not filled in"
+
+
+def test_shares_of_confusions_are_computed_for_each_branch_alone():
+    template = json.loads((PROJECT / ".dvc/plots/confusion_recall.json").read_text())
+    sums = [step for step in template["spec"]["transform"] if "joinaggregate" in step]
+    assert [step["groupby"] for step in sums] == [["rev", "<DVC_METRIC_Y>"]]
+
+
+def test_a_failing_stage_leaves_no_data_for_git_to_see(project, tmp_path):
+    table = tmp_path / "bad.csv"
+    table.write_text("Image file,Medium\n1.jpg,Etching\n")
+    project.set_params(**{"download.file.path": str(table)})
+    result = project.dvc("repro", check=False)
+    assert result.returncode != 0
+    assert "[parse_embeddings_to_parquet] error: the raw table has no column" in result.stderr
+    changed = {line[3:] for line in project.git("status", "--porcelain").stdout.splitlines()}
+    assert changed == {"params.yaml", "dvc.lock"}
+
+
+def test_another_environment_gives_the_same_lock_and_reports(project, monkeypatch):
+    for name, value in {
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "OPENBLAS_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "2",
+        "PYTHONHASHSEED": "7",
+        "TZ": "Asia/Tokyo",
+        "LC_ALL": "C",
+    }.items():
+        monkeypatch.setenv(name, value)
+    project.set_params(**{"featurize.embedding": "pca", "train.model": "xgboost"})
+    project.repro()
+    project.commit()
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name)
+    assert project.repro("--force") == ALL
+    assert project.git("status", "--porcelain").stdout == ""
