@@ -1,0 +1,69 @@
+"""Seconds and peak memory of each stage, run one after the other in a clone of the last commit.
+
+    python -m benchmarks.stages download.synthetic.preset=full
+
+Each argument sets a parameter for this run. The table goes to standard output, in
+Markdown. The seconds include each stage's start; DVC's own checksums and copies
+are not in them. Peak memory is that of the stage's process (resident set), as the
+system accounts for it. Linux and macOS.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from tqdm import tqdm
+
+# The system counts in kilobytes on Linux and in bytes on macOS.
+UNITS_PER_MB = 1e6 if sys.platform == "darwin" else 1e3
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "clone"
+        subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
+        set_params(folder / "params.yaml", sys.argv[1:])
+        stages = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
+        rows = []
+        for name in tqdm(stages, disable=None):
+            module = stages[name]["cmd"].removeprefix("python -m ")
+            rows.append((name, *measure([sys.executable, "-m", module], folder)))
+    print("| stage | seconds | peak memory, MB |\n|---|---:|---:|")
+    for name, seconds, megabytes in rows:
+        print(f"| {name} | {seconds:.1f} | {megabytes:,.0f} |")
+    seconds, megabytes = sum(row[1] for row in rows), max(row[2] for row in rows)
+    print(f"| all (sum of seconds, largest peak) | {seconds:.1f} | {megabytes:,.0f} |")
+
+
+def set_params(path: Path, settings: list[str]) -> None:
+    """Change params.yaml; `settings` are texts such as `train.model=xgboost`."""
+    yaml = YAML(typ="safe")
+    content = yaml.load(path)
+    for setting in settings:
+        key, value = setting.split("=", 1)
+        *parents, last = key.split(".")
+        section = content
+        for parent in parents:
+            section = section[parent]
+        section[last] = yaml.load(value)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+
+
+def measure(command: list[str], folder: Path) -> tuple[float, float]:
+    """Run a command in a folder; return its wall seconds and its peak memory in MB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        sys.exit(f"{' '.join(command)} failed")
+    return seconds, usage.ru_maxrss / UNITS_PER_MB
+
+
+if __name__ == "__main__":
+    main()
