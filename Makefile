@@ -1,0 +1,42 @@
+# `make repro` and `make test` do all the set-up; the README gives the plain commands behind them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+# DVC runs `python`: the environment's has to come first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test lint format requirements
+
+repro: $(VENV)/.requirements
+	dvc repro
+
+test: $(VENV)/.requirements-dev
+	python -m pytest -n 2
+
+lint: $(VENV)/.requirements-dev
+	ruff check .
+	ruff format --check .
+
+format: $(VENV)/.requirements-dev
+	ruff check --fix .
+	ruff format .
+
+# Pins what the .in files ask for, for every system and Python at once.
+requirements: $(VENV)/.requirements-dev
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+
+$(VENV)/.requirements: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, for example: make repro PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing requirements.txt in $(VENV), once; this takes about a minute."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.requirements-dev: $(VENV)/.requirements requirements-dev.txt
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,136 @@
+"""What the documents say is true: their commands run, their figures are those of the reports."""
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from conftest import PROJECT, tiny_rows
+from test_download import give, server
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
+SHARED = PROJECT.parent / "shared"
+
+# Lines of the README that this test does not run, and why.
+NOT_RUN = {
+    "make test": "it runs this test",
+    'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2': "it runs this test",
+    "python3 -m venv .venv": "`make repro` of .ci/run does it",
+    ".venv/bin/python -m pip install --require-hashes -r requirements.txt": "as above",
+    ".venv/bin/python -m pip install --require-hashes -r requirements.txt "
+    "-r requirements-dev.txt": "as above",
+}
+
+
+def commands(document: str) -> list[str]:
+    """The lines of all sh blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", document, flags=re.DOTALL)
+    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def test_commands_that_are_not_run_are_in_the_readme():
+    assert set(NOT_RUN) <= set(commands(README))
+
+
+def test_the_first_two_commands_set_everything_up():
+    assert commands(README)[:2] == ["make repro", "make test"]
+
+
+def test_the_commands_of_the_readme_run(clone_project, tmp_path):
+    # 144 training rows and 160 numbers an embedding: enough for its 128 components.
+    rows = tiny_rows(rows_each=48, length=160)
+    table = tmp_path / "my_artefacts.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    metadata = tmp_path / "MAMe_dataset.csv"
+    pa.csv.write_csv(pq.read_table(table).drop_columns(["MobileNetV1 features"]), metadata)
+    content = table.read_bytes()
+    project = clone_project()
+    # An environment that is there already, in the place where the README has it.
+    (project.folder / ".venv").mkdir()
+    for part in Path(sys.prefix).iterdir():
+        if not part.name.startswith("."):
+            (project.folder / ".venv" / part.name).symlink_to(part)
+    (project.folder / ".venv/.requirements").touch()
+    with server(give(content)) as (url, _):
+        checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        places = [{"url": url, "checksum": checksum, "bytes": len(content)}]
+        project.set_params(
+            **{
+                "download.source": "file",
+                "download.file.path": str(table),
+                "download.mame.places": places,
+                "train.xgboost.rounds": 3,
+            }
+        )
+        project.commit()
+        for command in commands(README):
+            if command in NOT_RUN:
+                continue
+            project.run("bash", "-c", command.replace("/somewhere", str(tmp_path)))
+            if command == "make repro":
+                project.commit()
+            elif command.startswith("dvc exp run"):
+                project.run("bash", "-c", "git checkout --quiet . && dvc checkout --quiet")
+
+
+def test_the_graph_in_the_readme_is_the_one_that_dvc_draws(project):
+    drawn = project.dvc("dag", "--md").stdout.strip()
+    assert drawn in README
+
+
+def test_the_figures_in_the_readme_are_those_of_the_reports():
+    metrics = json.loads((PROJECT / "reports/metrics.json").read_text(encoding="utf-8"))
+    table = re.search(r"<!-- result: reports/metrics.json -->(.*?)<!-- end -->", README, re.DOTALL)
+    rows = re.findall(r"^\| `([\w.]+)` \| ([\d.]+) \|", table[1], flags=re.MULTILINE)
+    assert len(rows) == 8
+    for key, written in rows:
+        value = metrics
+        for part in key.split("."):
+            value = value[part]
+        assert written == f"{value:.4f}", key
+    assert metrics["data"]["source"] == "synthetic"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "data/README.md",
+        *sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "docs").glob("*.md")),
+    ],
+)
+def test_links_between_documents_lead_somewhere(document):
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(((?!http)[^)#]+)", text):
+        assert ((PROJECT / document).parent / target).exists(), target
+
+
+# What the project set out to reach on real input, and what docs/results.md says was reached.
+REAL = [
+    ("real/real_art_extended.parquet", "Logistic regression, real embeddings", 0.885),
+    ("mame/MAMe_dataset.csv", "XGBoost, real sizes and museum", 0.365),
+]
+
+
+@pytest.mark.parametrize(("table", "name", "least"), REAL, ids=[name for _, name, _ in REAL])
+def test_the_main_results_on_real_input_are_as_written(clone_project, table, name, least):
+    if not (SHARED / table).is_file():
+        pytest.skip(f"the table ../shared/{table} is not here")
+    section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", RESULTS, re.DOTALL | re.MULTILINE)[1]
+    (command,) = commands(section)
+    project = clone_project()
+    project.commit()
+    project.run("bash", "-c", command.replace("/somewhere", str((SHARED / table).parent)))
+    found = json.loads((project.folder / "reports/metrics.json").read_text())["test"]
+    assert found["accuracy"] >= least
+    written = dict(re.findall(r"^\| `test\.(\w+)` \| ([\d.]+) \|", section, re.MULTILINE))
+    assert written == {key: f"{found[key]:.4f}" for key in written}
+    assert {"accuracy", "macro_f1", "log_loss"} <= set(written)
