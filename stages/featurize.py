@@ -113,7 +113,7 @@ class Transformer:
 
 def main() -> str:
     params = load_params(STAGE, Params)
-    check_embedding(params, embedding_length(ARTEFACTS))
+    check_params(params, embedding_length(ARTEFACTS))
     split = pq.read_table(SPLIT).to_pydict()
     subset_of = dict(zip(split["image_file"], split["subset"], strict=True))
     train = join([artefacts for artefacts, _ in _rows_of("train", subset_of, params)])
@@ -141,7 +141,7 @@ def main() -> str:
     return f"{len(subset_of):,} rows, {len(names):,} features"
 
 
-def check_embedding(params: Params, length: int | None) -> None:
+def check_params(params: Params, length: int | None) -> None:
     """Compare the parameters with what the table has.
 
     Raises PipelineError when no features are asked for, when the embedding is asked
@@ -214,7 +214,7 @@ def dimensions_of(artefacts: Artefacts) -> np.ndarray:
 def fit(train: Artefacts, params: Params) -> Transformer:
     """Fit the transformer on training rows.
 
-    Raises PipelineError when there are fewer training rows than principal components.
+    Raises PipelineError when the training rows are too few for the principal components.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -227,10 +227,10 @@ def fit(train: Artefacts, params: Params) -> Transformer:
         if params.embedding == "pca":
             from sklearn.decomposition import PCA
 
-            if params.pca_components > len(train.embedding):
+            if params.pca_components >= len(train.embedding):
                 raise PipelineError(
-                    f"`featurize.pca_components` is {params.pca_components}, "
-                    f"more than the {len(train.embedding)} training rows"
+                    f"`featurize.pca_components` is {params.pca_components}, but "
+                    f"{len(train.embedding)} training rows have fewer principal components"
                 )
             # The exact solver: the default one may draw at random.
             pca = PCA(params.pca_components, svd_solver="covariance_eigh")

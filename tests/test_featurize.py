@@ -10,7 +10,7 @@ from conftest import tiny_rows, write_csv_table
 from stages import featurize, parse_embeddings_to_parquet, split
 from stages.common.stage import PipelineError
 from stages.common.tables import TRANSFORMER, features_path, read_features
-from stages.featurize import Artefacts, Params, Transformer, check_embedding, dimensions_of, fit
+from stages.featurize import Artefacts, Params, Transformer, check_params, dimensions_of, fit
 
 
 def artefacts(rows=60, length=6, seed=0):
@@ -93,11 +93,11 @@ def test_a_saved_transformer_gives_the_same_features_and_bytes(tmp_path, embeddi
 )
 def test_parameters_that_do_not_fit_the_table_are_refused(chosen, length, problem):
     with pytest.raises(PipelineError, match=problem):
-        check_embedding(chosen, length)
+        check_params(chosen, length)
 
 
 def test_more_components_than_training_rows_are_refused():
-    with pytest.raises(PipelineError, match="is 5, more than the 4 training rows"):
+    with pytest.raises(PipelineError, match="is 5, but 4 training rows have fewer"):
         fit(artefacts(rows=4), params("pca", pca_components=5))
 
 
@@ -119,20 +119,37 @@ def set_embedding(folder, value):
 
 
 @pytest.mark.parametrize("embedding", ["standardize", "pca"])
-def test_test_rows_leave_no_trace_in_training_features(stage_folder, embedding):
+@pytest.mark.parametrize("other", ["val", "test"])
+def test_rows_that_are_not_for_training_leave_no_trace_in_training_features(
+    stage_folder, embedding, other
+):
     set_embedding(stage_folder, embedding)
     rows = tiny_rows()
     run_to_features(stage_folder, rows)
-    kept = [features_path("train"), features_path("val"), TRANSFORMER]
+    kept = [features_path("train"), TRANSFORMER]
     before = [path.read_bytes() for path in kept]
-    test_before = features_path("test").read_bytes()
+    other_before = features_path(other).read_bytes()
     for row in rows:
-        if row["Subset"] == "test":
+        if row["Subset"] == other:
             row["MobileNetV1 features"] = [6 - x for x in row["MobileNetV1 features"]]
             row["Width"], row["Museum"] = row["Width"] * 3, "Another museum"
     run_to_features(stage_folder, rows)
     assert [path.read_bytes() for path in kept] == before
-    assert features_path("test").read_bytes() != test_before
+    assert features_path(other).read_bytes() != other_before
+
+
+def test_rows_sorted_by_subset_give_the_same_features(stage_folder):
+    # Then some row groups have no row of a subset.
+    text = (stage_folder / "params.yaml").read_text()
+    (stage_folder / "params.yaml").write_text(text.replace("rows: 4096", "rows: 20"))
+    rows = tiny_rows()
+    run_to_features(stage_folder, rows)
+    mixed = {subset: read_features(subset) for subset in ("train", "val", "test")}
+    run_to_features(stage_folder, sorted(rows, key=lambda row: row["Subset"]))
+    for subset, features in mixed.items():
+        again = read_features(subset)
+        np.testing.assert_array_equal(again.image_files, features.image_files)
+        np.testing.assert_allclose(again.values, features.values, atol=1e-6)
 
 
 def test_features_carry_their_names_labels_files_and_source(stage_folder):
@@ -143,6 +160,12 @@ def test_features_carry_their_names_labels_files_and_source(stage_folder):
     assert train.image_files.tolist() == [row["Image file"] for row in expected]
     assert train.mediums.tolist() == [row["Medium"] for row in expected]
     assert train.names[:4] == ["embedding_0", "embedding_1", "embedding_2", "log_width"]
-    assert train.values.shape == (len(expected), len(train.names))
     assert train.source == "file"
     assert pq.read_schema(features_path("train")).names == ["image_file", "medium", "features"]
+    raw = Artefacts(
+        embedding=np.array([row["MobileNetV1 features"] for row in expected], dtype=np.float32),
+        width=np.array([row["Width"] for row in expected]),
+        height=np.array([row["Height"] for row in expected]),
+        museum=np.array([row["Museum"] for row in expected]),
+    )
+    np.testing.assert_array_equal(train.values, Transformer.load(TRANSFORMER).transform(raw))

@@ -3,7 +3,7 @@
 | table | columns |
 |---|---|
 | artefacts | the columns of `METADATA`, and `embedding` where the input has one |
-| split | `image_file`, `subset` |
+| split | `image_file`, `subset`, in the order of the artefacts |
 | features | `image_file`, `medium`, `features` |
 
 Every table names the source of its data (`synthetic`, `mame` or `file`) in its
@@ -145,7 +145,8 @@ def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     if column.null_count:
         raise ValueError(f"{column.null_count} rows are missing")
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    # Not -1 for the length: a batch may have no rows.
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
 
 
 def fixed_size_list(values: np.ndarray) -> pa.FixedSizeListArray:
