@@ -5,6 +5,7 @@ data/raw/provenance.json.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -37,22 +38,27 @@ class Synthetic(Section):
 class Place(Section):
     """One entry of `download.mame.places`."""
 
-    url: str = Field(pattern="^https?://")
-    checksum: str = Field(pattern="^(git-blob:[0-9a-f]{40}|sha256:[0-9a-f]{64})$")
-    bytes: Annotated[int, Field(gt=0)] | None
+    url: str = Field(pattern="^https?://", description="an http or https URL")
+    checksum: str = Field(
+        pattern="^(git-blob:[0-9a-f]{40}|sha256:[0-9a-f]{64})$",
+        description="git-blob: and 40 or sha256: and 64 hexadecimal digits",
+    )
+    size: Annotated[int, Field(gt=0)] | None
 
 
 class Mame(Section):
     """`download.mame`"""
 
-    places: list[Place] = Field(min_length=1)
+    places: list[Place] = Field(min_length=1, description="a list of one place or more")
 
 
 class File(Section):
     """`download.file`"""
 
     path: str
-    sha256: str = Field(pattern="^([0-9a-f]{64})?$")
+    sha256: str = Field(
+        pattern="^([0-9a-fA-F]{64})?$", description="64 hexadecimal digits, or empty"
+    )
 
 
 class Params(Section):
@@ -66,16 +72,14 @@ class Params(Section):
 
 def main() -> str:
     params = load_params(STAGE, Params, choice="source")
-    if params.file and not params.file.path:
-        raise ParameterError(
-            "params.yaml: `download.file.path` is empty, give the path or URL of a table"
-        )
+    if params.source == "file":
+        check_path(params.file.path)
     shutil.rmtree(RAW_FOLDER, ignore_errors=True)
     RAW_FOLDER.mkdir(parents=True)
     arrived = RAW_FOLDER / TABLE_NAME
-    if params.synthetic:
+    if params.source == "synthetic":
         location = simulate(params.synthetic, arrived)
-    elif params.mame:
+    elif params.source == "mame":
         location = fetch_first(params.mame.places, arrived)
     else:
         location = bring_file(params.file, arrived)
@@ -83,7 +87,7 @@ def main() -> str:
     arrived.rename(table)
     provenance = describe(table, params.source, location)
     write_json(RAW_FOLDER / PROVENANCE_NAME, provenance)
-    if params.file and not params.file.sha256:
+    if params.source == "file" and not params.file.sha256:
         log(STAGE, f"not pinned: set `download.file.sha256` to {provenance['sha256']} to pin it")
     return f"{params.source}: {table.name}, {provenance['bytes']:,} bytes from {location}"
 
@@ -105,7 +109,7 @@ def fetch_first(places: list[Place], target: Path) -> str:
     for place in places:
         try:
             fetch(place.url, target)
-            check_content(target, place.checksum, place.bytes)
+            check_content(target, place.checksum, place.size)
         except PipelineError as error:
             target.unlink(missing_ok=True)
             log(STAGE, f"{place.url}: {error}")
@@ -119,24 +123,47 @@ def fetch_first(places: list[Place], target: Path) -> str:
     )
 
 
+def check_path(path: str) -> None:
+    """Check that `download.file.path` is a URL, or a file that this stage does not overwrite.
+
+    Raises ParameterError.
+    """
+    if not path:
+        raise ParameterError(
+            "params.yaml: `download.file.path` is empty, give the path or URL of a table"
+        )
+    if "://" in path:
+        return
+    file = local_path(path)
+    if file.resolve().is_relative_to(RAW_FOLDER.resolve()):
+        raise ParameterError(
+            f"params.yaml: `download.file.path` lies in {RAW_FOLDER}, which this stage empties: "
+            "keep the table elsewhere"
+        )
+    if not file.is_file():
+        raise ParameterError(
+            f"params.yaml: `download.file.path`: there is no file {path} "
+            f"(a relative path starts at {Path.cwd()})"
+        )
+
+
+def local_path(path: str) -> Path:
+    """The path with `~` in its place, as it is where there is no such home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises for an unknown user
+
+
 def bring_file(params: File, target: Path) -> str:
     """Copy a local file or fetch a URL to `target`; return the path or URL as it was given.
 
-    Raises PipelineError when there is no such file or its SHA-256 is not the expected one.
+    Raises PipelineError when the URL does not give the file or its SHA-256 is not the expected one.
     """
     if "://" in params.path:
         fetch(params.path, target)
     else:
-        path = Path(params.path).expanduser()
-        if not path.is_file():
-            raise PipelineError(
-                f"`download.file.path`: there is no file {params.path} "
-                f"(a relative path starts at {Path.cwd()})"
-            )
         with atomic_write(target) as temporary:
-            shutil.copyfile(path, temporary)
+            shutil.copyfile(local_path(params.path), temporary)
     if params.sha256:
-        check_content(target, f"sha256:{params.sha256}", None)
+        check_content(target, f"sha256:{params.sha256.lower()}", None)
     return params.path
 
 

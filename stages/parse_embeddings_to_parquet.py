@@ -49,7 +49,7 @@ class Params(Section):
 
     embedding_column: str = Field(min_length=1)
     compression: Literal["zstd", "snappy", "gzip", "none"]
-    row_group_rows: int = Field(gt=0)
+    row_group_rows: int = Field(gt=0, le=1_000_000)
 
 
 def main() -> str:
@@ -70,9 +70,9 @@ def main() -> str:
             ARTEFACTS, schema, _counted(parsed, bar), params.compression, params.row_group_rows
         )
     for column, count in blanks.items():
-        log(STAGE, f"removed blanks around {column} in {count:,} rows")
+        log(STAGE, f"removed blanks around the {column}, rows changed: {count:,}")
     if length is None:
-        return f"{rows:,} rows, no column `{params.embedding_column}`: metadata only"
+        return f"{rows:,} rows, metadata only: no column is called `{params.embedding_column}`"
     return f"{rows:,} rows with embeddings of length {length:,}"
 
 
@@ -108,6 +108,10 @@ def check_columns(names: list[str], embedding_column: str) -> list[str]:
     if repeated:
         raise PipelineError(f"the raw table has more than one column `{repeated[0]}`")
     wanted = [raw_name for _, _, raw_name in METADATA]
+    if embedding_column in wanted:
+        raise PipelineError(
+            f"`{STAGE}.embedding_column` is `{embedding_column}`, which is a column of metadata"
+        )
     missing = [name for name in wanted if name not in names]
     if missing:
         raise PipelineError(
@@ -129,7 +133,8 @@ def read_raw(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(PARQUET_BATCH_ROWS, columns=columns)
+                for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=columns):
+                    yield with_plain_text(batch)
         else:
             yield from pa.csv.open_csv(
                 path,
@@ -143,6 +148,17 @@ def read_raw(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
             )
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def with_plain_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with text of every kind (dictionary, large, view) as plain text."""
+    for index, field in enumerate(batch.schema):
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            kind = pa.string()
+        if kind != field.type:
+            batch = batch.set_column(index, field.name, batch.column(index).cast(kind))
+    return batch
 
 
 def _unreadable(path: Path, error: Exception) -> PipelineError:
@@ -175,9 +191,8 @@ def parse(
     for batch in batches:
         columns = []
         for name, type_, raw_name in METADATA:
-            raw = batch.column(raw_name)
             if pa.types.is_string(type_):
-                column, changed = text_column(raw, strip=name in STRIPPED)
+                column, changed = text_column(batch, raw_name, strip=name in STRIPPED)
                 blanks.update({name: changed} if changed else {})
                 if name in NOT_EMPTY:
                     _refuse(batch, pc.equal(column, ""), first_row, f"`{raw_name}` is empty")
@@ -198,9 +213,16 @@ def parse(
         first_row += batch.num_rows
 
 
-def text_column(raw: pa.Array, strip: bool) -> tuple[pa.Array, int]:
-    """A column as text, missing values as "", and the number of rows that `strip` changed."""
-    text = pc.fill_null(raw.cast(pa.string()), "")
+def text_column(batch: pa.RecordBatch, raw_name: str, strip: bool) -> tuple[pa.Array, int]:
+    """A column as text, missing values as "", and the number of rows that `strip` changed.
+
+    Raises PipelineError for a column of a type that has no text, such as lists.
+    """
+    raw = batch.column(raw_name)
+    try:
+        text = pc.fill_null(raw.cast(pa.string()), "")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise PipelineError(f"`{raw_name}` holds {raw.type}, which is not text") from None
     if not strip:
         return text, 0
     stripped = pc.utf8_trim_whitespace(text)
@@ -218,7 +240,7 @@ def number_column(
     if pa.types.is_string(raw.type):
         raw = pc.utf8_trim_whitespace(raw)
         raw = pc.if_else(pc.equal(raw, ""), pa.scalar(None, pa.string()), raw)
-    numbers = _cast(raw, pa.float64())
+    numbers = _to_numbers(raw, pa.float64(), raw_name)
     usable = pc.and_(pc.is_finite(numbers), pc.greater(numbers, 0))
     missing = pc.is_null(raw)
     good = pc.or_(pc.fill_null(usable, False), missing if may_be_missing else pa.scalar(False))
@@ -237,9 +259,8 @@ def embedding_values(
     Raises PipelineError, which names the first row whose embedding cannot be used.
     """
     column = batch.column(embedding_column)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        trimmed = pc.ascii_trim(column, characters="[] \t\r\n")
-        column = pc.split_pattern(trimmed, ",")
+    if pa.types.is_string(column.type):
+        column = lists_of_text(column)
     elif not (
         pa.types.is_list(column.type)
         or pa.types.is_large_list(column.type)
@@ -250,10 +271,8 @@ def embedding_values(
         )
     lengths = pc.fill_null(pc.list_value_length(column), 0)
     expected = lengths[0].as_py() if length is None else length
-    values = pc.list_flatten(column)
-    if pa.types.is_string(values.type):
-        values = pc.ascii_trim_whitespace(values)
-    numbers = _cast(values, pa.float32()).to_numpy(zero_copy_only=False)
+    values = _to_numbers(pc.list_flatten(column), pa.float32(), embedding_column)
+    numbers = values.to_numpy(zero_copy_only=False)
     finite = np.isfinite(numbers)
     wrong_length = pc.not_equal(lengths, expected).to_numpy(zero_copy_only=False)
     if wrong_length.any() or not finite.all() or expected == 0:
@@ -265,8 +284,35 @@ def embedding_values(
     return numbers.reshape(batch.num_rows, expected)
 
 
-def _cast(column: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Cast to numbers; what cannot be read as one becomes missing."""
+def lists_of_text(column: pa.StringArray) -> pa.ListArray:
+    """Each row's text cut at its commas, without brackets and blanks.
+
+    A row whose brackets do not match, such as the last one of a file that was cut
+    off, becomes an empty list.
+    """
+    text = pc.ascii_trim_whitespace(column)
+    opened, closed = pc.starts_with(text, "["), pc.ends_with(text, "]")
+    inner = pc.if_else(opened, pc.utf8_slice_codeunits(text, 1, -1), text)
+    inner = pc.if_else(pc.equal(opened, closed), inner, pa.scalar(None, pa.string()))
+    lists = pc.split_pattern(inner, ",")
+    trimmed = pc.ascii_trim_whitespace(lists.flatten())
+    return pa.ListArray.from_arrays(lists.offsets, trimmed, mask=pc.is_null(lists))
+
+
+def _to_numbers(column: pa.Array, type_: pa.DataType, raw_name: str) -> pa.Array:
+    """Cast to numbers; text that cannot be read as a number becomes missing.
+
+    Raises PipelineError for a column that holds neither numbers nor text.
+    """
+    kind = column.type
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise PipelineError(f"`{raw_name}` holds {kind}, which is not numbers")
     try:
         return column.cast(type_)
     except pa.ArrowInvalid:
@@ -284,14 +330,17 @@ def _raise_for_embedding(
     batch: pa.RecordBatch, embedding_column: str, row: int, first_row: int, expected: int
 ) -> None:
     value = batch.column(embedding_column)[row].as_py()
+    text = value.strip() if isinstance(value, str) else ""
     problem = f"the embedding is not {expected:,} finite numbers"
     if value is None or len(value) == 0:
         problem = "the embedding is empty"
-    elif isinstance(value, str) and ("..." in value or "," not in value):
+    elif "..." in text or (len(text.strip("[]").split()) > 1 and "," not in text):
         problem = (
             "the embedding is a NumPy array printed as text, which leaves out commas and most "
             "numbers: write the table again with the arrays turned into lists (`.tolist()`)"
         )
+    elif text.startswith("[") != text.endswith("]"):
+        problem = "the embedding is cut off, a bracket is missing"
     begin = " ".join(str(value)[:60].split())
     raise PipelineError(f"{_row_name(batch, row, first_row)}: {problem}, it begins {begin}")
 

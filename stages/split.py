@@ -37,7 +37,10 @@ class Stratified(Section):
     def _fractions_add_up(self) -> "Stratified":
         total = self.train_fraction + self.val_fraction + self.test_fraction
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"has fractions that add up to {total:g} and should add up to 1")
+            raise ValueError(
+                f"has a train_fraction, val_fraction and test_fraction that add up to {total:g}, "
+                "not to 1"
+            )
         return self
 
 
@@ -109,8 +112,8 @@ def official(subset: pd.Series) -> np.ndarray:
     unknown = subset[~subset.isin(SUBSETS)]
     if len(unknown):
         raise PipelineError(
-            f"{len(unknown):,} rows have a subset other than train, val and test, the first "
-            f"`{unknown.iloc[0]}`: mend the table or set `split.strategy` to stratified"
+            f"not all rows have the subset train, val or test: {len(unknown):,} do not, the first "
+            f"has `{unknown.iloc[0]}`: mend the table or set `split.strategy` to stratified"
         )
     return subset.to_numpy(dtype=object)
 
@@ -152,8 +155,8 @@ def check_split(artefacts: pd.DataFrame, subset: np.ndarray) -> None:
     lacking = sorted(set(artefacts["medium"]) - trained)
     if lacking:
         raise PipelineError(
-            f"{len(lacking)} mediums have no training rows, so no model could name them: "
-            f"{', '.join(lacking[:10])}; choose another split or take their rows out of the table"
+            f"no training rows for {', '.join(lacking[:10])} (mediums without: {len(lacking)}), so "
+            "no model could name them: choose another split or take their rows out of the table"
         )
 
 

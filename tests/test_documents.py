@@ -60,7 +60,7 @@ def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     (project.folder / ".venv/.requirements").touch()
     with server(give(content)) as (url, _):
         checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        places = [{"url": url, "checksum": checksum, "bytes": len(content)}]
+        places = [{"url": url, "checksum": checksum, "size": len(content)}]
         project.set_params(
             **{
                 "download.source": "file",

@@ -63,7 +63,7 @@ def give(content, status=200, promised=None):
 
 
 def place(url, checksum=f"sha256:{SHA256}", size=SIZE):
-    return stage.Place(url=url, checksum=checksum, bytes=size)
+    return stage.Place(url=url, checksum=checksum, size=size)
 
 
 def test_a_pinned_file_is_fetched_and_verified(tmp_path):
@@ -169,8 +169,8 @@ def run_stage(folder, **values):
 def test_the_mame_source_runs_as_a_stage(tmp_path):
     with server(give(b"", 404)) as (first, _), server(give(CONTENT)) as (second, _):
         places = [
-            {"url": first, "checksum": "git-blob:" + "0" * 40, "bytes": None},
-            {"url": second, "checksum": f"sha256:{SHA256}", "bytes": len(CONTENT)},
+            {"url": first, "checksum": "git-blob:" + "0" * 40, "size": None},
+            {"url": second, "checksum": f"sha256:{SHA256}", "size": len(CONTENT)},
         ]
         result = run_stage(tmp_path, source="mame", mame={"places": places})
     assert result.returncode == 0, result.stderr
@@ -186,7 +186,7 @@ def test_the_mame_source_runs_as_a_stage(tmp_path):
 
 
 def test_the_mame_source_offline_ends_with_one_sentence_and_no_table(tmp_path):
-    places = [{"url": unused_url(), "checksum": f"sha256:{SHA256}", "bytes": None}]
+    places = [{"url": unused_url(), "checksum": f"sha256:{SHA256}", "size": None}]
     result = run_stage(tmp_path, source="mame", mame={"places": places})
     assert result.returncode == 1
     assert result.stderr.startswith("[download] error: none of the 1 places gave the file")
@@ -202,7 +202,7 @@ def test_the_pinned_places_are_the_two_of_the_course():
         "git-blob:15bf438280eb2c7516f9fb3f7ae9266a7e56333b",
         "sha256:a5b30a6b5f876a416002f46e2477e41e403fc4ba33257f43fd9c87b5931e5f2c",
     ]
-    assert places[1]["bytes"] == 89_245_286
+    assert places[1]["size"] == 89_245_286
 
 
 def file_params(path, sha256=""):
@@ -242,12 +242,58 @@ def test_a_file_from_a_url_is_fetched(tmp_path):
     ("path", "problem"),
     [
         ("/no/such/table.csv", "there is no file /no/such/table.csv"),
-        ("ftp://127.0.0.1/table.csv", "neither a path nor an http or https URL"),
+        ("~no-such-user/table.csv", "there is no file ~no-such-user/table.csv"),
+        ("", "is empty, give the path or URL"),
     ],
 )
-def test_a_path_that_leads_nowhere_ends_with_a_sentence(tmp_path, path, problem):
-    with pytest.raises(PipelineError, match=problem):
-        stage.bring_file(file_params(path), tmp_path / "table")
+def test_a_path_that_leads_nowhere_is_a_mistake_in_params(path, problem):
+    with pytest.raises(ParameterError, match=f"`download.file.path`.*{problem}"):
+        stage.check_path(path)
+
+
+def test_a_url_that_is_not_http_ends_with_a_sentence(tmp_path):
+    with pytest.raises(PipelineError, match="neither a path nor an http or https URL"):
+        stage.bring_file(file_params("ftp://127.0.0.1/table.csv"), tmp_path / "table")
+
+
+def test_a_table_in_the_folder_that_the_stage_empties_is_refused_and_kept(tmp_path):
+    raw = tmp_path / "data/raw"
+    raw.mkdir(parents=True)
+    mine = write_csv_table(raw / "mine.csv", tiny_rows())
+    result = run_stage(tmp_path, source="file", file={"path": "data/raw/mine.csv", "sha256": ""})
+    assert result.returncode == 2
+    assert "lies in data/raw, which this stage empties: keep the table elsewhere" in result.stderr
+    assert mine.is_file()
+
+
+def test_what_an_earlier_run_left_is_removed(tmp_path):
+    run_stage(tmp_path, source="file", file={"path": str(parquet_like(tmp_path)), "sha256": ""})
+    table = write_csv_table(tmp_path / "mine.csv", tiny_rows())
+    run_stage(tmp_path, source="file", file={"path": str(table), "sha256": ""})
+    names = {path.name for path in (tmp_path / "data/raw").iterdir()}
+    assert names == {"MAMe_dataset_extended.csv", "provenance.json"}
+
+
+def parquet_like(folder):
+    path = folder / "like.parquet"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def test_a_checksum_may_be_in_capital_letters(tmp_path):
+    path = parquet_like(tmp_path)
+    stage.bring_file(file_params(path, SHA256.upper()), tmp_path / "table")
+    assert (tmp_path / "table").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("section", [None, {"path": "x.csv", "sha256": "abc"}])
+def test_a_section_that_is_wrong_leaves_the_raw_table_alone(tmp_path, section):
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/kept").touch()
+    result = run_stage(tmp_path, source="file", file=section)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert (tmp_path / "data/raw/kept").exists()
 
 
 def test_an_empty_path_is_a_mistake_in_params(stage_folder):

@@ -109,11 +109,67 @@ def test_ids_that_look_like_numbers_stay_text(parse):
     assert parse(rows)["museum_based_instance_id"][0].as_py() == "007.10"
 
 
-def test_blanks_around_a_medium_are_removed_and_said(parse, capsys):
+@pytest.mark.parametrize("column", ["Medium", "Museum", "Subset"])
+def test_blanks_around_a_label_are_removed_and_said(parse, capsys, column):
     rows = tiny_rows(1, 3)
-    rows[1]["Medium"] += " "
-    assert set(parse(rows)["medium"].to_pylist()) == {"Medium 0"}
-    assert "removed blanks around medium in 1 rows" in capsys.readouterr().out
+    written = [row[column] for row in rows]
+    rows[1][column] += " "
+    assert parse(rows)[column.lower()].to_pylist() == written
+    said = f"removed blanks around the {column.lower()}, rows changed: 1"
+    assert said in capsys.readouterr().out
+
+
+def test_each_column_keeps_its_own_values(parse):
+    rows = tiny_rows(1, 2)
+    table = parse(rows).drop_columns(["embedding"])
+    assert [list(row.values()) for row in table.to_pylist()] == [list(r.values())[:9] for r in rows]
+
+
+def test_a_byte_order_mark_and_crlf_change_nothing(parse, stage_folder):
+    plain = parse(tiny_rows())
+    text = write_csv_table(stage_folder / "t.csv", tiny_rows()).read_bytes()
+    windows = b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")
+    assert parse(windows, "windows.csv").equals(plain)
+
+
+def test_line_breaks_inside_an_embedding_are_read_across_blocks(parse, monkeypatch):
+    rows = tiny_rows(length=64)
+    plain = parse(rows)
+    for row in rows:
+        row["MobileNetV1 features"] = str(row["MobileNetV1 features"]).replace(", ", ",\n ")
+    monkeypatch.setattr(stage, "CSV_BLOCK", 4096)
+    assert parse(rows).equals(plain)
+
+
+@pytest.mark.parametrize(
+    "type_", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_text_of_every_kind_is_read_from_parquet(parse, type_):
+    rows = tiny_rows()
+    plain = parse(rows)
+    for row in rows:
+        row["MobileNetV1 features"] = str(row["MobileNetV1 features"])
+        row["Width"] = str(row["Width"])
+    table = pa.Table.from_pylist(rows)
+    for name in ("Medium", "Image file", "Width", "MobileNetV1 features"):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, table[name].cast(type_))
+    assert parse(table, "t.parquet").equals(plain)
+
+
+def test_whole_numbers_in_parquet_are_read(parse):
+    rows = tiny_rows()
+    plain = parse(rows)
+    for row in rows:
+        row["Width"], row["Height"] = int(row["Width"]), int(row["Height"])
+    assert parse(rows, "t.parquet").equals(plain)
+
+
+def test_size_and_aspect_ratio_may_be_missing(parse):
+    rows = tiny_rows(1, 2)
+    rows[1]["Aspect ratio"] = rows[1]["Product size"] = None
+    assert parse(rows)["aspect_ratio"].null_count == 1
+    assert parse(rows, "t.parquet")["product_size"].null_count == 1
 
 
 def test_a_table_without_embeddings_is_metadata_only(parse):
@@ -142,6 +198,9 @@ def test_the_bytes_do_not_depend_on_the_batches_of_the_input(parse, monkeypatch)
         ("", "the embedding is empty"),
         ("[0.1 0.2 ... 0.9]", "a NumPy array printed as text"),
         ("[0.1 0.2\n 0.3]", "a NumPy array printed as text"),
+        ("[1, 2, 3", "the embedding is cut off, a bracket is missing"),
+        ("[[1, 2, 3]]", "the embedding is not 3 finite numbers"),
+        ("[x]", "the embedding is not 3 finite numbers"),
     ],
 )
 def test_a_bad_embedding_is_named_by_row_and_image(parse, text, problem):
@@ -191,6 +250,42 @@ def test_an_image_file_that_stands_twice_is_refused(parse):
     rows = tiny_rows()
     rows[5]["Image file"] = rows[1]["Image file"]
     assert refusal(parse, rows) == "row 6: the image file tiny-0-1.jpg stands in row 2 already"
+
+
+def test_an_image_file_is_unique_across_batches(parse, monkeypatch):
+    monkeypatch.setattr(stage, "PARQUET_BATCH_ROWS", 10)
+    rows = tiny_rows()
+    rows[25]["Image file"] = rows[1]["Image file"]
+    sentence = refusal(parse, rows, "t.parquet")
+    assert sentence == "row 26: the image file tiny-0-1.jpg stands in row 2 already"
+
+
+def test_a_csv_that_was_cut_off_is_refused(parse, stage_folder):
+    text = write_csv_table(stage_folder / "t.csv", tiny_rows(1, 2)).read_bytes()[:-10]
+    assert "the embedding is cut off" in refusal(parse, text, "cut.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("Width", True, "`Width` holds bool, which is not numbers"),
+        ("Width", [1.0], "`Width` holds list<"),
+        ("Width", None, "`Width` is not a number above 0"),
+        ("Medium", ["a"], "`Medium` holds list<"),
+        ("Medium", b"\xff", "`Medium` holds binary, which is not text"),
+        ("MobileNetV1 features", 1.0, "holds double, not lists of numbers or their text"),
+        ("MobileNetV1 features", [[1.0]], "holds list<element: double>, which is not numbers"),
+    ],
+)
+def test_a_parquet_column_of_the_wrong_type_is_named(parse, column, value, problem):
+    rows = [row | {column: value} for row in tiny_rows(1, 2)]
+    assert problem in refusal(parse, rows, "t.parquet")
+
+
+def test_a_column_of_metadata_is_no_embedding(parse, stage_folder):
+    params = stage_folder / "params.yaml"
+    params.write_text(params.read_text().replace("MobileNetV1 features", "Medium"))
+    assert "`Medium`, which is a column of metadata" in refusal(parse, tiny_rows())
 
 
 def test_a_missing_column_is_named_beside_those_there_are(parse):

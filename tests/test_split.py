@@ -1,9 +1,13 @@
 """Every strategy gives a split that can be trusted, or says why it cannot."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny_rows, write_csv_table
 
+from stages import parse_embeddings_to_parquet, split
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
@@ -36,7 +40,7 @@ def test_official_is_the_column_of_the_table():
 def test_official_refuses_an_unknown_subset():
     table = artefacts()
     table.loc[3, "subset"] = "dev"
-    with pytest.raises(PipelineError, match=r"1 rows have a subset other .* the first `dev`"):
+    with pytest.raises(PipelineError, match="1 do not, the first has `dev`"):
         assign_subsets(table, params("official"))
 
 
@@ -64,7 +68,7 @@ def test_stratified_leaves_a_medium_of_one_row_in_train():
 
 def test_fractions_must_add_up():
     section = {"train_fraction": 0.6, "val_fraction": 0.2, "test_fraction": 0.3, "seed": 1}
-    with pytest.raises(ParameterError, match=r"`split\.stratified` has fractions .* 1\.1"):
+    with pytest.raises(ParameterError, match=r"`split\.stratified` has a train_fraction.* 1\.1"):
         check_section("split.stratified", section, Stratified)
 
 
@@ -73,6 +77,17 @@ def test_holdout_museum_tests_on_all_of_one_museum_and_nothing_else():
     subset = assign_subsets(table, params("holdout_museum"))
     np.testing.assert_array_equal(subset == "test", table["museum"] == "Cleveland")
     assert {"train", "val"} <= set(subset[table["museum"] != "Cleveland"])
+
+
+def test_holdout_museum_draws_its_fraction_of_val_by_its_seed():
+    table = artefacts(rows=150)
+    first, again, other = (
+        assign_subsets(table, params("holdout_museum", seed=seed)) for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+    drawn = pd.crosstab(table["medium"], first)
+    assert (drawn["val"] == 4).all()  # 0.2 of the 20 that a medium has in the other museums
 
 
 def test_holdout_museum_names_the_museums_when_there_is_no_such_one():
@@ -90,7 +105,9 @@ def test_an_image_in_two_subsets_is_refused():
 def test_a_medium_without_training_rows_is_refused():
     table = artefacts()
     table.loc[(table["medium"] == "medium 2") & (table["subset"] == "train"), "subset"] = "val"
-    with pytest.raises(PipelineError, match=r"1 mediums have no training rows.*medium 2"):
+    with pytest.raises(
+        PipelineError, match=r"no training rows for medium 2 \(mediums without: 1\)"
+    ):
         check_split(table, table["subset"].to_numpy())
 
 
@@ -101,3 +118,31 @@ def test_an_empty_subset_is_refused(name):
     subset[subset == name] = "val" if name != "val" else "train"
     with pytest.raises(PipelineError, match=f"no rows for {name}"):
         check_split(table, subset)
+
+
+def parse(folder, rows):
+    (folder / "data/raw").mkdir(parents=True)
+    write_csv_table(folder / "data/raw/t.csv", rows)
+    provenance = {"source": "file", "file": "t.csv"}
+    (folder / "data/raw/provenance.json").write_text(json.dumps(provenance))
+    parse_embeddings_to_parquet.main()
+
+
+def test_the_stage_prints_the_counts_of_each_subset(stage_folder, capsys):
+    parse(stage_folder, tiny_rows())
+    assert split.main() == "official: 144 rows, 6 mediums"
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "[split] train: 72 rows, 6 mediums",
+        "[split] val: 36 rows, 6 mediums",
+        "[split] test: 36 rows, 6 mediums",
+    ]
+
+
+def test_the_stage_checks_its_split(stage_folder):
+    rows = tiny_rows()
+    for row in rows:
+        if row["Medium"] == "Medium 1" and row["Subset"] == "train":
+            row["Subset"] = "val"
+    parse(stage_folder, rows)
+    with pytest.raises(PipelineError, match="no training rows for Medium 1"):
+        split.main()
