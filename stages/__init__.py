@@ -19,8 +19,8 @@ os.environ["OMP_DYNAMIC"] = "false"
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 if platform.machine() in ("x86_64", "AMD64"):
-    # The kernels of 2013, which every x86-64 processor since then runs, instead
-    # of those that OpenBLAS and NumPy pick for the processor at hand.
+    # The kernels for AVX2, which nearly all x86-64 processors of the last ten years
+    # run, instead of those that OpenBLAS and NumPy pick for the processor at hand.
     os.environ["OPENBLAS_CORETYPE"] = "Haswell"
     os.environ["OPENBLAS_L2_SIZE"] = "512"  # kilobytes; it steers how products are cut in blocks
     os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V4 AVX512_ICL AVX512_SPR"

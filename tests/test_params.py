@@ -22,7 +22,7 @@ class Inner(Section):
 class Outer(Section):
     rate: float
     inner: Inner
-    items: list[Inner] = Field(default_factory=list)
+    items: list[Inner] = Field(default_factory=list, description="a list of sections")
 
 
 def load(folder, text):
@@ -71,6 +71,15 @@ def test_a_right_section_is_read_with_its_types(folder):
             "params.yaml: `outer.inner.depth` should be greater than or equal to 1, not 0",
         ),
         ("outer: {rate: .nan, inner: {depth: 1}}", "`outer.rate` should be a finite number"),
+        ("outer: {1: 2, rate: 1, inner: {depth: 1}}", "unknown key `outer.1`"),
+        (
+            "outer: {rate: 1, inner: deep}",
+            "`outer.inner` should be a mapping of keys to values, not 'deep'",
+        ),
+        (
+            "outer: {rate: 1, inner: {depth: 1}, items: 3}",
+            "`outer.items` should be a list of sections, not 3",
+        ),
         ("other: {}", "params.yaml has no section `outer`"),
         ("", "params.yaml has no sections"),
         ("outer: {rate: 1, rate: 2}", "params.yaml is not valid YAML"),
@@ -81,6 +90,11 @@ def test_a_wrong_section_is_refused_by_name(folder, text, sentence):
         load(folder, text)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_outside_the_project_a_stage_says_where_to_start_it(folder):
+    with pytest.raises(ParameterError, match=r"there is no params\.yaml in .*: start the stage in"):
+        load_params("outer", Outer)
 
 
 @pytest.mark.parametrize("stage", STAGES)

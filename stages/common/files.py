@@ -4,7 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -32,3 +35,8 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write JSON; a NaN is refused, because JSON has none."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, numbers with at most 6 decimals."""
+    write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))

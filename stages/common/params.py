@@ -1,6 +1,7 @@
 """Read a stage's section of params.yaml and check it before any work is done."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -37,7 +38,7 @@ def load_params(stage: str, schema: type[SectionType], choice: str | None = None
     if choice is not None:
         options = get_args(schema.model_fields[choice].annotation)
         picked = section.get(choice)
-        if picked in options and picked not in section:
+        if picked in options and section.get(picked) is None:
             raise ParameterError(f"params.yaml: `{stage}.{picked}` is missing")
         section = {k: v for k, v in section.items() if k == picked or k not in options}
     return check_section(stage, section, schema)
@@ -58,6 +59,10 @@ def _read_yaml() -> dict[str, Any]:
     # ruamel.yaml reads YAML 1.2, as DVC does; for PyYAML 1e-4 would be text.
     try:
         content = YAML(typ="safe", pure=True).load(PARAMS_FILE)
+    except FileNotFoundError:
+        raise ParameterError(
+            f"there is no params.yaml in {Path.cwd()}: start the stage in the project's folder"
+        ) from None
     except YAMLError as error:
         problem = " ".join(str(error).split())
         raise ParameterError(f"params.yaml is not valid YAML: {problem}") from None
@@ -68,26 +73,39 @@ def _read_yaml() -> dict[str, Any]:
 
 def _first_problem(section: str, error: ValidationError, schema: type[Section]) -> str:
     # An unknown key comes first: a misspelt key is also a missing one.
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    problem = problems[0]
+    unknown = ("extra_forbidden", "invalid_key")
+    problem = min(error.errors(), key=lambda problem: problem["type"] not in unknown)
     name = ".".join(str(part) for part in (section, *problem["loc"]))
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in unknown:
         *parents, key = problem["loc"]
-        nearest = difflib.get_close_matches(str(key), _keys_at(schema, parents), n=1, cutoff=0)[0]
+        known = list(_schema_at(schema, parents).model_fields)
+        nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
         return f"params.yaml: unknown key `{name}`, did you mean `{nearest}`?"
     if problem["type"] == "missing":
         return f"params.yaml: `{name}` is missing"
     if problem["type"] == "value_error":  # raised by a schema's own check, which says it all
         return f"params.yaml: `{name}` {problem['ctx']['error']}"
-    rule = problem["msg"].replace("Input should", "should", 1)
+    if problem["type"] == "model_type":
+        rule = "should be a mapping of keys to values"
+    elif problem["loc"] and (description := _description_at(schema, problem["loc"])):
+        rule = f"should be {description}"
+    else:
+        rule = problem["msg"].replace("Input should", "should", 1)
     return f"params.yaml: `{name}` {rule}, not {problem['input']!r}"
 
 
-def _keys_at(schema: type[Section], location: list[str | int]) -> list[str]:
-    """The keys that a (nested) section may have."""
+def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Section]:
+    """The schema of a nested section; numbers in `location` are places in a list."""
     for part in location:
         if isinstance(part, str):
             annotation = schema.model_fields[part].annotation
             # `Section | None` and `list[Section]` both hold the nested schema as an argument.
             schema = next(iter(get_args(annotation)), annotation)
-    return list(schema.model_fields)
+    return schema
+
+
+def _description_at(schema: type[Section], location: Sequence[str | int]) -> str | None:
+    """What a schema says about a value in its own words, where it does."""
+    *parents, key = location
+    field = _schema_at(schema, parents).model_fields.get(str(key))
+    return field.description if field else None

@@ -34,10 +34,10 @@ def run(stage: str, main: Callable[[], str]) -> None:
         summary = main()
     except PipelineError as error:
         _stop(stage, str(error), error.exit_code)
-    except FileNotFoundError as error:
-        _stop(stage, f"{error.filename} is missing: run `dvc repro`, which makes it", 1)
     except OSError as error:
-        _stop(stage, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+        made_here = str(error.filename).startswith(("data/", "models/"))
+        hint = ": run `dvc repro`, which makes it" if made_here else ""
+        _stop(stage, f"{error.filename or 'a file'}: {error.strerror or error}{hint}", 1)
     except KeyboardInterrupt:
         _stop(stage, "stopped by Ctrl-C", 130)
     else:
