@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -26,7 +27,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
-        set_params(folder / "params.yaml", sys.argv[1:])
+        settings = (argument.split("=", 1) for argument in sys.argv[1:])
+        values = {key: YAML(typ="safe").load(value) for key, value in settings}
+        set_params(folder / "params.yaml", values)
         stages = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
         rows = []
         for name in tqdm(stages, disable=None):
@@ -39,18 +42,17 @@ def main() -> None:
     print(f"| all (sum of seconds, largest peak) | {seconds:.1f} | {megabytes:,.0f} |")
 
 
-def set_params(path: Path, settings: list[str]) -> None:
-    """Change params.yaml; `settings` are texts such as `train.model=xgboost`."""
-    yaml = YAML(typ="safe")
+def set_params(path: Path, values: Mapping[str, object]) -> None:
+    """Change params.yaml: {"train.model": "xgboost"}. Comments stay."""
+    yaml = YAML()
     content = yaml.load(path)
-    for setting in settings:
-        key, value = setting.split("=", 1)
+    for key, value in values.items():
         *parents, last = key.split(".")
         section = content
         for parent in parents:
             section = section[parent]
-        section[last] = yaml.load(value)
-    with path.open("w", encoding="utf-8") as file:
+        section[last] = value
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         yaml.dump(content, file)
 
 

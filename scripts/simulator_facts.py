@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-SUBSETS = ("train", "val", "test")
+from stages.simulator import SUBSETS
+
 # Denser in the middle than a grid of tenths would be in the tails; the outermost percent is cut,
 # because a maximum is one particular photograph's.
 LEVELS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99)

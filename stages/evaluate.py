@@ -5,22 +5,21 @@ reports/metrics.json, the data of the plots under reports/plots/ and a picture o
 the confusions, reports/figures/confusion_matrix.png.
 """
 
-import json
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
-from stages.common.files import atomic_write, write_json, write_text
+from stages.common.files import atomic_write, write_csv, write_json, write_text
+from stages.common.model_file import MODEL, TRAINING_CURVE, model_kind
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, run
 from stages.common.tables import Features, read_features
 
 STAGE = "evaluate"
-MODEL = Path("models/model.json")
-TRAINING_CURVE = Path("models/training_curve.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
 CONFUSION_FIGURE = Path("reports/figures/confusion_matrix.png")
@@ -32,18 +31,63 @@ class Params(Section):
     plots_subset: Literal["val", "test"]
 
 
+class Model(Protocol):
+    """What every module of `stages/models` has."""
+
+    labels: list[str]
+    feature_names: list[str]
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities (n, number of labels) for (n, d) features."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that is measured."""
+
+    metrics: dict[str, dict[str, Any]]  # the content of metrics.json
+    confusion: pd.DataFrame  # actual, predicted, count
+    per_class: pd.DataFrame  # medium, precision, recall, f1, rows
+
+
 def main() -> str:
     params = load_params(STAGE, Params)
     model = import_module(f"stages.models.{model_kind(MODEL)}").load(MODEL)
     train, val, test = (read_features(subset) for subset in ("train", "val", "test"))
+    evaluation = evaluate(model, train, val, test, params.plots_subset)
+    write_json(METRICS, evaluation.metrics)
+    write_csv(PLOTS / "confusion.csv", evaluation.confusion)
+    write_csv(PLOTS / "per_class.csv", evaluation.per_class)
+    write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
+    shares = confusion_shares(evaluation.confusion)
+    draw_confusion(shares, f"{params.plots_subset} rows, {train.source} data", CONFUSION_FIGURE)
+    figures = evaluation.metrics["test"]
+    return (
+        f"{train.source} data, test accuracy {figures['accuracy']:.4f}, "
+        f"log loss {figures['log_loss']:.4f} on {len(test.mediums):,} rows"
+    )
+
+
+def evaluate(
+    model: Model, train: Features, val: Features, test: Features, plots_subset: str
+) -> Evaluation:
+    """Measure a model on val and test, beside baselines that learn from train.
+
+    `plots_subset`, `val` or `test`, has the rows that confusions and figures by
+    medium are counted on.
+
+    Raises PipelineError when the model was trained on other features.
+    """
     if model.feature_names != train.names:
         raise PipelineError(f"{MODEL} was trained on other features: run `dvc repro`")
     labels = np.array(model.labels)
     subsets = {"val": val, "test": test}
     probabilities = {name: model.predict_proba(rows.values) for name, rows in subsets.items()}
-    rows = sum(len(subset.mediums) for subset in (train, val, test))
     metrics = {
-        "data": {"source": train.source, "rows": rows},
+        "data": {
+            "source": train.source,
+            "rows": sum(len(subset.mediums) for subset in (train, val, test)),
+        },
         **{
             name: scores(rows.mediums, probabilities[name], labels)
             for name, rows in subsets.items()
@@ -53,26 +97,13 @@ def main() -> str:
             for name, predicted in baselines(train, test).items()
         },
     }
-    write_json(METRICS, rounded(metrics))
-
-    actual = subsets[params.plots_subset].mediums
-    predicted = labels[probabilities[params.plots_subset].argmax(axis=1)]
-    counts = confusion_counts(actual, predicted, labels)
-    write_csv(PLOTS / "confusion.csv", counts)
-    write_csv(PLOTS / "per_class.csv", per_class(actual, predicted, labels))
-    write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
-    title = f"{params.plots_subset} rows, {train.source} data"
-    draw_confusion(counts, labels, title, CONFUSION_FIGURE)
-    return (
-        f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
-        f"log loss {metrics['test']['log_loss']:.4f} on {len(test.mediums):,} rows"
+    actual = subsets[plots_subset].mediums
+    predicted = labels[probabilities[plots_subset].argmax(axis=1)]
+    return Evaluation(
+        rounded(metrics),
+        confusion_counts(actual, predicted, labels),
+        per_class(actual, predicted, labels),
     )
-
-
-def model_kind(path: Path) -> str:
-    """The kind that a model file names: at its top, or as an attribute of XGBoost's format."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content["kind"] if "kind" in content else content["learner"]["attributes"]["kind"]
 
 
 def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -114,15 +145,20 @@ def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
     """What two models that need no tuning predict for the test rows: arrays (n,) of labels.
 
     `majority` always names the medium with most training rows (of equals, the first
-    in the alphabet), `nearest_centroid` the one whose mean features are nearest.
+    in the alphabet), `nearest_centroid` the one whose mean features are nearest
+    (Euclidean distance; scikit-learn's refuses features that are all constant).
     """
-    from sklearn.neighbors import NearestCentroid
-
-    mediums, counts = np.unique(train.mediums, return_counts=True)
-    nearest = NearestCentroid().fit(train.values, train.mediums)
+    mediums, medium_of_row, counts = np.unique(
+        train.mediums, return_inverse=True, return_counts=True
+    )
+    centroids = np.array(
+        [train.values[medium_of_row == i].mean(axis=0) for i in range(len(mediums))]
+    )
+    # The squared distance, less the part that is the same for all centroids.
+    distances = (centroids**2).sum(axis=1) - 2 * test.values @ centroids.T
     return {
         "majority": np.full(len(test.mediums), mediums[counts.argmax()]),
-        "nearest_centroid": nearest.predict(test.values),
+        "nearest_centroid": mediums[distances.argmin(axis=1)],
     }
 
 
@@ -165,29 +201,31 @@ def per_class(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> 
     )
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table with 6 decimals and LF line ends."""
-    write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
+def confusion_shares(counts: pd.DataFrame) -> pd.DataFrame:
+    """For each actual medium (row), the share of its rows that was taken for each medium (column).
+
+    The diagonal is the recall. A medium without rows has zeros.
+    """
+    table = counts.pivot(index="actual", columns="predicted", values="count")
+    return table.div(table.sum(axis="columns").clip(lower=1), axis="index")
 
 
-def draw_confusion(counts: pd.DataFrame, labels: np.ndarray, rows: str, path: Path) -> None:
-    """Draw, for each actual medium (row), the share of its rows taken for each medium."""
+def draw_confusion(shares: pd.DataFrame, what: str, path: Path) -> None:
+    """Draw the shares of `confusion_shares`; `what` says in the title on which rows they are."""
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a medium's name may hold a $
     from matplotlib import pyplot
 
-    table = counts.pivot(index="actual", columns="predicted", values="count")
-    table = table.loc[labels, labels].to_numpy(dtype=float)
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    size = 3 + 0.28 * len(labels)
+    size = 3 + 0.28 * len(shares)
     figure, axes = pyplot.subplots(figsize=(size, size), layout="constrained")
-    image = axes.imshow(share, cmap="cividis", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    axes.set_xticks(range(len(shares)), shares.columns, rotation=90)
+    axes.set_yticks(range(len(shares)), shares.index)
     axes.set_xlabel("predicted medium")
     axes.set_ylabel("actual medium")
-    axes.set_title(f"Share of each actual medium\n({rows})")
+    axes.set_title(f"Share of each actual medium\n({what})")
     figure.colorbar(image, shrink=0.7, label="share of the row")
     with atomic_write(path) as temporary:
         # Without the version of Matplotlib, so that equal pictures are equal files.

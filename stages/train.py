@@ -5,26 +5,24 @@ models/training_curve.csv.
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.common.files import write_text
+from stages.common.files import write_csv
+from stages.common.model_file import MODEL, TRAINING_CURVE
 from stages.common.params import Section, check_section, load_params
 from stages.common.stage import PipelineError, run
 from stages.common.tables import read_features
 
 STAGE = "train"
-MODEL = Path("models/model.json")
-TRAINING_CURVE = Path("models/training_curve.csv")
 
 
 class Params(Section):
     """`train`; each model's module has the schema of its own section."""
 
     model: Literal["logistic_regression", "xgboost"]
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**31)
     device: Literal["cpu", "cuda"]
     logistic_regression: Any = None
     xgboost: Any = None
@@ -43,7 +41,7 @@ def main() -> str:
         )
     model, curve = module.train(model_params, train, val, params.seed, params.device)
     model.save(MODEL)
-    write_text(TRAINING_CURVE, curve.round(6).to_csv(index=False, lineterminator="\n"))
+    write_csv(TRAINING_CURVE, curve)
     last = curve.loc[curve["val_log_loss"].idxmin()]
     return (
         f"{params.model}: {len(train.mediums):,} rows, {len(train.names):,} features, "

@@ -9,21 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
+
+from benchmarks.stages import set_params
 
 PROJECT = Path(__file__).resolve().parents[1]
-HEADER = [
-    "Image file",
-    "Medium",
-    "Museum",
-    "Museum-based instance ID",
-    "Subset",
-    "Width",
-    "Height",
-    "Product size",
-    "Aspect ratio",
-    "MobileNetV1 features",
-]
 MUSEUMS = ["Metropolitan Museum of Art", "The Cleveland Museum of Art"]
 
 
@@ -109,17 +98,7 @@ class Project:
 
     def set_params(self, **values: object) -> None:
         """Change params.yaml: set_params(**{"train.model": "xgboost"})."""
-        yaml = YAML()
-        path = self.folder / "params.yaml"
-        content = yaml.load(path)
-        for key, value in values.items():
-            *parents, last = key.split(".")
-            section = content
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            yaml.dump(content, file)
+        set_params(self.folder / "params.yaml", values)
 
     def copy(self, folder: Path) -> "Project":
         """A copy of the copy, cache included."""

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from stages.common.model_file import model_kind
 from stages.common.params import check_section
 from stages.common.stage import PipelineError
 from stages.common.tables import Features
-from stages.evaluate import model_kind
 from stages.models import logistic_regression, xgboost
 
 MODELS = {
@@ -116,9 +116,71 @@ def test_logistic_regression_says_when_it_did_not_converge(capsys):
     assert "raise `train.logistic_regression.max_iterations`" in capsys.readouterr().out
 
 
+def test_logistic_regression_uses_all_its_parameters(tmp_path):
+    base, curve = fit("logistic_regression")
+    for changed in ({"C": 0.01}, {"tolerance": 0.1}, {"max_iterations": 3}):
+        other, _ = fit("logistic_regression", **changed)
+        assert (other.coefficients != base.coefficients).any(), changed
+    assert (
+        curve["iteration"].item() > fit("logistic_regression", tolerance=0.1)[1]["iteration"].item()
+    )
+
+
+def test_probabilities_of_extreme_scores_are_finite():
+    model = logistic_regression.Model(["a", "b"], ["x"], np.array([[0.0], [1.0]]), np.zeros(2))
+    np.testing.assert_array_equal(model.predict_proba(np.array([[1e4], [-1e4]])), [[0, 1], [1, 0]])
+
+
+def test_the_curve_has_the_log_loss_of_train_and_of_val(kind):
+    from sklearn.metrics import log_loss
+
+    model, curve = fit(kind)
+    best = curve.loc[curve["val_log_loss"].idxmin()]
+    for name, draw in (("train_log_loss", 1), ("val_log_loss", 2)):
+        rows = features(draw=draw)
+        probabilities = model.predict_proba(rows.values).astype(float)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        expected = log_loss(rows.mediums, probabilities)
+        assert best[name] == pytest.approx(expected, rel=1e-4)
+
+
+def test_logistic_regression_refuses_a_graphics_card():
+    with pytest.raises(PipelineError, match=r"`train\.device` is cuda, but logistic_regression"):
+        fit("logistic_regression", device="cuda")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"learning_rate": 0.1},
+        {"max_depth": 1},
+        {"min_child_weight": 20.0},
+        {"subsample": 0.5},
+        {"colsample_bynode": 0.2},
+        {"reg_lambda": 100.0},
+        {"max_bin": 3},
+        {"rounds": 2},
+        {"early_stopping_rounds": 1, "learning_rate": 1.0},
+    ],
+    ids=str,
+)
+def test_xgboost_uses_all_its_parameters(changed):
+    values = features(draw=3).values
+    base, other = fit("xgboost")[0], fit("xgboost", **changed)[0]
+    assert (base.predict_proba(values) != other.predict_proba(values)).any()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_xgboost_runs_on_the_threads_that_it_is_given(threads):
+    model, _ = fit("xgboost", threads=threads)
+    config = json.loads(model.booster.save_config())
+    assert config["learner"]["generic_param"]["nthread"] == str(threads)
+
+
 def test_xgboost_keeps_the_trees_up_to_its_best_round_on_val():
     model, curve = fit("xgboost")
     best = int(curve["val_log_loss"].idxmin()) + 1
+    assert curve["iteration"].tolist() == list(range(1, len(curve) + 1))
     assert len(curve) == best + MODELS["xgboost"][1]["early_stopping_rounds"]
     assert model.booster.num_boosted_rounds() == best
 

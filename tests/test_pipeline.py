@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from conftest import PROJECT
+from ruamel.yaml import YAML
 
 PARSE = "parse-embeddings-to-parquet"
 ALL = ["download", PARSE, "split", "featurize", "train", "evaluate"]
@@ -80,6 +81,7 @@ def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expe
         ("stages/parse_embeddings_to_parquet.py", [PARSE]),
         ("stages/split.py", ["split"]),
         ("stages/featurize.py", ["featurize"]),
+        ("stages/common/model_file.py", ["train", "evaluate"]),
         ("stages/train.py", ["train"]),
         ("stages/models/logistic_regression.py", ["train", "evaluate"]),
         ("stages/models/xgboost.py", []),
@@ -87,10 +89,17 @@ def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expe
         ("README.md", []),
     ],
 )
-def test_a_changed_script_reruns_the_stages_that_import_it(project, script, expected):
+def test_a_changed_script_is_a_change_of_the_stages_that_import_it(project, script, expected):
     with (project.folder / script).open("a", encoding="utf-8") as file:
         file.write("\n# One more line.\n")
-    assert project.repro() == expected
+    changed = json.loads(project.dvc("status", "--json").stdout)
+    assert set(changed) == set(expected)
+
+
+def test_a_changed_script_reruns_its_stage_and_no_later_one_when_the_output_is_the_same(project):
+    with (project.folder / "stages/split.py").open("a", encoding="utf-8") as file:
+        file.write("\n# One more line.\n")
+    assert project.repro() == ["split"]
 
 
 def test_a_comment_or_another_order_of_keys_reruns_nothing(project):
@@ -169,6 +178,16 @@ def test_every_plot_has_a_title_and_labelled_axes(project):
         content = json.dumps(parts[0]["content"])
         assert name in content
         assert "<DVC_METRIC" not in content, f"{name}: a part of the template is not filled in"
+
+
+def test_a_plot_shows_the_column_that_its_title_names():
+    plots = YAML(typ="safe").load(PROJECT / "dvc.yaml")["plots"]
+    shown = {name: plot["x"] for plot in plots[:3] for name, plot in plot.items()}
+    assert shown == {
+        "Recall of each medium": "recall",
+        "Precision of each medium": "precision",
+        "F1 of each medium": "f1",
+    }
 
 
 def test_shares_of_confusions_are_computed_for_each_branch_alone():

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stages.common.files import write_json
 from stages.common.params import Section
-from stages.common.stage import log
+from stages.common.stage import PipelineError, log
 from stages.common.tables import Features
 
 KIND = "logistic_regression"
@@ -68,9 +68,13 @@ def train(
 ) -> tuple[Model, pd.DataFrame]:
     """Fit on `train`; return the model and its log loss at the iteration where it stopped.
 
-    That one row is all the curve that this model has. `seed` and `device` change
-    nothing: the solver draws nothing at random and runs on the processor.
+    That one row is all the curve that this model has. `seed` changes nothing: the
+    solver draws nothing at random.
+
+    Raises PipelineError when `device` is cuda, on which the solver cannot run.
     """
+    if device != "cpu":
+        raise PipelineError(f"`train.device` is {device}, but {KIND} runs on the cpu only")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss

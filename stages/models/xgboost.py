@@ -30,8 +30,8 @@ class Params(Section):
     subsample: float = Field(gt=0, le=1)
     colsample_bynode: float = Field(gt=0, le=1)
     reg_lambda: float = Field(ge=0)
-    max_bin: int = Field(ge=2)
-    threads: int = Field(gt=0)
+    max_bin: int = Field(ge=2, le=65_536)
+    threads: int = Field(gt=0, le=1024)
 
 
 @dataclass(frozen=True)
