@@ -221,7 +221,7 @@ def text_column(batch: pa.RecordBatch, raw_name: str, strip: bool) -> tuple[pa.A
     raw = batch.column(raw_name)
     try:
         text = pc.fill_null(raw.cast(pa.string()), "")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except pa.ArrowException:
         raise PipelineError(f"`{raw_name}` holds {raw.type}, which is not text") from None
     if not strip:
         return text, 0
@@ -316,14 +316,15 @@ def _to_numbers(column: pa.Array, type_: pa.DataType, raw_name: str) -> pa.Array
     try:
         return column.cast(type_)
     except pa.ArrowInvalid:
-        return pa.array([_number(value) for value in column.to_pylist()], type_)
+        # One by one, by the same rules: Python's float() would take "1_0" for 10.
+        return pa.array([_to_number(value, type_) for value in column], type_)
 
 
-def _number(value: str | float | None) -> float | None:
+def _to_number(value: pa.Scalar, type_: pa.DataType) -> pa.Scalar:
     try:
-        return None if value is None else float(value)
-    except ValueError:
-        return None
+        return value.cast(type_)
+    except pa.ArrowInvalid:
+        return pa.scalar(None, type_)
 
 
 def _raise_for_embedding(

@@ -201,6 +201,8 @@ def test_the_bytes_do_not_depend_on_the_batches_of_the_input(parse, monkeypatch)
         ("[1, 2, 3", "the embedding is cut off, a bracket is missing"),
         ("[[1, 2, 3]]", "the embedding is not 3 finite numbers"),
         ("[x]", "the embedding is not 3 finite numbers"),
+        ("[1_0, 2, 3]", "the embedding is not 3 finite numbers"),
+        ("[1e39, 2, 3]", "the embedding is not 3 finite numbers"),
     ],
 )
 def test_a_bad_embedding_is_named_by_row_and_image(parse, text, problem):
