@@ -12,7 +12,7 @@ from pydantic import Field
 from stages.common.files import write_csv
 from stages.common.model_file import MODEL, TRAINING_CURVE
 from stages.common.params import Section, check_section, load_params
-from stages.common.stage import PipelineError, run
+from stages.common.stage import PipelineError, log, run
 from stages.common.tables import read_features
 
 STAGE = "train"
@@ -39,6 +39,7 @@ def main() -> str:
         raise PipelineError(
             "the training rows have one medium only, so there is nothing to tell apart"
         )
+    log(STAGE, f"fitting {params.model} on {len(train.mediums):,} rows")
     model, curve = module.train(model_params, train, val, params.seed, params.device)
     model.save(MODEL)
     write_csv(TRAINING_CURVE, curve)
