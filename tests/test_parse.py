@@ -11,6 +11,7 @@ from conftest import tiny_rows, write_csv_table
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.stage import PipelineError
 from stages.common.tables import ARTEFACTS, matrix, source_of
+from stages.simulator import simulate_metadata
 
 
 @pytest.fixture
@@ -101,6 +102,13 @@ def test_names_are_snake_case_and_the_source_is_kept(parse):
         "embedding",
     ]
     assert source_of(ARTEFACTS) == "file"
+
+
+def test_a_simulated_table_is_called_synthetic_whichever_way_it_came(parse, capsys):
+    simulated = simulate_metadata("toy", seed=1).head(3)
+    parse(simulated.to_csv(index=False).encode(), "mine.csv")
+    assert source_of(ARTEFACTS) == "synthetic"
+    assert "this table is synthetic" in capsys.readouterr().out
 
 
 def test_ids_that_look_like_numbers_stay_text(parse):
