@@ -27,6 +27,9 @@ NOT_RUN = {
     "-r requirements-dev.txt": "as above",
 }
 
+# What the README tells to type after an experiment.
+GO_BACK = "git checkout params.yaml dvc.lock reports && dvc checkout"
+
 
 def commands(document: str) -> list[str]:
     """The lines of all sh blocks, without comments."""
@@ -37,6 +40,11 @@ def commands(document: str) -> list[str]:
 
 def test_commands_that_are_not_run_are_in_the_readme():
     assert set(NOT_RUN) <= set(commands(README))
+
+
+def test_the_way_back_that_is_run_is_the_one_in_the_documents():
+    assert f"`{GO_BACK}`" in README
+    assert f"`{GO_BACK}`" in RESULTS
 
 
 def test_the_first_two_commands_set_everything_up():
@@ -77,7 +85,7 @@ def test_the_commands_of_the_readme_run(clone_project, tmp_path):
             if command == "make repro":
                 project.commit()
             elif command.startswith("dvc exp run"):
-                project.run("bash", "-c", "git checkout --quiet . && dvc checkout --quiet")
+                project.run("bash", "-c", GO_BACK)
 
 
 def test_the_graph_in_the_readme_is_the_one_that_dvc_draws(project):
