@@ -15,12 +15,11 @@ from pydantic import Field
 
 from stages.common.files import atomic_write, write_json
 from stages.common.params import ParameterError, Section, load_params
+from stages.common.raw import PROVENANCE, RAW_FOLDER
 from stages.common.stage import PipelineError, log, run
 
 STAGE = "download"
-RAW_FOLDER = Path("data/raw")
 TABLE_NAME = "MAMe_dataset_extended"
-PROVENANCE_NAME = "provenance.json"
 
 # A server that says nothing for this long is given up.
 TIMEOUT_SECONDS = 30
@@ -86,7 +85,7 @@ def main() -> str:
     table = arrived.with_name(TABLE_NAME + table_suffix(arrived))
     arrived.rename(table)
     provenance = describe(table, params.source, location)
-    write_json(RAW_FOLDER / PROVENANCE_NAME, provenance)
+    write_json(PROVENANCE, provenance)
     if params.source == "file" and not params.file.sha256:
         log(STAGE, f"not pinned: set `download.file.sha256` to {provenance['sha256']} to pin it")
     return f"{params.source}: {table.name}, {provenance['bytes']:,} bytes from {location}"

@@ -117,7 +117,7 @@ def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) ->
     predicted = labels[probabilities.argmax(axis=1)]
     present = np.unique(actual)
     mean_over_classes = {"labels": present, "average": "macro", "zero_division": 0}
-    # In float64, each row's sum is exactly enough 1 for log_loss.
+    # XGBoost's are float32, and their sums too far from 1 for log_loss.
     normalized = probabilities.astype(np.float64)
     normalized /= normalized.sum(axis=1, keepdims=True)
     return {
@@ -162,16 +162,11 @@ def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
     }
 
 
-def rounded(values: dict) -> dict:
+def rounded(value: Any) -> Any:
     """The same with floats rounded to 6 decimals, below which processors may differ."""
-    return {
-        key: rounded(value)
-        if isinstance(value, dict)
-        else round(value, 6)
-        if isinstance(value, float)
-        else value
-        for key, value in values.items()
-    }
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def confusion_counts(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.params import Section, load_params
+from stages.common.raw import PROVENANCE, RAW_FOLDER
 from stages.common.stage import PipelineError, log, run
 from stages.common.tables import (
     ARTEFACTS,
@@ -30,7 +31,6 @@ from stages.common.tables import (
 )
 
 STAGE = "parse_embeddings_to_parquet"
-RAW_FOLDER = Path("data/raw")
 
 # Bytes of CSV text that are parsed at a time: some 500 rows of 1,024 numbers.
 CSV_BLOCK = 8 << 20
@@ -56,7 +56,7 @@ class Params(Section):
 
 def main() -> str:
     params = load_params(STAGE, Params)
-    provenance = json.loads((RAW_FOLDER / "provenance.json").read_text(encoding="utf-8"))
+    provenance = json.loads(PROVENANCE.read_text(encoding="utf-8"))
     path = RAW_FOLDER / provenance["file"]
     columns = check_columns(read_column_names(path), params.embedding_column)
     batches = read_raw(path, columns)
@@ -72,7 +72,7 @@ def main() -> str:
         rows = write_batches(
             ARTEFACTS, schema, _counted(parsed, bar), params.compression, params.row_group_rows
         )
-    for column, count in blanks.items():
+    for column, count in (+blanks).items():  # those above 0
         log(STAGE, f"removed blanks around the {column}, rows changed: {count:,}")
     if length is None:
         return f"{rows:,} rows, metadata only: no column is called `{params.embedding_column}`"
@@ -208,7 +208,7 @@ def parse(
         for name, type_, raw_name in METADATA:
             if pa.types.is_string(type_):
                 column, changed = text_column(batch, raw_name, strip=name in STRIPPED)
-                blanks.update({name: changed} if changed else {})
+                blanks[name] += changed
                 if name in NOT_EMPTY:
                     _refuse(batch, pc.equal(column, ""), first_row, f"`{raw_name}` is empty")
             else:

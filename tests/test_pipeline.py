@@ -67,6 +67,7 @@ def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expe
         ("stages/common/stage.py", ALL),
         ("stages/common/params.py", ALL),
         ("stages/common/files.py", ALL),
+        ("stages/common/raw.py", ["download", PARSE]),
         ("stages/common/tables.py", [PARSE, "split", "featurize", "train", "evaluate"]),
         ("stages/download.py", ["download"]),
         ("stages/simulator.py", ["download"]),

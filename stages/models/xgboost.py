@@ -80,21 +80,18 @@ def train(
     if device == "cuda":
         _check_cuda()
     labels = sorted(set(train.mediums))
-    data = {
-        "train": xgboost.QuantileDMatrix(
-            train.values,
-            np.searchsorted(labels, train.mediums),
+
+    def quantized(rows: Features, ref: xgboost.DMatrix | None = None) -> xgboost.DMatrix:
+        return xgboost.QuantileDMatrix(
+            rows.values,
+            np.searchsorted(labels, rows.mediums),
+            ref=ref,
             max_bin=params.max_bin,
             nthread=params.threads,
         )
-    }
-    data["val"] = xgboost.QuantileDMatrix(
-        val.values,
-        np.searchsorted(labels, val.mediums),
-        ref=data["train"],
-        max_bin=params.max_bin,
-        nthread=params.threads,
-    )
+
+    train_data = quantized(train)
+    val_data = quantized(val, ref=train_data)
     losses: dict[str, dict[str, list[float]]] = {}
     with tqdm(desc="train", total=params.rounds, unit=" rounds", disable=None) as bar:
         booster = xgboost.train(
@@ -114,9 +111,9 @@ def train(
                 "reg_lambda": params.reg_lambda,
                 "max_bin": params.max_bin,
             },
-            data["train"],
+            train_data,
             num_boost_round=params.rounds,
-            evals=[(data["train"], "train"), (data["val"], "val")],
+            evals=[(train_data, "train"), (val_data, "val")],
             evals_result=losses,
             early_stopping_rounds=params.early_stopping_rounds,
             verbose_eval=False,
