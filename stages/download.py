@@ -1,7 +1,7 @@
 """Bring the raw table to data/raw/, as it came, with its provenance beside it.
 
-Reads nothing. Writes data/raw/MAMe_dataset_extended.csv or .parquet and
-data/raw/provenance.json.
+Reads nothing. Writes data/raw/MAMe_dataset_extended.csv, .csv.gz, .csv.zst or
+.parquet, and data/raw/provenance.json.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ from stages.common.stage import PipelineError, log, run
 
 STAGE = "download"
 TABLE_NAME = "MAMe_dataset_extended"
+# How files begin that are not plain text, and how their names end.
+MAGIC = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv.zst"}
 
 # A server that says nothing for this long is given up.
 TIMEOUT_SECONDS = 30
@@ -245,12 +247,16 @@ def _digest(path: Path, start: Callable[[], Any]) -> str:
 
 
 def table_suffix(path: Path) -> str:
-    """`.parquet` for a file that begins as Parquet does, else `.csv`.
+    """`.parquet` for a file that begins as Parquet does, else `.csv`, `.csv.gz` or `.csv.zst`.
 
     The content decides, because a URL need not end in a file name.
     """
     with path.open("rb") as file:
-        return ".parquet" if file.read(4) == b"PAR1" else ".csv"
+        start = file.read(4)
+    for magic, suffix in MAGIC.items():
+        if start.startswith(magic):
+            return suffix
+    return ".csv"
 
 
 def describe(table: Path, source: str, location: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The download stage against servers on 127.0.0.1 that do what servers do."""
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -8,6 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import pyarrow as pa
 import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 from ruamel.yaml import YAML
@@ -309,3 +311,7 @@ def test_the_content_decides_whether_a_table_is_parquet(tmp_path):
     (tmp_path / "b").write_bytes(b"Image file,Medium\n")
     assert stage.table_suffix(tmp_path / "a") == ".parquet"
     assert stage.table_suffix(tmp_path / "b") == ".csv"
+    (tmp_path / "c").write_bytes(gzip.compress(b"a,b"))
+    (tmp_path / "d").write_bytes(pa.compress(b"a,b", "zstd", asbytes=True))
+    assert stage.table_suffix(tmp_path / "c") == ".csv.gz"
+    assert stage.table_suffix(tmp_path / "d") == ".csv.zst"
