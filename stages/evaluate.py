@@ -1,8 +1,8 @@
 """Measure the model on val and test.
 
-Reads models/model.json, models/training_curve.csv and data/features/. Writes
-reports/metrics.json, the data of the plots under reports/plots/ and a picture of
-the confusions, reports/figures/confusion_matrix.png.
+Reads models/model.json, models/training_curve.csv, data/features/ and
+data/quarantine.csv. Writes reports/metrics.json, the data of the plots under
+reports/plots/ and a picture of the confusions, reports/figures/confusion_matrix.png.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from stages.common.files import atomic_write, write_csv, write_json, write_text
 from stages.common.model_file import MODEL, TRAINING_CURVE, model_kind
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, run
-from stages.common.tables import Features, read_features
+from stages.common.tables import QUARANTINE, Features, read_features
 
 STAGE = "evaluate"
 METRICS = Path("reports/metrics.json")
@@ -54,7 +54,8 @@ def main() -> str:
     params = load_params(STAGE, Params)
     model = import_module(f"stages.models.{model_kind(MODEL)}").load(MODEL)
     train, val, test = (read_features(subset) for subset in ("train", "val", "test"))
-    evaluation = evaluate(model, train, val, test, params.plots_subset)
+    quarantined = count_quarantined(pd.read_csv(QUARANTINE))
+    evaluation = evaluate(model, train, val, test, quarantined, params.plots_subset)
     write_json(METRICS, evaluation.metrics)
     write_csv(PLOTS / "confusion.csv", evaluation.confusion)
     write_csv(PLOTS / "per_class.csv", evaluation.per_class)
@@ -69,12 +70,17 @@ def main() -> str:
 
 
 def evaluate(
-    model: Model, train: Features, val: Features, test: Features, plots_subset: str
+    model: Model,
+    train: Features,
+    val: Features,
+    test: Features,
+    quarantined: dict[str, int],
+    plots_subset: str,
 ) -> Evaluation:
     """Measure a model on val and test, beside baselines that learn from train.
 
-    `plots_subset`, `val` or `test`, has the rows that confusions and figures by
-    medium are counted on.
+    `quarantined`, of `count_quarantined`, is handed on. `plots_subset`, `val` or
+    `test`, has the rows that confusions and figures by medium are counted on.
 
     Raises PipelineError when the model was trained on other features.
     """
@@ -87,6 +93,7 @@ def evaluate(
         "data": {
             "source": train.source,
             "rows": sum(len(subset.mediums) for subset in (train, val, test)),
+            "quarantined": quarantined,
         },
         **{
             name: scores(rows.mediums, probabilities[name], labels)
@@ -104,6 +111,15 @@ def evaluate(
         confusion_counts(actual, predicted, labels),
         per_class(actual, predicted, labels),
     )
+
+
+def count_quarantined(quarantine: pd.DataFrame) -> dict[str, int]:
+    """How many rows were set aside, as `rows`, and how many broke each rule, by its name.
+
+    A row may break more than one, so that the counts of the rules may add up to more.
+    """
+    rules = quarantine["rule"].value_counts().sort_index()
+    return {"rows": quarantine["row"].nunique(), **{rule: int(n) for rule, n in rules.items()}}
 
 
 def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """What the tests share: a tiny table, and copies of the project in which DVC runs for real."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -8,9 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.stages import set_params
+from benchmarks.stages import set_params as change_params
+from stages import parse_embeddings_to_parquet
+from stages.common.tables import ARTEFACTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 MUSEUMS = ["Metropolitan Museum of Art", "The Cleveland Museum of Art"]
@@ -98,7 +103,7 @@ class Project:
 
     def set_params(self, **values: object) -> None:
         """Change params.yaml: set_params(**{"train.model": "xgboost"})."""
-        set_params(self.folder / "params.yaml", values)
+        change_params(self.folder / "params.yaml", values)
 
     def copy(self, folder: Path) -> "Project":
         """A copy of the copy, cache included."""
@@ -171,3 +176,40 @@ def stage_folder(tmp_path, monkeypatch):
     shutil.copy2(PROJECT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def set_params(stage_folder):
+    """A function that changes params.yaml of the current folder."""
+
+    def change(**values: object) -> None:
+        change_params(stage_folder / "params.yaml", values)
+
+    return change
+
+
+@pytest.fixture
+def parse(stage_folder):
+    """A function that writes rows as a raw table, runs the parser and reads its table.
+
+    The rows are mappings, an Arrow table or the bytes of a file; the name says which kind
+    of file it is.
+    """
+
+    def run(
+        rows: list[dict] | pa.Table | bytes, name: str = "table.csv", source: str = "file"
+    ) -> pa.Table:
+        raw = stage_folder / "data/raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        (raw / "provenance.json").write_text(json.dumps({"source": source, "file": name}))
+        if isinstance(rows, bytes):
+            (raw / name).write_bytes(rows)
+        elif name.endswith(".csv"):
+            write_csv_table(raw / name, rows)
+        else:
+            table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
+            pq.write_table(table, raw / name, compression="gzip")
+        parse_embeddings_to_parquet.main()
+        return pq.read_table(ARTEFACTS)
+
+    return run

@@ -13,6 +13,8 @@ import pytest
 from conftest import PROJECT, tiny_rows
 from test_download import give, server
 
+from stages.parser.contract import MAME_MEDIUMS
+
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
 SHARED = PROJECT.parent / "shared"
@@ -53,7 +55,10 @@ def test_the_first_two_commands_set_everything_up():
 
 def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     # 144 training rows and 160 numbers an embedding: enough for its 128 components.
-    rows = tiny_rows(rows_each=48, length=160)
+    rows = [
+        row | {"Medium": MAME_MEDIUMS[int(row["Medium"].split()[1])]}
+        for row in tiny_rows(rows_each=48, length=160)
+    ]
     table = tmp_path / "my_artefacts.parquet"
     pq.write_table(pa.Table.from_pylist(rows), table)
     metadata = tmp_path / "MAMe_dataset.csv"

@@ -1,6 +1,7 @@
 """The figures are right on cases that can be counted by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stages.common.stage import PipelineError
@@ -9,6 +10,7 @@ from stages.evaluate import (
     baselines,
     confusion_counts,
     confusion_shares,
+    count_quarantined,
     draw_confusion,
     evaluate,
     per_class,
@@ -108,8 +110,9 @@ TEST = rows([-1, -1, 1, 1], ["clay", "gold", "gold", "gold"])
 
 
 def test_an_evaluation_measures_val_and_test_each_on_its_own_rows(model):
-    metrics = evaluate(model, TRAIN, VAL, TEST, "test").metrics
-    assert metrics["data"] == {"source": "synthetic", "rows": 9}
+    metrics = evaluate(model, TRAIN, VAL, TEST, {"rows": 2, "width": 2}, "test").metrics
+    quarantined = {"rows": 2, "width": 2}
+    assert metrics["data"] == {"source": "synthetic", "rows": 9, "quarantined": quarantined}
     assert metrics["val"]["accuracy"] == 0.666667
     assert metrics["test"]["accuracy"] == 0.75
     assert metrics["test"]["log_loss"] == round(-np.log([0.9, 0.1, 0.9, 0.9]).mean(), 6)
@@ -119,7 +122,7 @@ def test_an_evaluation_measures_val_and_test_each_on_its_own_rows(model):
 
 @pytest.mark.parametrize(("subset", "count"), [("val", 3), ("test", 4)])
 def test_the_plots_count_the_chosen_rows_and_agree_with_the_accuracy(model, subset, count):
-    found = evaluate(model, TRAIN, VAL, TEST, subset)
+    found = evaluate(model, TRAIN, VAL, TEST, {"rows": 0}, subset)
     right = found.confusion.query("actual == predicted")["count"].sum()
     assert found.confusion["count"].sum() == found.per_class["rows"].sum() == count
     assert right / count == pytest.approx(found.metrics[subset]["accuracy"], abs=1e-6)
@@ -128,7 +131,13 @@ def test_the_plots_count_the_chosen_rows_and_agree_with_the_accuracy(model, subs
 def test_a_model_of_other_features_is_refused(model):
     model.feature_names = ["y"]
     with pytest.raises(PipelineError, match="was trained on other features"):
-        evaluate(model, TRAIN, VAL, TEST, "test")
+        evaluate(model, TRAIN, VAL, TEST, {"rows": 0}, "test")
+
+
+def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():
+    quarantine = pd.DataFrame({"row": [3, 3, 8], "rule": ["width", "height", "width"]})
+    assert count_quarantined(quarantine) == {"rows": 2, "height": 1, "width": 2}
+    assert count_quarantined(quarantine.head(0)) == {"rows": 0}
 
 
 def test_confusion_counts_hold_every_pair():

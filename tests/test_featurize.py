@@ -133,6 +133,7 @@ def test_rows_that_are_not_for_training_leave_no_trace_in_training_features(
         if row["Subset"] == other:
             row["MobileNetV1 features"] = [6 - x for x in row["MobileNetV1 features"]]
             row["Width"], row["Museum"] = row["Width"] * 3, "Another museum"
+            row["Product size"] = row["Aspect ratio"] = None
     run_to_features(stage_folder, rows)
     assert [path.read_bytes() for path in kept] == before
     assert features_path(other).read_bytes() != other_before

@@ -26,7 +26,7 @@ def test_after_a_repro_git_has_nothing_to_add(project):
 def test_metrics_have_the_agreed_keys_and_name_their_source(project):
     found = metrics(project)
     assert set(found) == {"data", "val", "test", "baseline"}
-    assert found["data"] == {"source": "file", "rows": 144}
+    assert found["data"] == {"source": "file", "rows": 144, "quarantined": {"rows": 0}}
     assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
     assert set(found["baseline"]) == {"majority", "nearest_centroid"}
     assert set(found["baseline"]["majority"]) == {"accuracy"}
@@ -46,10 +46,12 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
         ({"featurize.dimensions": False}, ["featurize", "train", "evaluate"]),
         # Not used by `standardize`: the features come out the same.
         ({"featurize.pca_components": 5}, ["featurize"]),
-        ({"split.strategy": "stratified"}, ["split", "featurize", "train", "evaluate"]),
+        # The parser checks the subsets only for the official split; its table stays the same.
+        ({"split.strategy": "stratified"}, [PARSE, "split", "featurize", "train", "evaluate"]),
         ({"split.stratified.seed": 7}, ["split"]),
         # Another file with the same rows.
         ({"parse_embeddings_to_parquet.compression": "gzip"}, [PARSE, "split", "featurize"]),
+        ({"parse_embeddings_to_parquet.on_bad_row": "quarantine"}, [PARSE]),
         ({"download.synthetic.seed": 1}, []),
         ({"download.mame.places": []}, []),
     ],
@@ -72,6 +74,13 @@ def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expe
         ("stages/download.py", ["download"]),
         ("stages/simulator.py", ["download"]),
         ("stages/parse_embeddings_to_parquet.py", [PARSE]),
+        ("stages/parser/bad_rows.py", [PARSE]),
+        ("stages/parser/batch.py", [PARSE]),
+        ("stages/parser/columns.py", [PARSE]),
+        ("stages/parser/contract.py", [PARSE]),
+        ("stages/parser/embeddings.py", [PARSE]),
+        ("stages/parser/parquet_sizes.py", [PARSE]),
+        ("stages/parser/raw_file.py", [PARSE]),
         ("stages/split.py", ["split"]),
         ("stages/featurize.py", ["featurize"]),
         ("stages/common/model_file.py", ["train", "evaluate"]),

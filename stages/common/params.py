@@ -44,6 +44,19 @@ def load_params(stage: str, schema: type[SectionType], choice: str | None = None
     return check_section(stage, section, schema)
 
 
+def load_value(key: str) -> Any:
+    """Read one value of another stage's section, such as `split.strategy`, unchecked.
+
+    Raises ParameterError when it is missing.
+    """
+    value: Any = _read_yaml()
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise ParameterError(f"params.yaml: `{key}` is missing")
+        value = value[part]
+    return value
+
+
 def check_section(name: str, content: Any, schema: type[SectionType]) -> SectionType:
     """Check the content of the section of params.yaml called `name`.
 

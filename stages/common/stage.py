@@ -22,6 +22,13 @@ def log(stage: str, message: str) -> None:
     print(f"[{stage}] {message}", flush=True)
 
 
+def shorten(text: str, length: int = 60) -> str:
+    """The beginning of a text, in one line, with nothing that a terminal would obey."""
+    words = " ".join(text[: 4 * length].split())  # cut first: the text may be a megabyte
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in words)
+    return shown if len(shown) <= length else f"{shown[:length]}..."
+
+
 def run(stage: str, main: Callable[[], str]) -> None:
     """Run a stage's `main` and close with one log line: what `main` returned, and the seconds.
 

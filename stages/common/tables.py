@@ -5,8 +5,9 @@
 | artefacts | the columns of `METADATA`, and `embedding` where the input has one |
 | split | `image_file`, `subset`, in the order of the artefacts |
 | features | `image_file`, `medium`, `features` |
+| quarantine | the columns of `QUARANTINE_COLUMNS`, as CSV |
 
-Every table names the source of its data (`synthetic`, `mame` or `file`) in its
+Every Parquet table names the source of its data (`synthetic`, `mame` or `file`) in its
 schema's metadata, so that results can say what they were computed from.
 """
 
@@ -22,22 +23,33 @@ import pyarrow.parquet as pq
 from stages.common.files import atomic_write
 
 ARTEFACTS = Path("data/artefacts.parquet")
+QUARANTINE = Path("data/quarantine.csv")
 SPLIT = Path("data/split.parquet")
 TRANSFORMER = Path("data/features/transformer.npz")
 
 SUBSETS = ("train", "val", "test")
 
-# Columns of the artefacts table, their types, and their names in the course's file.
-METADATA = (
-    ("image_file", pa.string(), "Image file"),
-    ("medium", pa.string(), "Medium"),
-    ("museum", pa.string(), "Museum"),
-    ("museum_based_instance_id", pa.string(), "Museum-based instance ID"),
-    ("subset", pa.string(), "Subset"),
-    ("width", pa.float64(), "Width"),  # pixels
-    ("height", pa.float64(), "Height"),  # pixels
-    ("product_size", pa.float64(), "Product size"),  # width x height, pixels
-    ("aspect_ratio", pa.float64(), "Aspect ratio"),  # width / height
+# Columns of the artefacts table and their types.
+METADATA = {
+    "image_file": pa.string(),
+    "medium": pa.string(),
+    "museum": pa.string(),
+    "museum_based_instance_id": pa.string(),
+    "subset": pa.string(),
+    "width": pa.float64(),  # pixels
+    "height": pa.float64(),  # pixels
+    "product_size": pa.float64(),  # width x height, pixels
+    "aspect_ratio": pa.float64(),  # width / height
+}
+
+# One line for each rule that a row breaks. Text is cut to a length that can be read.
+QUARANTINE_COLUMNS = (
+    "row",  # counted from 1, without the header
+    "line",  # of the CSV file, counted from 1 with the header; empty for Parquet
+    "image_file",
+    "rule",  # its name in stages/parser/contract.py
+    "value",  # what the row has
+    "reason",  # what is wrong with it
 )
 
 
@@ -46,12 +58,18 @@ def features_path(subset: str) -> Path:
     return Path(f"data/features/{subset}.parquet")
 
 
-def artefacts_schema(source: str, embedding_length: int | None) -> pa.Schema:
-    """Schema of the artefacts table; `embedding_length` is None where there is no embedding."""
-    fields = [pa.field(name, type_) for name, type_, _ in METADATA]
+def artefacts_schema(
+    source: str, embedding_length: int | None, extra: Iterable[pa.Field] = ()
+) -> pa.Schema:
+    """Schema of the artefacts table.
+
+    `embedding_length` is None where there is no embedding; `extra` are the further
+    columns of the raw table that are kept.
+    """
+    fields = [pa.field(name, type_) for name, type_ in METADATA.items()]
     if embedding_length is not None:
         fields.append(pa.field("embedding", pa.list_(pa.float32(), embedding_length)))
-    return pa.schema(fields, metadata={"source": source})
+    return pa.schema([*fields, *extra], metadata={"source": source})
 
 
 def split_schema(source: str) -> pa.Schema:
@@ -111,14 +129,22 @@ def write_batches(
             temporary,
             schema,
             compression=compression,
-            # A dictionary pays for text only: embeddings hardly repeat.
+            # A dictionary pays for text only: embeddings hardly repeat. Sorted by their place in
+            # the number, their bytes suit zstd, and no other: docs/benchmarks.md.
             use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
+            use_byte_stream_split=[
+                f"{f.name}.list.element" for f in schema if compression == "zstd" and _is_vector(f)
+            ],
         ) as writer,
     ):
         for batch in _regroup(batches, row_group_rows):
             writer.write_table(batch, row_group_size=row_group_rows)
             rows += batch.num_rows
     return rows
+
+
+def _is_vector(field: pa.Field) -> bool:
+    return pa.types.is_fixed_size_list(field.type) and field.type.value_type == pa.float32()
 
 
 def _regroup(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:

@@ -1,0 +1,74 @@
+"""Turn a batch of raw rows into rows of the artefacts table."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from stages.common.tables import fixed_size_list
+from stages.parser.bad_rows import Problem
+from stages.parser.columns import Columns, read_metadata
+from stages.parser.contract import Conditions, broken_metadata
+from stages.parser.embeddings import describe, holds_numbers, is_printed, read_numbers, usable_rows
+
+
+@dataclass(frozen=True)
+class ParsedBatch:
+    """What became of n raw rows."""
+
+    good: pa.RecordBatch  # the m rows that break no rule, as the artefacts table has them
+    good_rows: np.ndarray  # (m,) int, their places among the raw rows
+    image_files: list[str]  # (n,) of all raw rows
+    problems: dict[int, list[Problem]]  # for each other row, by its place
+    blanks: Counter[str]  # in how many rows blanks were removed, for each column
+
+
+def parse_batch(
+    batch: pa.RecordBatch, columns: Columns, schema: pa.Schema, conditions: Conditions
+) -> ParsedBatch:
+    """Turn n raw rows into rows of the artefacts table, which has the schema `schema`.
+
+    The rows of the problems are counted from 0, within the batch.
+
+    Raises PipelineError for a column of a type that cannot be what it stands for.
+    """
+    metadata, rows, blanks = read_metadata(batch, columns)
+    image_files = metadata["image_file"].to_pylist()
+    problems: dict[int, list[Problem]] = {}
+
+    def add(row: int, rule: str, value: object) -> None:
+        text = "nothing" if value is None or value == "" else str(value)
+        problems.setdefault(row, []).append(Problem(row, rule, image_files[row], text))
+
+    for row, rule, value in broken_metadata(rows, conditions):
+        add(row, rule, value)
+    arrays = list(metadata.values())
+    if columns.embedding:
+        length = schema.field("embedding").type.list_size
+        matrix, usable, broken = usable_rows(read_numbers(batch, columns.embedding), length)
+        for row, rule in broken:
+            value = _raw_embedding(batch, columns.embedding, row)
+            if rule == "embedding_unreadable" and is_printed(value):
+                rule = "embedding_printed"
+            add(row, rule, describe(rule, value))
+        good_rows = np.setdiff1d(np.flatnonzero(usable), list(problems))
+        if len(good_rows) < len(matrix):
+            matrix = matrix[np.searchsorted(np.flatnonzero(usable), good_rows)]
+    else:
+        good_rows = np.setdiff1d(np.arange(batch.num_rows), list(problems))
+    if problems:
+        arrays = [array.take(good_rows) for array in arrays]
+    if columns.embedding:
+        arrays.append(fixed_size_list(matrix))
+    arrays += [batch.column(name).take(good_rows) for name in columns.extra]
+    good = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return ParsedBatch(good, good_rows, image_files, problems, blanks)
+
+
+def _raw_embedding(batch: pa.RecordBatch, columns: list[str], row: int) -> object:
+    """A list, the text of one, or None."""
+    first = batch.column(columns[0])
+    if len(columns) == 1 and not holds_numbers(first.type):
+        return first[row].as_py()
+    return [batch.column(name)[row].as_py() for name in columns]

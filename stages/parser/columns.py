@@ -1,0 +1,181 @@
+"""Which columns of the raw table are read, and what they are in the artefacts table."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.common.stage import PipelineError, shorten
+from stages.common.tables import METADATA
+from stages.parser.contract import Artefact
+from stages.parser.embeddings import holds_numbers, to_float, to_numbers
+
+# The section of params.yaml that maps columns, for messages.
+SECTION = "parse_embeddings_to_parquet.columns"
+# Blanks around these are removed: the course's file writes "Woven fabric " throughout.
+STRIPPED = ("medium", "museum", "subset")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of the raw table that are read."""
+
+    metadata: dict[str, str]  # name in the artefacts table -> name in the raw table
+    embedding: list[str]  # one of lists, or one for each dimension, or none
+    extra: list[str]  # kept as they are
+
+    @property
+    def all(self) -> list[str]:
+        """Their names in the raw table."""
+        return [*self.metadata.values(), *self.embedding, *self.extra]
+
+
+def choose_columns(names: list[str], mapping: dict[str, str | None], keep_extra: bool) -> Columns:
+    """Find the columns that `mapping` names, and those of the embedding, among `names`.
+
+    `mapping` has the names of the artefacts table; None stands for what the raw table
+    does not have.
+
+    Raises PipelineError when a column is missing, or a name stands twice.
+    """
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise PipelineError(f"the raw table has more than one column {listed(repeated)}")
+    metadata = {key: mapping[key] for key in METADATA if mapping[key] is not None}
+    missing = [key for key, name in metadata.items() if name not in names]
+    if missing:
+        raise PipelineError(
+            f"the raw table has no column {listed([metadata[key] for key in missing])}; it has "
+            f"{listed(names)}; `{SECTION}.{missing[0]}` says what the column is called"
+            + _other_delimiter(names)
+        )
+    others = [name for name in names if name not in set(metadata.values())]
+    embedding = embedding_columns(others, mapping["embedding"])
+    extra = [name for name in others if name not in set(embedding)] if keep_extra else []
+    clash = [name for name in extra if name in (*METADATA, "embedding")]
+    if clash:
+        raise PipelineError(
+            f"the extra column {listed(clash)} has the name of a column of the artefacts table: "
+            "rename it, or set `parse_embeddings_to_parquet.extra_columns` to drop"
+        )
+    return Columns(metadata, embedding, extra)
+
+
+def embedding_columns(names: list[str], wanted: str | None) -> list[str]:
+    """The column of embeddings, or those that have one dimension each, in their order.
+
+    Those are called as `wanted` or anything else, with a number at the end that counts
+    from 0 or 1. The result is empty where there are none, or `wanted` is None.
+
+    Raises PipelineError when one of them is missing, or there are several sets of them.
+    """
+    if wanted is None or wanted in names:
+        return [] if wanted is None else [wanted]
+    sets: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        # As it is called, which may end in a number itself, or anything else.
+        for prefix in (re.escape(wanted), ".*?"):
+            if match := re.fullmatch(f"({prefix})([0-9]{{1,9}})", name, re.DOTALL):
+                sets.setdefault(match[1], []).append((int(match[2]), name))
+                break
+    if wanted in sets:
+        sets = {wanted: sets[wanted]}
+    else:
+        sets = {k: v for k, v in sets.items() if len(v) > 1 and min(v)[0] in (0, 1)}
+    if len(sets) > 1:
+        raise PipelineError(
+            f"the raw table has no column `{wanted}`, but numbered columns that begin with "
+            f"{listed(list(sets))}: set `{SECTION}.embedding` to the beginning of those that are "
+            "the embedding, or to null if none are"
+        )
+    for prefix, numbered in sets.items():
+        numbered.sort()
+        start = min(numbered[0][0], 1)
+        for (number, _), expected in zip(numbered, range(start, 1 << 31), strict=False):
+            if number != expected:
+                problem = f"twice {number}" if number < expected else f"no {expected}"
+                raise PipelineError(
+                    f"the numbered columns that begin with {listed([prefix])} have {problem}: mend "
+                    f"the table, or set `{SECTION}.embedding` to null if they are no embedding"
+                )
+        return [name for _, name in numbered]
+    return []
+
+
+def listed(names: list[str]) -> str:
+    """The first names, for a message."""
+    shown = ", ".join(f"`{shorten(name, 40)}`" for name in names[:12])
+    return shown if len(names) <= 12 else f"{shown} and {len(names) - 12:,} more"
+
+
+def _other_delimiter(names: list[str]) -> str:
+    for delimiter, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and delimiter in names[0]:
+            return f": its fields are separated by {called}, write it with commas"
+    return ""
+
+
+def read_metadata(
+    batch: pa.RecordBatch, columns: Columns
+) -> tuple[dict[str, pa.Array], list[dict[str, Any]], Counter[str]]:
+    """The columns of metadata of n raw rows.
+
+    Returns the columns by their names in the artefacts table, empty where the raw table has
+    none; what `contract.broken_metadata` checks, a mapping for each row, in which a number
+    that cannot be read stands as its text; and the rows in which blanks were removed, for
+    each column.
+
+    Raises PipelineError for a column of a type that cannot be text or numbers.
+    """
+    arrays: dict[str, pa.Array] = {}
+    values: dict[str, list[Any]] = {}
+    blanks: Counter[str] = Counter()
+    for key, type_ in METADATA.items():
+        name = columns.metadata.get(key)
+        if name is None:
+            empty = "" if pa.types.is_string(type_) else None
+            arrays[key] = pa.repeat(pa.scalar(empty, type_), batch.num_rows)
+            values[key] = [empty] * batch.num_rows
+        elif pa.types.is_string(type_):
+            arrays[key], changed = _text(batch.column(name), name, strip=key in STRIPPED)
+            blanks[key] += changed
+            values[key] = arrays[key].to_pylist() if key in Artefact.model_fields else []
+        else:
+            arrays[key], values[key] = _numbers(batch.column(name), name)
+    ruled = list(Artefact.model_fields)
+    rows = [
+        dict(zip(ruled, row, strict=True))
+        for row in zip(*(values[key] for key in ruled), strict=True)
+    ]
+    return arrays, rows, blanks
+
+
+def _text(raw: pa.Array, name: str, strip: bool) -> tuple[pa.Array, int]:
+    """A column as text, "" where it is missing, and the number of rows that `strip` changed."""
+    try:
+        text = pc.fill_null(raw.cast(pa.string()), "")
+    except pa.ArrowException:
+        raise PipelineError(f"{listed([name])} holds {raw.type}, which is not text") from None
+    if not strip:
+        return text, 0
+    stripped = pc.utf8_trim_whitespace(text)
+    return stripped, pc.sum(pc.not_equal(stripped, text)).as_py() or 0
+
+
+def _numbers(raw: pa.Array, name: str) -> tuple[pa.Array, list[Any]]:
+    """A column as float64, and as a list in which text that is no number stands as it is."""
+    if not pa.types.is_string(raw.type):
+        if not holds_numbers(raw.type):
+            raise PipelineError(f"{listed([name])} holds {raw.type}, which is not numbers")
+        numbers = to_float(raw, pa.float64())
+        return numbers, numbers.to_pylist()
+    text = pc.utf8_trim_whitespace(raw)
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    numbers = to_numbers(text, pa.float64())
+    values = numbers.to_pylist()
+    for row in pc.indices_nonzero(pc.and_(pc.is_valid(text), pc.is_null(numbers))).to_pylist():
+        values[row] = text[row].as_py()
+    return numbers, values

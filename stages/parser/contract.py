@@ -1,0 +1,235 @@
+"""What every row of the raw table must hold, and why.
+
+The rules for single values of metadata are the typed fields of `Artefact`; the
+rules for embeddings are applied to whole columns in stages/parser/embeddings.py,
+because there are a thousand numbers in a row. docs/table.md tells users about them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from stages.common.tables import SUBSETS
+
+# The labels of MAMe (arXiv 2007.13693), without the blank at the end of one of them.
+MAME_MEDIUMS = (
+    "Albumen photograph",
+    "Bronze",
+    "Ceramic",
+    "Clay",
+    "Engraving",
+    "Etching",
+    "Faience",
+    "Glass",
+    "Gold",
+    "Graphite",
+    "Hand-colored engraving",
+    "Hand-colored etching",
+    "Iron",
+    "Ivory",
+    "Limestone",
+    "Lithograph",
+    "Marble",
+    "Oil on canvas",
+    "Pen and brown ink",
+    "Polychromed wood",
+    "Porcelain",
+    "Silk and metal thread",
+    "Silver",
+    "Steel",
+    "Wood",
+    "Wood engraving",
+    "Woodblock",
+    "Woodcut",
+    "Woven fabric",
+)
+
+# A catalogue may round: the product to 1 in 1,000, the ratio to two decimals.
+PRODUCT_SIZE_TOLERANCE = 1e-3  # of width x height
+ASPECT_RATIO_TOLERANCE = 0.01
+
+# What Python and Arrow take for blanks; pydantic's \s leaves four of them out.
+NOT_BLANK = r"[^\s\x1c-\x1f]"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that every row must hold."""
+
+    broken: str  # what a row that does not is, or has; it begins with a verb
+    reason: str  # why the rule is there
+    advice: str = ""  # what to do about it, where that is not plain
+
+    @property
+    def broken_by_many(self) -> str:
+        """`broken` for more than one row."""
+        return self.broken.replace("has ", "have ", 1)
+
+
+RULES = {
+    "fields": Rule(
+        "has more or fewer fields than the header",
+        "nobody can tell which value belongs to which column",
+        "A text with commas, such as a list, needs quotes around it",
+    ),
+    "image_file": Rule(
+        "has no image file",
+        "the image file is the name of the row in every later table",
+    ),
+    "image_file_repeated": Rule(
+        "has an image file that stands in an earlier row",
+        "the same picture in train and test would make the test easier than it is",
+    ),
+    "medium": Rule(
+        "has no medium",
+        "the medium is what the model learns to tell",
+    ),
+    "medium_unknown": Rule(
+        "has a medium that MAMe does not have",
+        "MAMe has 29 mediums; another one means that the file is not what it claims to be; "
+        "held only when `download.source` is mame",
+    ),
+    "subset": Rule(
+        "has a subset other than train, val and test",
+        "the official split takes the subset from the table; held only when `split.strategy` is "
+        "official",
+    ),
+    "width": Rule(
+        "has a width that is not a number above 0",
+        "sizes become features by their logarithm, which needs a number above 0",
+    ),
+    "height": Rule(
+        "has a height that is not a number above 0",
+        "sizes become features by their logarithm, which needs a number above 0",
+    ),
+    "product_size": Rule(
+        "has a product size that is not width times height",
+        "when they disagree, one of the three is wrong; it may be missing, as it follows from them",
+    ),
+    "aspect_ratio": Rule(
+        "has an aspect ratio that is not width divided by height",
+        "when they disagree, one of the three is wrong; it may be missing, as it follows from them",
+    ),
+    "embedding_missing": Rule(
+        "has no embedding",
+        "a row without one cannot be compared with the others",
+    ),
+    "embedding_printed": Rule(
+        "has an embedding that is a NumPy array printed as text",
+        "printing rounds the numbers and, from 1,000 on, leaves most of them out",
+        "When the table was written, its arrays were printed as a person would read them. The "
+        "numbers are lost: compute the table again, or open what it was made of, and turn each "
+        "array into a list before writing (`array.tolist()`)",
+    ),
+    "embedding_unreadable": Rule(
+        "has an embedding that is not a list of numbers",
+        "a text that is not a number is never guessed at",
+    ),
+    "embedding_length": Rule(
+        "has an embedding of another length than most",
+        "every row becomes a row of one matrix; the length that most of the first rows have counts",
+    ),
+    "embedding_not_finite": Rule(
+        "has an embedding with a number that is nan, infinite or too large for 32 bits",
+        "one such number makes every mean and product that it enters useless",
+    ),
+    "embedding_all_zero": Rule(
+        "has an embedding of zeros only",
+        "no photograph gives that: the network was not run, or failed",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """On what depends which rules hold."""
+
+    mame: bool  # the table says that it is MAMe's
+    official_split: bool  # the subsets are those of the table
+
+
+class Artefact(BaseModel):
+    """The metadata of one row that has rules; the fields are those of the artefacts table."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    image_file: str = Field(pattern=NOT_BLANK)
+    medium: str = Field(pattern=NOT_BLANK)
+    subset: str
+    width: float = Field(gt=0)
+    height: float = Field(gt=0)
+    product_size: float | None
+    aspect_ratio: float | None
+
+    @field_validator("medium")
+    @classmethod
+    def _is_known(cls, medium: str, info: ValidationInfo) -> str:
+        if info.context.mame and medium not in MAME_MEDIUMS:
+            raise PydanticCustomError("medium_unknown", "")
+        return medium
+
+    @field_validator("subset")
+    @classmethod
+    def _is_official(cls, subset: str, info: ValidationInfo) -> str:
+        if info.context.official_split and subset not in SUBSETS:
+            raise PydanticCustomError("subset", "")
+        return subset
+
+    @field_validator("product_size")
+    @classmethod
+    def _is_product(cls, product: float | None, info: ValidationInfo) -> float | None:
+        sizes = info.data  # the fields before this one, as far as they are good
+        if product is not None and "width" in sizes and "height" in sizes:
+            expected = sizes["width"] * sizes["height"]
+            if abs(product - expected) > PRODUCT_SIZE_TOLERANCE * expected:
+                raise PydanticCustomError("product_size", "")
+        return product
+
+    @field_validator("aspect_ratio")
+    @classmethod
+    def _is_ratio(cls, ratio: float | None, info: ValidationInfo) -> float | None:
+        sizes = info.data
+        if (
+            ratio is not None
+            and "width" in sizes
+            and "height" in sizes
+            and abs(ratio - sizes["width"] / sizes["height"]) > ASPECT_RATIO_TOLERANCE
+        ):
+            raise PydanticCustomError("aspect_ratio", "")
+        return ratio
+
+
+_ARTEFACTS = TypeAdapter(list[Artefact])
+
+
+def broken_metadata(
+    rows: Sequence[dict[str, Any]], conditions: Conditions
+) -> list[tuple[int, str, Any]]:
+    """The rules that rows of metadata break: place in `rows`, name of the rule, value.
+
+    A number that could not be read stands in `rows` as its text.
+    """
+    try:
+        _ARTEFACTS.validate_python(rows, context=conditions)
+    except ValidationError as error:
+        return [
+            # The rules that pydantic applies by itself have the name of their column.
+            (
+                problem["loc"][0],
+                problem["type"] if problem["type"] in RULES else problem["loc"][1],
+                problem["input"],
+            )
+            for problem in error.errors(include_url=False, include_context=False)
+        ]
+    return []

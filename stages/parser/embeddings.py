@@ -1,0 +1,269 @@
+"""Read embeddings from raw columns as float32, and find the rows that have none to use.
+
+Text becomes the float32 that is nearest to the written number: Arrow converts it
+without a step in between, where two roundings could miss by one bit.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.common.stage import PipelineError, shorten
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of n rows, one row after the other."""
+
+    values: np.ndarray  # (sum of lengths,) float32; nan where the input has a missing number
+    lengths: np.ndarray  # (n,) int64
+    readable: np.ndarray  # (n,) bool, False for text that is no list of numbers; its length is 0
+
+    def common_length(self) -> int:
+        """The length that most rows have, of those that have numbers; 0 where none has."""
+        lengths = Counter(self.lengths[self.lengths > 0].tolist())
+        return max(lengths, key=lambda length: (lengths[length], length), default=0)
+
+
+def read_numbers(batch: pa.RecordBatch, columns: list[str]) -> Numbers:
+    """Read the embeddings of n rows.
+
+    `columns` is one column of lists or of their text, or one column for each dimension.
+
+    Raises PipelineError for columns that hold something else.
+    """
+    column = batch.column(columns[0])
+    if len(columns) > 1 or holds_numbers(column.type):
+        return numbers_of_columns(batch, columns)
+    if pa.types.is_string(column.type):
+        return numbers_of_text(column)
+    return numbers_of_lists(column, columns[0])
+
+
+def holds_numbers(type_: pa.DataType) -> bool:
+    """Whether values of an Arrow type are numbers, or all missing."""
+    return (
+        pa.types.is_floating(type_)
+        or pa.types.is_integer(type_)
+        or pa.types.is_decimal(type_)
+        or pa.types.is_null(type_)
+    )
+
+
+def numbers_of_lists(column: pa.Array, name: str) -> Numbers:
+    """The numbers of a column of lists of any kind.
+
+    Raises PipelineError for a column of another type.
+    """
+    if not (
+        pa.types.is_list(column.type)
+        or pa.types.is_large_list(column.type)
+        or pa.types.is_fixed_size_list(column.type)
+    ):
+        raise PipelineError(
+            f"`{shorten(name, 40)}` holds {column.type}, not lists of numbers or their text"
+        )
+    if not holds_numbers(column.type.value_type):
+        raise PipelineError(
+            f"`{shorten(name, 40)}` holds lists of {column.type.value_type}, not of numbers"
+        )
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return Numbers(
+        to_float32(pc.list_flatten(column)),
+        lengths.astype(np.int64),
+        np.ones(len(column), dtype=bool),
+    )
+
+
+def to_float32(numbers: pa.Array) -> np.ndarray:
+    """Numbers of any width as float32, the nearest one to each; a missing one is nan."""
+    return to_float(numbers, pa.float32()).to_numpy(zero_copy_only=False)
+
+
+def to_float(numbers: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Numbers of any width as floats, the nearest one to each; too large becomes infinite."""
+    if pa.types.is_decimal(numbers.type):
+        numbers = numbers.cast(pa.string())  # whose way to a float is exact
+    return numbers.cast(type_, safe=False)  # `safe` refuses whole numbers that need rounding
+
+
+def numbers_of_columns(batch: pa.RecordBatch, columns: list[str]) -> Numbers:
+    """The numbers of rows that have one column for each dimension, as numbers or as text.
+
+    Raises PipelineError for a column that holds neither.
+    """
+    readable = np.ones(batch.num_rows, dtype=bool)
+    values = np.empty((batch.num_rows, len(columns)), dtype=np.float32)
+    for index, name in enumerate(columns):
+        column = batch.column(name)
+        if pa.types.is_string(column.type):
+            numbers = to_numbers(pc.ascii_trim_whitespace(column), pa.float32())
+            readable &= numbers.is_valid().to_numpy(zero_copy_only=False)
+            column = numbers
+        elif not holds_numbers(column.type):
+            raise PipelineError(f"`{shorten(name, 40)}` holds {column.type}, which is not numbers")
+        values[:, index] = to_float32(column)
+    lengths = np.where(readable, len(columns), 0)
+    return Numbers(values[readable].ravel(), lengths, readable)
+
+
+def to_numbers(text: pa.StringArray, type_: pa.DataType) -> pa.Array:
+    """Cast text to numbers; what is none becomes missing.
+
+    One by one where it has to be: Arrow stops at the first text that is no number, and
+    Python's own rules differ (`float("1_0")` is 10).
+    """
+    try:
+        return text.cast(type_)
+    except pa.ArrowInvalid:
+        return pa.array([_to_number(value, type_) for value in text], type_)
+
+
+def _to_number(text: pa.StringScalar, type_: pa.DataType) -> pa.Scalar:
+    try:
+        return text.cast(type_)
+    except pa.ArrowInvalid:
+        return pa.scalar(None, type_)
+
+
+def numbers_of_text(column: pa.StringArray) -> Numbers:
+    """The numbers of rows that hold the text of a list, with brackets or without.
+
+    Numbers are separated by commas, with any white space around them.
+    """
+    inner = _within_brackets(column)
+    if inner is not None and (numbers := _split_and_cast(inner)) is not None:
+        return Numbers(*numbers, np.ones(len(column), dtype=bool))
+    text = pc.ascii_trim_whitespace(pc.fill_null(column, ""))
+    opened, closed = pc.starts_with(text, "["), pc.ends_with(text, "]")
+    inner = pc.if_else(opened, pc.utf8_slice_codeunits(text, 1, -1), text)
+    # A row with one bracket only was cut off.
+    matched = pc.equal(opened, closed)
+    has_text = pc.not_equal(pc.ascii_trim_whitespace(inner), "")
+    readable = matched.to_numpy(zero_copy_only=False).copy()
+    usable = pc.and_(matched, has_text)
+    if pc.all(usable).as_py() and (numbers := _split_and_cast(inner)) is not None:
+        return Numbers(*numbers, readable)
+    all_values, lengths = [], np.zeros(len(column), dtype=np.int64)
+    # A row that has no numbers, or something else: each row for itself.
+    for row in pc.indices_nonzero(usable).to_pylist():
+        numbers = _split_and_cast(inner.slice(row, 1))
+        if numbers is None:
+            readable[row] = False
+        else:
+            all_values.append(numbers[0])
+            lengths[row] = numbers[1][0]
+    values = np.concatenate(all_values) if all_values else np.empty(0, dtype=np.float32)
+    return Numbers(values, lengths, readable)
+
+
+def _within_brackets(column: pa.StringArray) -> pa.StringArray | None:
+    """What stands between the brackets, None unless each row begins and ends with one.
+
+    The text is copied once, where the general way needs four copies.
+    """
+    inner = pc.ascii_trim(column, "[]")
+    lengths = pc.binary_length(inner)
+    plain = pc.and_(pc.starts_with(column, "["), pc.ends_with(column, "]"))
+    plain = pc.and_(plain, pc.equal(pc.add(lengths, 2), pc.binary_length(column)))
+    plain = pc.and_(plain, pc.greater(lengths, 0))
+    return inner if pc.all(pc.fill_null(plain, False)).as_py() else None
+
+
+def _split_and_cast(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The numbers and lengths of rows of text, None where anything is not a number."""
+    # Python writes a blank after each comma. Where that holds, nothing has to be trimmed,
+    # which takes a fifth of the time; where it does not, a piece is no number.
+    for separator in (", ", ","):
+        lists = pc.split_pattern(text, separator)
+        pieces = lists.flatten()
+        if separator == ",":
+            pieces = pc.ascii_trim_whitespace(pieces)
+        try:
+            values = pieces.cast(pa.float32())
+        except pa.ArrowInvalid:
+            continue
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        return values.to_numpy(), lengths.astype(np.int64)
+    return None
+
+
+def usable_rows(
+    numbers: Numbers, length: int
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+    """Divide n rows into those that can be used and those that break a rule.
+
+    Returns the matrix of the m usable rows, (m, length) float32; which rows they are, an
+    (n,) array of bool; and for each other row its place and the name of the rule.
+    """
+    if (numbers.lengths == length).all() and length:
+        matrix = numbers.values.reshape(len(numbers.lengths), length)
+        usable = np.ones(len(matrix), dtype=bool)
+    else:
+        usable = (numbers.lengths == length) & (length > 0)
+        matrix = numbers.values[np.repeat(usable, numbers.lengths)].reshape(-1, max(length, 1))
+    broken = []
+    for row in np.flatnonzero(~usable):
+        if not numbers.readable[row]:
+            broken.append((int(row), "embedding_unreadable"))
+        elif numbers.lengths[row] == 0:
+            broken.append((int(row), "embedding_missing"))
+        else:
+            broken.append((int(row), "embedding_length"))
+    rows = np.flatnonzero(usable)
+    finite = np.isfinite(matrix).all(axis=1)
+    some = matrix.any(axis=1)
+    broken += [(int(row), "embedding_not_finite") for row in rows[~finite]]
+    broken += [(int(row), "embedding_all_zero") for row in rows[finite & ~some]]
+    good = finite & some
+    if not good.all():
+        usable[rows[~good]] = False
+        matrix = matrix[good]
+    return matrix, usable, broken
+
+
+# `array([...])`, `tensor([...])`, `np.float32(0.1)`: code that shows an array, not its numbers.
+_CODE = re.compile(r"\b(array|tensor|float\d+)\(")
+
+
+def is_printed(value: object) -> bool:
+    """Whether a value is the text that printing an array gives, of NumPy or PyTorch."""
+    if not isinstance(value, str):
+        return False
+    words = value.strip().strip("[]").split(maxsplit=1)
+    return "..." in value or ("," not in value and len(words) > 1) or bool(_CODE.search(value))
+
+
+def describe(rule: str, value: object) -> str:
+    """What is wrong with an embedding that breaks a rule, for people.
+
+    `value` is what the raw table has: a text, a list or nothing.
+    """
+    if rule == "embedding_missing":
+        return "nothing"
+    if isinstance(value, str):
+        text = value.strip()
+        if rule == "embedding_unreadable" and text.startswith("[") != text.endswith("]"):
+            return f"one bracket without the other in {text}"
+    pieces = _pieces(value)
+    if rule == "embedding_length":
+        return f"{len(pieces):,} numbers"
+    if rule in ("embedding_not_finite", "embedding_unreadable"):
+        numbers = to_numbers(pa.array(pieces), pa.float32()).to_numpy(zero_copy_only=False)
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        if bad.size:
+            return f"{pieces[bad[0]] or 'nothing'} as number {bad[0] + 1:,}"
+    return f"begins {str(value).strip()}"
+
+
+def _pieces(value: object) -> list[str]:
+    """The numbers of a list, or of the text of one, each as text."""
+    if isinstance(value, str):
+        text = value.strip()
+        inner = text[1:-1] if text.startswith("[") else text
+        return [piece.strip() for piece in inner.split(",")]
+    return ["" if piece is None else str(piece).strip() for piece in value]
