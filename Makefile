@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint format requirements
+.PHONY: repro test lint format bench requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -24,10 +24,15 @@ format: $(VENV)/.requirements-dev
 	ruff check --fix .
 	ruff format .
 
+# Writes docs/benchmarks.md: takes some 20 minutes of a quiet machine, and 3 GB of temporary files.
+bench: $(VENV)/.requirements-bench
+	python -m benchmarks.parse
+
 # Pins what the .in files ask for, for every system and Python at once.
 requirements: $(VENV)/.requirements-dev
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	$(COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
 $(VENV)/.requirements: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,4 +44,8 @@ $(VENV)/.requirements: requirements.txt
 
 $(VENV)/.requirements-dev: $(VENV)/.requirements requirements-dev.txt
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.requirements-bench: $(VENV)/.requirements benchmarks/requirements.txt
+	@$(PIP_INSTALL) --require-hashes -r benchmarks/requirements.txt
 	@touch $@

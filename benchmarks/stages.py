@@ -26,7 +26,7 @@ UNITS_PER_MB = 1e6 if sys.platform == "darwin" else 1e3
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
-        subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
+        clone(folder)
         settings = (argument.split("=", 1) for argument in sys.argv[1:])
         values = {key: YAML(typ="safe").load(value) for key, value in settings}
         set_params(folder / "params.yaml", values)
@@ -40,6 +40,11 @@ def main() -> None:
         print(f"| {name} | {seconds:.1f} | {megabytes:,.0f} |")
     seconds, megabytes = sum(row[1] for row in rows), max(row[2] for row in rows)
     print(f"| all (sum of seconds, largest peak) | {seconds:.1f} | {megabytes:,.0f} |")
+
+
+def clone(folder: Path) -> None:
+    """Clone the last commit of the project, which is the current folder."""
+    subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
 
 
 def set_params(path: Path, values: Mapping[str, object]) -> None:
