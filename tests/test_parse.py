@@ -4,8 +4,9 @@ import gzip
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from conftest import tiny_rows, write_csv_table
+from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages.common.tables import ARTEFACTS, QUARANTINE, matrix, source_of
 from stages.parser import raw_file
@@ -295,3 +296,15 @@ def test_numbers_of_other_kinds_become_the_nearest_float32(parse, values):
 def test_without_bad_rows_the_quarantine_has_a_header_only(parse):
     parse(ROWS)
     assert QUARANTINE.read_text() == '"row","line","image_file","rule","value","reason"\n'
+
+
+REAL = PROJECT.parent / "shared/real/real_art_extended.parquet"
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real/real_art_extended.parquet")
+def test_real_embeddings_written_as_csv_give_the_same_bytes_as_from_parquet(parse, stage_folder):
+    parse(REAL.read_bytes(), "t.parquet")
+    from_parquet = ARTEFACTS.read_bytes()
+    rows = pq.read_table(REAL).to_pylist()
+    parse(write_csv_table(stage_folder / "t.csv", rows).read_bytes())
+    assert ARTEFACTS.read_bytes() == from_parquet
