@@ -126,7 +126,11 @@ def main() -> str:
     if bad.count:
         log(STAGE, f"{bad.report(rows + bad.count)} They are set aside in {QUARANTINE}.")
     if length is None:
-        return f"{rows:,} rows, metadata only: no column is called `{params.columns.embedding}`"
+        name = params.columns.embedding
+        why = f"`{STAGE}.columns.embedding` is null"
+        if name is not None:
+            why = f"no column is called {listed([name])}"
+        return f"{rows:,} rows, metadata only: {why}"
     return f"{rows:,} rows with embeddings of length {length:,}"
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
+from stages import parse_embeddings_to_parquet as stage
 from stages.common.tables import ARTEFACTS, QUARANTINE, matrix, source_of
 from stages.parser import raw_file
 from stages.simulator import simulate_metadata
@@ -228,6 +229,7 @@ def test_columns_that_a_table_lacks_are_left_empty_where_that_is_said(parse, set
 def test_an_embedding_that_is_set_to_null_is_not_read(parse, set_params):
     set_params(**{f"{SECTION}.columns.embedding": None})
     assert "embedding" not in parse(ROWS).column_names
+    assert stage.main().endswith(f"metadata only: `{SECTION}.columns.embedding` is null")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
