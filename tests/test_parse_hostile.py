@@ -208,7 +208,7 @@ NAMES = HEADER.decode().strip().split(",")[:-1]
 FIELDS = ["1.jpg", "Etching", "Museum", "1", "train", 100.0, 100.0, 10000.0, 1.0]
 
 RUN = """
-import json, pathlib, resource, sys
+import json, pathlib, sys
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.stage import PipelineError
 from stages.parser import raw_file
@@ -220,7 +220,9 @@ try:
     print(stage.main())
 except PipelineError as error:
     print("sentence:", str(error).splitlines()[0])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not getrusage, which begins with the memory of the process that started this one.
+status = pathlib.Path("/proc/self/status").read_text()
+print(status.split("VmHWM:")[1].split()[0])
 """
 
 
