@@ -304,9 +304,9 @@ REAL = PROJECT.parent / "shared/real/real_art_extended.parquet"
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real/real_art_extended.parquet")
-def test_real_embeddings_written_as_csv_give_the_same_bytes_as_from_parquet(parse, stage_folder):
-    parse(REAL.read_bytes(), "t.parquet")
+def test_real_embeddings_written_as_csv_give_the_same_bytes_as_from_parquet(parse):
+    table = pq.read_table(REAL).slice(0, 1000)
+    parse(table, "t.parquet")
     from_parquet = ARTEFACTS.read_bytes()
-    rows = pq.read_table(REAL).to_pylist()
-    parse(write_csv_table(stage_folder / "t.csv", rows).read_bytes())
+    parse(table.to_pylist())
     assert ARTEFACTS.read_bytes() == from_parquet

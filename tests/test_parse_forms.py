@@ -496,7 +496,7 @@ def test_the_reference_gives_the_nearest_float32(written, expected):
     assert nearest_float32(written) == expected
 
 
-@examples("FORM_EXAMPLES", few=80)
+@examples("FORM_EXAMPLES", few=50)
 @given(tables_in_forms())
 def test_every_accepted_form_gives_the_same_table_bit_for_bit(parser, table_in_forms):
     table, forms = table_in_forms
@@ -511,7 +511,7 @@ def test_every_accepted_form_gives_the_same_table_bit_for_bit(parser, table_in_f
     assert len(outputs) == 1
 
 
-@examples("FORM_EXAMPLES", few=40)
+@examples("FORM_EXAMPLES", few=25)
 @given(table=tables(), data=st.data())
 def test_the_size_of_the_blocks_of_a_csv_table_changes_nothing(parser, table, data):
     form = data.draw(csv_forms(table))
@@ -525,7 +525,7 @@ def test_the_size_of_the_blocks_of_a_csv_table_changes_nothing(parser, table, da
     assert ARTEFACTS.read_bytes() == whole
 
 
-@examples("FORM_EXAMPLES", few=40)
+@examples("FORM_EXAMPLES", few=25)
 @given(table=tables(), data=st.data())
 def test_the_size_of_the_batches_of_a_parquet_table_changes_nothing(parser, table, data):
     form = data.draw(parquet_forms(table))
@@ -537,7 +537,7 @@ def test_the_size_of_the_batches_of_a_parquet_table_changes_nothing(parser, tabl
     assert ARTEFACTS.read_bytes() == whole
 
 
-@examples("FORM_EXAMPLES", few=30)
+@examples("FORM_EXAMPLES", few=20)
 @given(table=tables(), rows=st.integers(1, 5), data=st.data())
 def test_the_order_of_the_rows_stays_whatever_the_row_groups(parser, table, rows, data):
     form = data.draw(st.one_of(csv_forms(table), parquet_forms(table)))

@@ -644,7 +644,7 @@ def test_a_replacement_character_in_a_header_is_text(parser):
     assert isinstance(outcome(parser, content, "table.csv", Settings()), pa.Table)
 
 
-@examples("FUZZ_EXAMPLES", few=800)
+@examples("FUZZ_EXAMPLES", few=500)
 @given(file=spoiled_files(), how=how_to_run)
 def test_a_spoiled_file_ends_with_a_good_table_or_a_sentence(parser, file, how):
     name, content = file
@@ -652,7 +652,7 @@ def test_a_spoiled_file_ends_with_a_good_table_or_a_sentence(parser, file, how):
     outcome(parser, content, name, how)
 
 
-@examples("FUZZ_EXAMPLES", few=400)
+@examples("FUZZ_EXAMPLES", few=250)
 @given(content=typed_tables(), how=how_to_run)
 def test_columns_of_any_type_end_with_a_good_table_or_a_sentence(parser, content, how):
     outcome(parser, content, "table.parquet", how)
