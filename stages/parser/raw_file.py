@@ -408,8 +408,9 @@ def _csv_reader(lines: io.TextIOBase) -> "csv._reader":
 
 
 def _damaged(path: Path, error: OSError) -> PipelineError:
-    problem = " ".join(str(error).split())
-    return PipelineError(f"{path} cannot be unpacked, it is cut off or damaged: {problem[:300]}")
+    return PipelineError(
+        f"{path} cannot be unpacked, it is cut off or damaged: {shorten(str(error), 300)}"
+    )
 
 
 def _bomb(path: Path, unpacked: int) -> PipelineError:
