@@ -357,6 +357,7 @@ def write_packed(target: Path, table: "pa.Table", packing: Packing, row_group_ro
         table.schema,
         compression=packing.compression,
         use_dictionary=[f.name for f in table.schema if pa.types.is_string(f.type)],
+        write_statistics=[f.name for f in table.schema if not pa.types.is_nested(f.type)],
         use_byte_stream_split=["embedding.list.element"] if packing.byte_stream_split else False,
     ) as writer:
         writer.write_table(table, row_group_size=row_group_rows)

@@ -63,8 +63,10 @@ def set_params(path: Path, values: Mapping[str, object]) -> None:
 
 def measure(command: list[str], folder: Path) -> tuple[float, float]:
     """Run a command in a folder; return its wall seconds and its peak memory in MB."""
+    # Else Python would compile each module again in each run, which nobody's Python does.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=sys.stderr)
+    process = subprocess.Popen(command, cwd=folder, stdout=sys.stderr, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status:

@@ -127,7 +127,7 @@ class CsvFile:
 
     def _read(self, file: "_Bytes") -> bytes:
         try:
-            return file.read(CSV_BLOCK)
+            return file.read_block(CSV_BLOCK)
         except OSError as error:
             raise _damaged(self.path, error) from None
 
@@ -332,17 +332,21 @@ class _Bytes(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
-        # As many bytes as fit: fewer mean the end of the file.
-        view = memoryview(buffer)
-        filled = 0
-        while filled < len(view) and (count := self._unpacked.readinto(view[filled:])):
-            filled += count
+    def read_block(self, size: int) -> bytes:
+        """So many bytes; fewer at the end of the file."""
+        block = self._unpacked.read(size)
+        while len(block) < size and (more := self._unpacked.read(size - len(block))):
+            block += more
         self.position = self._file.tell()
-        self._count += filled
+        self._count += len(block)
         if self._count > max(EXPANSION_FREE_BYTES, MOST_EXPANSION * self.position):
             raise _bomb(self._path, self._count)
-        return filled
+        return block
+
+    def readinto(self, buffer: memoryview) -> int:
+        block = self.read_block(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
 
     def close(self) -> None:
         self._file.close()
