@@ -8,13 +8,17 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint format bench requirements
+.PHONY: repro test test-slow lint format bench requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
 
 test: $(VENV)/.requirements-dev
-	python -m pytest -n 2
+	python -m pytest -n 2 -m "not slow"
+
+# Those that run whole pipelines on larger tables, or many of them.
+test-slow: $(VENV)/.requirements-dev
+	python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.requirements-dev
 	ruff check .

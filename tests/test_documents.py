@@ -22,7 +22,7 @@ SHARED = PROJECT.parent / "shared"
 # Lines of the README that this test does not run, and why.
 NOT_RUN = {
     "make test": "it runs this test",
-    'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2': "it runs this test",
+    'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2 -m "not slow"': "it runs this test",
     "python3 -m venv .venv": "`make repro` of .ci/run does it",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt": "as above",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt "
@@ -53,6 +53,7 @@ def test_the_first_two_commands_set_everything_up():
     assert commands(README)[:2] == ["make repro", "make test"]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     # 144 training rows and 160 numbers an embedding: enough for its 128 components.
     rows = [
@@ -133,6 +134,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "name", "least"), REAL, ids=[name for _, name, _ in REAL])
 def test_the_main_results_on_real_input_are_as_written(clone_project, table, name, least):
     if not (SHARED / table).is_file():
