@@ -1,44 +1,40 @@
 """Measure the model on val and test.
 
-Reads models/model.json, models/training_curve.csv, data/features/ and
-data/quarantine.csv. Writes reports/metrics.json, the data of the plots under
-reports/plots/ and a picture of the confusions, reports/figures/confusion_matrix.png.
+Reads models/model.onnx, models/training_curve.csv, data/artefacts.parquet,
+data/split.parquet, data/features/ and data/quarantine.csv. Writes reports/metrics.json,
+the data of the plots under reports/plots/, a picture of the confusions,
+reports/figures/confusion_matrix.png, and the model's card, models/model_card.md.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
+from stages.common.artefacts import read_artefacts, subsets_of_artefacts
 from stages.common.files import atomic_write, write_csv, write_json, write_text
-from stages.common.model_file import MODEL, TRAINING_CURVE, model_kind
+from stages.common.model_file import BATCH_ROWS, MODEL, MODEL_CARD, TRAINING_CURVE, ModelFile
 from stages.common.params import Section, load_params
+from stages.common.scores import intervals, rounded, scores
 from stages.common.stage import PipelineError, run
-from stages.common.tables import QUARANTINE, Features, read_features
+from stages.common.tables import ARTEFACTS, QUARANTINE, Features, embedding_length, read_features
+from stages.common.transformer import is_embedding
+from stages.model_card import model_card
 
 STAGE = "evaluate"
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
 CONFUSION_FIGURE = Path("reports/figures/confusion_matrix.png")
+NEAR_DUPLICATE = 0.8  # cosine
 
 
 class Params(Section):
     """`evaluate`"""
 
     plots_subset: Literal["val", "test"]
-
-
-class Model(Protocol):
-    """What every module of `stages/models` has."""
-
-    labels: list[str]
-    feature_names: list[str]
-
-    def predict_proba(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities (n, number of labels) for (n, d) features."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,19 @@ class Evaluation:
 
 def main() -> str:
     params = load_params(STAGE, Params)
-    model = import_module(f"stages.models.{model_kind(MODEL)}").load(MODEL)
+    model = ModelFile(MODEL)
     train, val, test = (read_features(subset) for subset in ("train", "val", "test"))
+    subset_of = subsets_of_artefacts()
+    probabilities = {subset: predict(model, subset, subset_of) for subset in ("val", "test")}
     quarantined = count_quarantined(pd.read_csv(QUARANTINE))
-    evaluation = evaluate(model, train, val, test, quarantined, params.plots_subset)
+    evaluation = evaluate(model, probabilities, train, val, test, quarantined, params.plots_subset)
     write_json(METRICS, evaluation.metrics)
     write_csv(PLOTS / "confusion.csv", evaluation.confusion)
     write_csv(PLOTS / "per_class.csv", evaluation.per_class)
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     shares = confusion_shares(evaluation.confusion)
     draw_confusion(shares, f"{params.plots_subset} rows, {train.source} data", CONFUSION_FIGURE)
+    write_text(MODEL_CARD, model_card(evaluation.metrics, model.metadata, model.inputs))
     figures = evaluation.metrics["test"]
     return (
         f"{train.source} data, test accuracy {figures['accuracy']:.4f}, "
@@ -69,48 +68,94 @@ def main() -> str:
     )
 
 
+def predict(model: ModelFile, subset: str, subset_of: dict[str, str]) -> np.ndarray:
+    """Probabilities (n, k) float32 of the rows of a subset, in the order of its features table.
+
+    Raises PipelineError when the model takes other embeddings than the table has.
+    """
+    with_embedding = model.embedding_length is not None
+    if with_embedding and embedding_length(ARTEFACTS) is None:
+        raise PipelineError(
+            f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
+        )
+    batches = read_artefacts(subset, subset_of, with_embedding, STAGE)
+    return np.concatenate([model.predict_proba(artefacts) for artefacts, _ in batches])
+
+
 def evaluate(
-    model: Model,
+    model: ModelFile,
+    probabilities: dict[str, np.ndarray],
     train: Features,
     val: Features,
     test: Features,
     quarantined: dict[str, int],
     plots_subset: str,
 ) -> Evaluation:
-    """Measure a model on val and test, beside baselines that learn from train.
+    """Measure a model's probabilities of val and test, beside baselines that learn from train.
 
     `quarantined`, of `count_quarantined`, is handed on. `plots_subset`, `val` or
-    `test`, has the rows that confusions and figures by medium are counted on.
+    `test`, has the rows that confusions and figures by medium are counted on. When the
+    model was fitted again on val too, its figures on val are those from before.
 
     Raises PipelineError when the model was trained on other features.
     """
-    if model.feature_names != train.names:
+    if model.metadata["feature_names"] != train.names:
         raise PipelineError(f"{MODEL} was trained on other features: run `dvc repro`")
     labels = np.array(model.labels)
-    subsets = {"val": val, "test": test}
-    probabilities = {name: model.predict_proba(rows.values) for name, rows in subsets.items()}
+    refitted = model.metadata["parameters"]["refit_on_val"]
     metrics = {
         "data": {
             "source": train.source,
             "rows": sum(len(subset.mediums) for subset in (train, val, test)),
             "quarantined": quarantined,
         },
-        **{
-            name: scores(rows.mediums, probabilities[name], labels)
-            for name, rows in subsets.items()
-        },
+        "val": (
+            model.metadata["val"] if refitted else scores(val.mediums, probabilities["val"], labels)
+        ),
+        "test": scores(test.mediums, probabilities["test"], labels),
+        "test_interval": intervals(test.mediums, probabilities["test"], labels),
         "baseline": {
             name: {"accuracy": float(np.mean(predicted == test.mediums))}
             for name, predicted in baselines(train, test).items()
         },
     }
-    actual = subsets[plots_subset].mediums
+    distinct = ~near_duplicates(train, test)
+    if distinct.any() and not distinct.all():
+        metrics["test_without_near_duplicates"] = {
+            "rows": int(distinct.sum()),
+            **scores(test.mediums[distinct], probabilities["test"][distinct], labels),
+        }
+    chosen = {"val": val, "test": test}[plots_subset].mediums
     predicted = labels[probabilities[plots_subset].argmax(axis=1)]
     return Evaluation(
         rounded(metrics),
-        confusion_counts(actual, predicted, labels),
-        per_class(actual, predicted, labels),
+        confusion_counts(chosen, predicted, labels),
+        per_class(chosen, predicted, labels),
     )
+
+
+def near_duplicates(train: Features, test: Features) -> np.ndarray:
+    """Which test rows have a training row whose embedding is nearly the same: (n,) bool.
+
+    Nearly the same is a cosine above `NEAR_DUPLICATE` between the features that come from
+    the embedding. Such pairs are often two photographs of one thing, and flatter a model.
+    """
+    columns = [place for place, name in enumerate(train.names) if is_embedding(name)]
+    found = np.zeros(len(test.mediums), dtype=bool)
+    if not columns:
+        return found
+
+    def directions(rows: np.ndarray) -> np.ndarray:
+        chosen = rows[:, columns]
+        return chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-12)
+
+    known = directions(train.values)
+    with tqdm(desc=f"{STAGE} near-duplicates", total=len(found), unit=" rows", disable=None) as bar:
+        for start in range(0, len(found), BATCH_ROWS):
+            rows = slice(start, start + BATCH_ROWS)
+            found[rows] = (directions(test.values[rows]) @ known.T).max(axis=1) > NEAR_DUPLICATE
+            bar.update(len(found[rows]))
+    return found
 
 
 def count_quarantined(quarantine: pd.DataFrame) -> dict[str, int]:
@@ -120,41 +165,6 @@ def count_quarantined(quarantine: pd.DataFrame) -> dict[str, int]:
     """
     rules = quarantine["rule"].value_counts().sort_index()
     return {"rows": quarantine["row"].nunique(), **{rule: int(n) for rule, n in rules.items()}}
-
-
-def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The metrics of n rows from their mediums (n,) and the probabilities (n, k) of k labels.
-
-    `balanced_accuracy` and `macro_f1` are means over the mediums that occur in
-    `actual`. `log_loss` is in nats.
-    """
-    from sklearn.metrics import f1_score, log_loss, recall_score
-
-    predicted = labels[probabilities.argmax(axis=1)]
-    present = np.unique(actual)
-    mean_over_classes = {"labels": present, "average": "macro", "zero_division": 0}
-    # XGBoost's are float32, and their sums too far from 1 for log_loss.
-    normalized = probabilities.astype(np.float64)
-    normalized /= normalized.sum(axis=1, keepdims=True)
-    return {
-        "accuracy": float(np.mean(predicted == actual)),
-        "balanced_accuracy": float(recall_score(actual, predicted, **mean_over_classes)),
-        "macro_f1": float(f1_score(actual, predicted, **mean_over_classes)),
-        "top3_accuracy": top_k_accuracy(actual, probabilities, labels, 3),
-        "top5_accuracy": top_k_accuracy(actual, probabilities, labels, 5),
-        "log_loss": float(log_loss(actual, normalized, labels=labels)),
-    }
-
-
-def top_k_accuracy(
-    actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, k: int
-) -> float:
-    """Share of rows whose medium is among the k most probable labels.
-
-    scikit-learn's function refuses a k that is not below the number of labels.
-    """
-    best = labels[np.argsort(-probabilities, axis=1, kind="stable")[:, :k]]
-    return float(np.mean((best == actual[:, None]).any(axis=1)))
 
 
 def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
@@ -176,13 +186,6 @@ def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
         "majority": np.full(len(test.mediums), mediums[counts.argmax()]),
         "nearest_centroid": mediums[distances.argmin(axis=1)],
     }
-
-
-def rounded(value: Any) -> Any:
-    """The same with floats rounded to 6 decimals, below which processors may differ."""
-    if isinstance(value, dict):
-        return {key: rounded(part) for key, part in value.items()}
-    return round(value, 6) if isinstance(value, float) else value
 
 
 def confusion_counts(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,11 +25,19 @@ def module_file(name: str) -> str | None:
     return path if "*" in path or (PROJECT / path).is_file() else None
 
 
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from walk(child)
+
+
 @cache
 def imports(script: str) -> frozenset[str]:
     """The project's files that a script imports, anywhere in it; `*` where it is decided later."""
     found = set()
-    for node in ast.walk(ast.parse((PROJECT / script).read_text(encoding="utf-8"))):
+    for node in walk(ast.parse((PROJECT / script).read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -147,14 +156,22 @@ def variants(reproduced, tmp_path_factory):
     trees = reproduced.copy(folder / "trees")
     trees.set_params(**{"train.model": "xgboost"})
     trees.repro()
-    return {"file and logistic_regression": reproduced, "synthetic": synthetic, "xgboost": trees}
+    blend = reproduced.copy(folder / "blend")
+    blend.set_params(**{"train.model": "ensemble"})
+    blend.repro()
+    return {
+        "file and logistic_regression": reproduced,
+        "synthetic": synthetic,
+        "xgboost": trees,
+        "ensemble": blend,
+    }
 
 
 CASES = [
     *((stage, "file and logistic_regression") for stage in STAGES),
     ("download", "synthetic"),
     ("train", "xgboost"),
-    ("evaluate", "xgboost"),
+    ("train", "ensemble"),
 ]
 
 
@@ -217,14 +234,14 @@ def test_a_stage_fails_without_any_one_of_the_parameters_it_declares(
     assert "error: params.yaml" in result.stderr
 
 
-HEAVY = {"matplotlib", "sklearn", "xgboost", "requests", "pooch"}
+HEAVY = {"matplotlib", "onnx", "onnxruntime", "sklearn", "xgboost", "requests", "pooch"}
 USED = {
     "download": set(),
     "parse-embeddings-to-parquet": set(),
     "split": set(),
     "featurize": {"sklearn"},
-    "train": {"sklearn"},
-    "evaluate": {"sklearn", "matplotlib"},
+    "train": {"sklearn", "onnx"},
+    "evaluate": {"sklearn", "matplotlib", "onnxruntime"},
 }
 
 

@@ -25,7 +25,14 @@ def test_after_a_repro_git_has_nothing_to_add(project):
 
 def test_metrics_have_the_agreed_keys_and_name_their_source(project):
     found = metrics(project)
-    assert set(found) == {"data", "val", "test", "baseline"}
+    assert set(found) == {
+        "data",
+        "val",
+        "test",
+        "test_interval",
+        "test_without_near_duplicates",
+        "baseline",
+    }
     assert found["data"] == {"source": "file", "rows": 144, "quarantined": {"rows": 0}}
     assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
     assert set(found["baseline"]) == {"majority", "nearest_centroid"}
@@ -36,9 +43,12 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
     ("changed", "expected"),
     [
         ({"train.logistic_regression.C": 1.0}, ["train", "evaluate"]),
-        # The seed changes nothing in a logistic regression, so the model is the same one.
-        ({"train.seed": 2}, ["train"]),
+        # The model's file names its parameters, so that it is another one.
+        ({"train.seed": 2}, ["train", "evaluate"]),
+        ({"train.refit_on_val": True}, ["train", "evaluate"]),
         ({"train.xgboost.max_depth": 3}, []),
+        ({"train.ensemble.members.lda.params.shrinkage": 0.5}, []),
+        ({"train.model": "ensemble"}, ["train", "evaluate"]),
         ({"train.model": "xgboost"}, ["train", "evaluate"]),
         ({"evaluate.plots_subset": "val"}, ["evaluate"]),
         ({"featurize.museum": True}, ["featurize", "train", "evaluate"]),
@@ -49,8 +59,11 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
         # The parser checks the subsets only for the official split; its table stays the same.
         ({"split.strategy": "stratified"}, [PARSE, "split", "featurize", "train", "evaluate"]),
         ({"split.stratified.seed": 7}, ["split"]),
-        # Another file with the same rows.
-        ({"parse_embeddings_to_parquet.compression": "gzip"}, [PARSE, "split", "featurize"]),
+        # Another file with the same rows; the model is scored on it.
+        (
+            {"parse_embeddings_to_parquet.compression": "gzip"},
+            [PARSE, "split", "featurize", "evaluate"],
+        ),
         ({"parse_embeddings_to_parquet.on_bad_row": "quarantine"}, [PARSE]),
         ({"download.synthetic.seed": 1}, []),
         ({"download.mame.places": []}, []),
@@ -77,12 +90,19 @@ def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expe
         ("stages/parser/contract.py", [PARSE]),
         ("stages/parser/parquet_sizes.py", [PARSE]),
         ("stages/split.py", ["split"]),
+        ("stages/common/artefacts.py", ["featurize", "train", "evaluate"]),
+        ("stages/common/transformer.py", ["featurize", "train", "evaluate"]),
         ("stages/featurize.py", ["featurize"]),
+        ("stages/common/examples.py", ["train"]),
+        ("stages/common/graph.py", ["train"]),
+        ("stages/common/scores.py", ["train", "evaluate"]),
         ("stages/common/model_file.py", ["train", "evaluate"]),
         ("stages/train.py", ["train"]),
-        ("stages/models/logistic_regression.py", ["train", "evaluate"]),
-        ("stages/models/xgboost.py", []),
+        ("stages/models/base.py", ["train"]),
+        ("stages/models/logistic_regression.py", ["train"]),
+        ("stages/models/xgboost.py", ["train"]),
         ("stages/evaluate.py", ["evaluate"]),
+        ("stages/model_card.py", ["evaluate"]),
         ("README.md", []),
     ],
 )
@@ -170,6 +190,7 @@ def test_every_plot_has_a_title_and_labelled_axes(project):
         "F1 of each medium",
         "Confusion, share of each actual medium",
         "Log loss while training",
+        "Accuracy while training",
     ]
     for name, parts in drawn.items():
         content = json.dumps(parts[0]["content"])

@@ -1,22 +1,25 @@
-"""Gradient-boosted trees (XGBoost, histogram method), kept in XGBoost's own JSON format."""
+"""Gradient-boosted trees (XGBoost, histogram method)."""
 
 import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import xgboost
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.files import atomic_write
+from stages.common.examples import Examples
+from stages.common.graph import TREES, Graph
 from stages.common.params import Section
 from stages.common.stage import PipelineError, log
-from stages.common.tables import Features
+from stages.models.base import CURVE_COLUMNS, Settings
 
-KIND = "xgboost"
+if TYPE_CHECKING:
+    import xgboost
+
+NAME = "xgboost"
 
 
 class Params(Section):
@@ -35,73 +38,108 @@ class Params(Section):
 
 
 @dataclass(frozen=True)
-class Model:
-    """A booster and the names of its classes and features."""
+class Trees:
+    """A booster with one tree for each class in every round."""
 
-    labels: list[str]  # k class names, in the order of the probabilities
-    feature_names: list[str]  # d names
-    booster: xgboost.Booster
+    booster: "xgboost.Booster"
+    tuned: int  # rounds
 
-    def predict_proba(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities (n, k) float32 of the labels, for (n, d) features."""
-        return self.booster.inplace_predict(features)
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """Logits (n, k) float32 of (n, d) features."""
+        return self.booster.inplace_predict(values, predict_type="margin")
 
-    def save(self, path: Path) -> None:
-        """Write the model to a JSON file that `xgboost.Booster(model_file=path)` reads too."""
-        self.booster.set_attr(
-            kind=KIND,
-            labels=json.dumps(self.labels),
-            feature_names=json.dumps(self.feature_names),
+    def add_to(self, graph: Graph, features: str) -> str:
+        """Add the model to an ONNX model; give the logits of what `features` names.
+
+        The trees are read from XGBoost's own JSON, whose fields its documentation explains
+        under "Model IO".
+        """
+        learner = json.loads(self.booster.save_raw("json"))["learner"]
+        nodes_of = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids")
+        names = [f"nodes_{name}" for name in (*nodes_of, "falsenodeids")]
+        names += [f"target_{name}" for name in ("treeids", "nodeids", "ids", "weights")]
+        attributes: dict[str, list] = {name: [] for name in names}
+        trees = learner["gradient_booster"]["model"]
+        for number, (tree, class_) in enumerate(
+            zip(trees["trees"], trees["tree_info"], strict=True)
+        ):
+            nodes = range(len(tree["left_children"]))
+            is_leaf = [child == -1 for child in tree["left_children"]]
+            attributes["nodes_treeids"] += [number] * len(nodes)
+            attributes["nodes_nodeids"] += nodes
+            attributes["nodes_featureids"] += tree["split_indices"]
+            attributes["nodes_values"] += tree["split_conditions"]
+            attributes["nodes_modes"] += ["LEAF" if leaf else "BRANCH_LT" for leaf in is_leaf]
+            attributes["nodes_truenodeids"] += [max(0, c) for c in tree["left_children"]]
+            attributes["nodes_falsenodeids"] += [max(0, c) for c in tree["right_children"]]
+            leaves = [node for node in nodes if is_leaf[node]]
+            attributes["target_treeids"] += [number] * len(leaves)
+            attributes["target_nodeids"] += leaves
+            attributes["target_ids"] += [class_] * len(leaves)
+            # A leaf keeps its value where others keep their threshold.
+            attributes["target_weights"] += [tree["split_conditions"][node] for node in leaves]
+        base = np.array(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float32)
+        classes = int(learner["learner_model_param"]["num_class"])
+        return graph.add(
+            "TreeEnsembleRegressor",
+            features,
+            domain=TREES,
+            n_targets=classes,
+            base_values=np.broadcast_to(base, classes).tolist(),
+            **attributes,
         )
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(self.booster.save_raw("json"))
 
 
-def load(path: Path) -> Model:
-    """Read what `Model.save` wrote."""
-    booster = xgboost.Booster(model_file=path)
-    return Model(
-        labels=json.loads(booster.attr("labels")),
-        feature_names=json.loads(booster.attr("feature_names")),
-        booster=booster,
-    )
+def fit(
+    params: Params,
+    train: Examples,
+    val: Examples | None,
+    settings: Settings,
+    tuned: int | None = None,
+) -> tuple[Trees, pd.DataFrame]:
+    """Boost as `stages.models.base` says, until the log loss on val stops improving.
 
+    The model has the trees up to its best round; the curve has a row for every round that
+    was tried.
 
-def train(
-    params: Params, train: Features, val: Features, seed: int, device: str
-) -> tuple[Model, pd.DataFrame]:
-    """Boost on `train` until the log loss on `val` stops improving.
-
-    Returns the model up to its best round, and the log loss on train and val after
-    every round that was tried.
-
-    Raises PipelineError when `device` is cuda and there is none.
+    Raises PipelineError when `train.device` is cuda and there is none.
     """
-    if device == "cuda":
-        _check_cuda()
-    labels = sorted(set(train.mediums))
+    import xgboost
 
-    def quantized(rows: Features, ref: xgboost.DMatrix | None = None) -> xgboost.DMatrix:
+    if settings.device == "cuda":
+        _check_cuda()
+
+    def quantized(
+        rows: Examples, weights: np.ndarray | None, ref: xgboost.DMatrix | None
+    ) -> xgboost.DMatrix:
         return xgboost.QuantileDMatrix(
             rows.values,
-            np.searchsorted(labels, rows.mediums),
+            rows.classes,
+            weight=weights,
             ref=ref,
             max_bin=params.max_bin,
             nthread=params.threads,
         )
 
-    train_data = quantized(train)
-    val_data = quantized(val, ref=train_data)
-    losses: dict[str, dict[str, list[float]]] = {}
-    with tqdm(desc="train", total=params.rounds, unit=" rounds", disable=None) as bar:
+    balanced = settings.class_weight != "none"
+    train_data = quantized(
+        train, train.row_weights(settings.class_weight) if balanced else None, None
+    )
+    evals = [(train_data, "train")]
+    if val is not None:
+        evals.append((quantized(val, None, train_data), "val"))
+    rounds = tuned or params.rounds
+    found: dict[str, dict[str, list[float]]] = {}
+    with tqdm(desc=f"train {NAME}", total=rounds, unit=" rounds", disable=None) as bar:
         booster = xgboost.train(
             {
                 "objective": "multi:softprob",
-                "num_class": len(labels),
-                "eval_metric": "mlogloss",
+                "num_class": len(train.labels),
+                # The last one, on val, decides when to stop.
+                "eval_metric": ["merror", "mlogloss"],
                 "tree_method": "hist",
-                "device": device,
-                "seed": seed,
+                "device": settings.device,
+                "seed": settings.seed,
                 "nthread": params.threads,
                 "learning_rate": params.learning_rate,
                 "max_depth": params.max_depth,
@@ -112,37 +150,42 @@ def train(
                 "max_bin": params.max_bin,
             },
             train_data,
-            num_boost_round=params.rounds,
-            evals=[(train_data, "train"), (val_data, "val")],
-            evals_result=losses,
-            early_stopping_rounds=params.early_stopping_rounds,
+            num_boost_round=rounds,
+            evals=evals,
+            evals_result=found,
+            early_stopping_rounds=None if val is None else params.early_stopping_rounds,
             verbose_eval=False,
-            callbacks=[_Progress(bar)],
+            callbacks=[_progress(bar)],
         )
-    log("train", f"best round {booster.best_iteration + 1} of {booster.num_boosted_rounds()} tried")
-    curve = pd.DataFrame(
-        {
-            "iteration": np.arange(1, booster.num_boosted_rounds() + 1),
-            "train_log_loss": losses["train"]["mlogloss"],
-            "val_log_loss": losses["val"]["mlogloss"],
-        }
-    )
-    return Model(labels, train.names, booster[: booster.best_iteration + 1]), curve
+    curve = pd.DataFrame({"iteration": np.arange(1, booster.num_boosted_rounds() + 1)})
+    for name, figures in found.items():
+        curve[f"{name}_log_loss"] = figures["mlogloss"]
+        curve[f"{name}_accuracy"] = 1 - np.array(figures["merror"])
+    curve = curve.reindex(columns=list(CURVE_COLUMNS))
+    if val is None:
+        return Trees(booster, rounds), curve
+    best = booster.best_iteration + 1
+    log("train", f"{NAME}: best round {best} of {booster.num_boosted_rounds()} tried")
+    return Trees(booster[:best], best), curve
 
 
-class _Progress(xgboost.callback.TrainingCallback):
-    """Moves a progress bar on by one after each round."""
+def _progress(bar: tqdm) -> "xgboost.callback.TrainingCallback":
+    """What moves a progress bar on by one after each round."""
+    import xgboost
 
-    def __init__(self, bar: tqdm) -> None:
-        self.bar = bar
+    class Progress(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model: xgboost.Booster, epoch: int, evals_log: dict) -> bool:
+            bar.update()
+            if "val" in evals_log:
+                bar.set_postfix(val_log_loss=f"{evals_log['val']['mlogloss'][-1]:.4f}")
+            return False
 
-    def after_iteration(self, model: xgboost.Booster, epoch: int, evals_log: dict) -> bool:
-        self.bar.update()
-        self.bar.set_postfix(val_log_loss=f"{evals_log['val']['mlogloss'][-1]:.4f}")
-        return False
+    return Progress()
 
 
 def _check_cuda() -> None:
+    import xgboost
+
     if not xgboost.build_info()["USE_CUDA"]:
         raise PipelineError(
             "`train.device` is cuda, but the installed XGBoost has no CUDA: "

@@ -1,0 +1,70 @@
+"""What models learn from, and the arithmetic of their outputs."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stages.common.tables import Features
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows with known classes, as a model takes them."""
+
+    values: np.ndarray  # (n, d) float32, the features
+    classes: np.ndarray  # (n,) int, places in `labels`
+    names: list[str]  # d names of features
+    labels: list[str]  # k names of classes
+
+    @classmethod
+    def of(cls, rows: Features, labels: list[str]) -> "Examples":
+        """The rows of a subset, whose mediums are among `labels`, which are sorted."""
+        classes = np.searchsorted(labels, rows.mediums.astype(str))
+        return cls(rows.values, classes, rows.names, labels)
+
+    def join(self, other: "Examples") -> "Examples":
+        """These rows, then those of `other`, which has the same features and labels."""
+        return replace(
+            self,
+            values=np.concatenate([self.values, other.values]),
+            classes=np.concatenate([self.classes, other.classes]),
+        )
+
+    def take(self, rows: np.ndarray) -> "Examples":
+        """Some of the rows; `rows` (m,) int are their places."""
+        return replace(self, values=self.values[rows], classes=self.classes[rows])
+
+    def with_features(self, columns: np.ndarray) -> "Examples":
+        """The same rows with some of their features; `columns` (m,) int are their places."""
+        names = [self.names[column] for column in columns]
+        return replace(self, values=np.ascontiguousarray(self.values[:, columns]), names=names)
+
+    def row_weights(self, class_weight: str) -> np.ndarray:
+        """How much each row counts: 1, or with `balanced` n / (k x rows of its class).
+
+        Returns (n,) float64; their mean is 1 when every class has rows.
+        """
+        if class_weight == "none":
+            return np.ones(len(self.classes))
+        counts = np.bincount(self.classes, minlength=len(self.labels))
+        return (len(self.classes) / (len(self.labels) * np.maximum(counts, 1)))[self.classes]
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the probabilities (n, k) float64 that the softmax of (n, k) logits gives."""
+    shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def log_loss(logits: np.ndarray, classes: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean of -log(probability of the right class) over n rows, in nats.
+
+    `logits` is (n, k), `classes` (n,) int; `weights` (n,) are how much each row counts.
+    """
+    losses = -log_softmax(logits)[np.arange(len(classes)), classes]
+    return float(np.average(losses, weights=weights))
+
+
+def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
+    """Share of rows whose largest logit is that of their class."""
+    return float(np.mean(logits.argmax(axis=1) == classes))

@@ -1,0 +1,99 @@
+"""Build an ONNX model, operator by operator.
+
+ONNX is a file format for models that runs without the library that trained them:
+https://onnx.ai. The same operators and constants give the same bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# Old enough for the runtimes that are in use, new enough for all that is built here.
+FORMAT_VERSION = 8
+OPERATORS_VERSION = 17
+TREE_OPERATORS_VERSION = 3
+TREES = "ai.onnx.ml"
+
+
+class Graph:
+    """Operators that are added one after the other; each gives the name of its result."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def input(self, name: str, type_: type[np.generic], length: int | None = None) -> str:
+        """An input of n numbers or texts, or of n rows of `length` each."""
+        self._inputs.append(_value_info(name, type_, length))
+        return name
+
+    def constant(self, values: np.ndarray) -> str:
+        """An array, or texts, that the model holds."""
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """An operator of the ONNX standard and its inputs; returns the name of its one output."""
+        name = f"{operator.lower()}_{len(self._nodes)}"
+        node = helper.make_node(operator, inputs, [name], name, domain=domain or None, **attributes)
+        self._nodes.append(node)
+        return name
+
+    def cast(self, value: str, type_: type[np.generic]) -> str:
+        """The same numbers as another type."""
+        return self.add("Cast", value, to=_element_type(type_))
+
+    def standardize(self, value: str, mean: np.ndarray, scale: np.ndarray) -> str:
+        """(value - mean) / scale"""
+        return self.add("Div", self.add("Sub", value, self.constant(mean)), self.constant(scale))
+
+    def linear(self, value: str, weights: np.ndarray, offsets: np.ndarray) -> str:
+        """value @ weights + offsets"""
+        product = self.add("MatMul", value, self.constant(weights))
+        return self.add("Add", product, self.constant(offsets))
+
+    def output(self, name: str, value: str, type_: type[np.generic], length: int | None) -> None:
+        """Give the value called `value` out as `name`, in the shape that `input` says."""
+        self._nodes.append(helper.make_node("Identity", [value], [name], name))
+        self._outputs.append(_value_info(name, type_, length))
+
+    def to_bytes(self, metadata: Mapping[str, Any], description: str) -> bytes:
+        """The content of the .onnx file; each value of `metadata` is kept as JSON."""
+        graph = helper.make_graph(
+            self._nodes, "medium_classifier", self._inputs, self._outputs, self._constants
+        )
+        model = helper.make_model(
+            graph,
+            ir_version=FORMAT_VERSION,
+            opset_imports=[
+                helper.make_opsetid("", OPERATORS_VERSION),
+                helper.make_opsetid(TREES, TREE_OPERATORS_VERSION),
+            ],
+            doc_string=description,
+        )
+        texts = {
+            # Sorted: the order of keys in params.yaml is of no meaning.
+            key: json.dumps(value, ensure_ascii=False, sort_keys=True)
+            for key, value in metadata.items()
+        }
+        helper.set_model_props(model, texts)
+        onnx.checker.check_model(model)
+        return model.SerializeToString(deterministic=True)
+
+
+def _element_type(type_: type[np.generic]) -> int:
+    if type_ is np.str_:
+        return TensorProto.STRING
+    return helper.np_dtype_to_tensor_dtype(np.dtype(type_))
+
+
+def _value_info(name: str, type_: type[np.generic], length: int | None) -> onnx.ValueInfoProto:
+    shape = ["rows", length] if length else ["rows"]
+    return helper.make_tensor_value_info(name, _element_type(type_), shape)

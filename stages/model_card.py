@@ -1,0 +1,149 @@
+"""The model card: what a model is, what it was measured to do, and how to use it."""
+
+from typing import Any
+
+SOURCES = {
+    "synthetic": (
+        "**Synthetic data.** The embeddings were simulated: the figures below say nothing about "
+        "photographs of artefacts, and the model is of no use for them."
+    ),
+    "mame": (
+        "The MAMe dataset: photographs of artefacts of the Metropolitan Museum of Art, the Los "
+        "Angeles County Museum of Art and the Cleveland Museum of Art (Parés et al. 2020, arXiv "
+        "2007.13693), as MobileNetV1 embeddings."
+    ),
+    "file": "A table of the user's own: `download.file.path` in `params.yaml`.",
+}
+
+LIMITS = {
+    "width": "- Width and height tell how a museum exports its photographs, not only what is on "
+    "them.",
+    "museum": "- It knows the museums of its training rows; for others the museum tells nothing.",
+}
+
+
+def model_card(metrics: dict[str, Any], metadata: dict[str, Any], inputs: list[str]) -> str:
+    """The card in Markdown, from metrics.json, the model's metadata and its inputs' names."""
+    parameters = metadata["parameters"]
+    refitted = " and val" if parameters["refit_on_val"] else ""
+    test, ranges = metrics["test"], metrics["test_interval"]
+    lines = [
+        "# Medium classifier",
+        "",
+        f"Tells the medium of a museum artefact, one of {len(metadata['labels'])}, from "
+        f"{_words(inputs)}. Model: `{metadata['model']}`, "
+        f"{len(metadata['feature_names']):,} features. Written by the stage `evaluate`.",
+        "",
+        "## Data",
+        "",
+        SOURCES[metadata["source"]],
+        "",
+        f"Fitted on {metadata['training_rows']:,} rows of train{refitted}. Val decided on all "
+        "that is not fitted directly, the calibration included; test was used for the figures "
+        "below and nothing else.",
+        "",
+        "## Intended use",
+        "",
+        "To propose a medium for a photograph of an artefact that a person then confirms, and to "
+        "find records whose medium looks wrong. The photograph must be turned into an embedding "
+        "in the same way as those of the training rows.",
+        "",
+        "## Figures on test",
+        "",
+        "| figure | value | 95 % interval |",
+        "|---|---:|---|",
+    ]
+    for name in ("accuracy", "macro_f1", "log_loss"):
+        low, high = ranges[name]["low"], ranges[name]["high"]
+        lines.append(f"| {name.replace('_', ' ')} | {test[name]:.4f} | {low:.4f} to {high:.4f} |")
+    others = ("balanced_accuracy", "top3_accuracy", "top5_accuracy", "calibration_error")
+    lines += [f"| {name.replace('_', ' ')} | {test[name]:.4f} | |" for name in others]
+    if "test_without_near_duplicates" in metrics:
+        distinct = metrics["test_without_near_duplicates"]
+        lines.append(
+            f"| accuracy on the {distinct['rows']:,} rows without a near-duplicate in train | "
+            f"{distinct['accuracy']:.4f} | |"
+        )
+    majority = metrics["baseline"]["majority"]["accuracy"]
+    lines += [
+        "",
+        "Always naming the most frequent medium of train would have an accuracy of "
+        f"{majority:.4f}. Log loss is in nats. The intervals are from a bootstrap over rows.",
+        "",
+        "## Limits",
+        "",
+        "- It answers with one of its labels for anything, also for what is no artefact.",
+        "- Probabilities hold for artefacts like those of test. For another museum's "
+        "photographs they are too sure.",
+        *(LIMITS[name] for name in inputs if name in LIMITS),
+        "- Mediums with few training rows are recognised less often.",
+        "",
+        "## How to load it",
+        "",
+        f"Inputs: {', '.join(f'`{name}`' for name in inputs)}. Outputs: `probabilities`, in the "
+        "order of `labels` in the file's metadata, and `medium`, the most probable label.",
+        "",
+        *_python(inputs, metadata),
+        "",
+        *_javascript(inputs),
+        "",
+        "## Labels",
+        "",
+        *(f"- {label}" for label in metadata["labels"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _words(inputs: list[str]) -> str:
+    names = {
+        "embedding": "the embedding of its photograph",
+        "width": "the photograph's width",
+        "height": "its height in pixels",
+        "museum": "the name of the museum",
+    }
+    *first, last = [names[name] for name in inputs]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _python(inputs: list[str], metadata: dict[str, Any]) -> list[str]:
+    length = sum(name.startswith("embedding_") for name in metadata["feature_names"])
+    shape = f"(rows, {length:,})" if length else "(rows, length)"
+    arrays = {
+        "embedding": f"embedding,  # float32 {shape}",
+        "width": "np.array([1200.0]),  # pixels, float64",
+        "height": "np.array([900.0]),",
+        "museum": 'np.array(["The Cleveland Museum of Art"], dtype=object),',
+    }
+    return [
+        "```python",
+        "import json",
+        "import numpy as np",
+        "import onnxruntime",
+        "",
+        'model = onnxruntime.InferenceSession("models/model.onnx")',
+        "probabilities, medium = model.run(None, {",
+        *(f'    "{name}": {arrays[name]}' for name in inputs),
+        "})",
+        'labels = json.loads(model.get_modelmeta().custom_metadata_map["labels"])',
+        "```",
+    ]
+
+
+def _javascript(inputs: list[str]) -> list[str]:
+    tensors = {
+        "embedding": 'new ort.Tensor("float32", embedding, [1, embedding.length])',
+        "width": 'new ort.Tensor("float64", [1200], [1])',
+        "height": 'new ort.Tensor("float64", [900], [1])',
+        "museum": 'new ort.Tensor("string", ["The Cleveland Museum of Art"], [1])',
+    }
+    return [
+        "```javascript",
+        'import * as ort from "onnxruntime-web";',
+        'const model = await ort.InferenceSession.create("model.onnx");',
+        "const { probabilities, medium } = await model.run({",
+        *(f"  {name}: {tensors[name]}," for name in inputs),
+        "});",
+        "console.log(medium.data[0], Math.max(...probabilities.data));",
+        "```",
+    ]

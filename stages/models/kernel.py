@@ -1,0 +1,82 @@
+"""Radial basis functions around training rows, which are kept in 8 bits a number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.common.graph import Graph
+from stages.common.transformer import is_embedding
+
+# Rows of the kernel matrix that are computed at a time: it bounds the memory beside it.
+BLOCK_ROWS = 1024
+
+
+def feature_scales(names: list[str], metadata_weight: float) -> np.ndarray:
+    """How much each feature counts in a distance: (d,) float32.
+
+    Sizes and museum are few beside the numbers of an embedding: each counts
+    `metadata_weight` times as much as one of those.
+    """
+    return np.array([1 if is_embedding(n) else metadata_weight for n in names], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """exp(-gamma x squared distance) to each of m rows.
+
+    The rows are rounded to 8 bits a number. A model is fitted on the rounded rows, so
+    that it is exact for what is kept: a quarter of the bytes for the same accuracy.
+    """
+
+    steps: np.ndarray  # (m, d) int8, the rows in multiples of `step`
+    step: np.ndarray  # (d,) float32
+    scales: np.ndarray  # (d,) float32, by which features are multiplied first
+    gamma: float
+
+    @classmethod
+    def around(cls, rows: np.ndarray, scales: np.ndarray, gamma: float) -> "Kernel":
+        """Around (m, d) float32 rows; `gamma` is given for one feature, and divided by d."""
+        scaled = rows * scales
+        step = np.abs(scaled).max(axis=0) / 127
+        step[step == 0] = 1
+        steps = np.rint(scaled / step).astype(np.int8)
+        return cls(steps, step.astype(np.float32), scales, gamma / rows.shape[1])
+
+    def centres(self) -> np.ndarray:
+        """The rounded rows, scaled: (m, d) float32."""
+        return self.steps * self.step
+
+    def between(self, scaled: np.ndarray, centres: np.ndarray) -> np.ndarray:
+        """The kernel (n, m) float32 of scaled rows (n, d) and of some of the centres (m, d)."""
+        # Twice the product, less both squared lengths: the squared distance with a minus.
+        exponent = (2 * self.gamma * scaled) @ centres.T
+        exponent -= self.gamma * np.einsum("md,md->m", centres, centres)
+        exponent -= self.gamma * np.einsum("nd,nd->n", scaled, scaled)[:, None]
+        np.minimum(exponent, 0, out=exponent)
+        return np.exp(exponent, out=exponent)
+
+    def times(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The kernel of (n, d) features and the centres, times (m, j) weights: (n, j) float32."""
+        centres = self.centres()
+        result = np.empty((len(values), weights.shape[1]), dtype=np.float32)
+        for start in range(0, len(values), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            result[rows] = self.between(values[rows] * self.scales, centres) @ weights
+        return result
+
+    def add_to(self, graph: Graph, features: str) -> str:
+        """Add the kernel to an ONNX model: (n, m) for what `features` names."""
+        centres = self.centres()
+        scaled = graph.add("Mul", features, graph.constant(self.scales))
+        kept = graph.cast(graph.constant(np.ascontiguousarray(self.steps.T)), np.float32)
+        columns = graph.add("Mul", kept, graph.constant(self.step[:, None]))
+        gamma = np.float32(self.gamma)
+        product = graph.add(
+            "Gemm",
+            graph.add("Mul", scaled, graph.constant(2 * gamma)),
+            columns,
+            graph.constant(-gamma * np.einsum("md,md->m", centres, centres)),
+        )
+        lengths = graph.add("ReduceSumSquare", scaled, axes=[1], keepdims=1)
+        exponent = graph.add("Sub", product, graph.add("Mul", lengths, graph.constant(gamma)))
+        return graph.add("Exp", graph.add("Min", exponent, graph.constant(np.float32(0))))

@@ -1,0 +1,47 @@
+"""Linear discriminant analysis with a shrunk covariance (scikit-learn).
+
+Each class is a normal distribution; all have one covariance. Shrinkage draws it towards
+a diagonal one, without which a thousand features of a few thousand rows would be
+overfitted (Friedman 1989, Regularized Discriminant Analysis).
+"""
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from stages.common.examples import Examples
+from stages.common.params import Section
+from stages.models.base import Settings, curve_point, refuse_cuda
+from stages.models.linear import Linear
+
+NAME = "lda"
+
+
+class Params(Section):
+    """`train.lda`"""
+
+    shrinkage: float = Field(ge=0, le=1)
+
+
+def fit(
+    params: Params,
+    train: Examples,
+    val: Examples | None,
+    settings: Settings,
+    tuned: None = None,
+) -> tuple[Linear, pd.DataFrame]:
+    """Fit as `stages.models.base` says; the solution is direct, so the curve has one row.
+
+    With balanced class weights, all classes are equally probable before a row is seen.
+    """
+    refuse_cuda(settings, NAME)
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    count = len(train.labels)
+    estimator = LinearDiscriminantAnalysis(
+        solver="lsqr",
+        shrinkage=params.shrinkage,
+        priors=np.full(count, 1 / count) if settings.class_weight == "balanced" else None,
+    )
+    model = Linear.of(estimator.fit(train.values.astype(np.float64), train.classes))
+    return model, curve_point(1, model, train, val)

@@ -1,0 +1,129 @@
+"""Neural networks with one hidden layer (scikit-learn), whose logits are averaged."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from tqdm import tqdm
+
+from stages.common.examples import Examples
+from stages.common.graph import Graph
+from stages.common.params import Section
+from stages.common.stage import log
+from stages.models.base import Settings, curve_point, refuse_cuda
+
+NAME = "mlp"
+
+
+class Params(Section):
+    """`train.mlp`"""
+
+    networks: int = Field(gt=0, le=100)
+    hidden: int = Field(gt=0)
+    alpha: float = Field(ge=0)
+    learning_rate: float = Field(gt=0)
+    batch_rows: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+    patience: int = Field(gt=0)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Logits are `max(features @ hidden + hidden_offsets, 0) @ output + output_offsets`."""
+
+    hidden: np.ndarray  # (d, h) float32
+    hidden_offsets: np.ndarray  # (h,) float32
+    output: np.ndarray  # (h, k) float32
+    output_offsets: np.ndarray  # (k,) float32
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that were begun differently; logits are the means of theirs."""
+
+    networks: list[Network]
+    tuned: int  # epochs
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """Logits (n, k) float32 of (n, d) features."""
+        total = 0
+        for network in self.networks:
+            hidden = np.maximum(values @ network.hidden + network.hidden_offsets, 0)
+            total = total + hidden @ network.output + network.output_offsets
+        return total / len(self.networks)
+
+    def add_to(self, graph: Graph, features: str) -> str:
+        """Add the model to an ONNX model; give the logits of what `features` names."""
+        outputs = []
+        for network in self.networks:
+            hidden = graph.linear(features, network.hidden, network.hidden_offsets)
+            outputs.append(
+                graph.linear(graph.add("Relu", hidden), network.output, network.output_offsets)
+            )
+        return graph.add("Mean", *outputs)
+
+
+def fit(
+    params: Params,
+    train: Examples,
+    val: Examples | None,
+    settings: Settings,
+    tuned: int | None = None,
+) -> tuple[Networks, pd.DataFrame]:
+    """Fit as `stages.models.base` says, until the log loss on val stops improving.
+
+    The curve has a row for each epoch that was tried; the epoch with the best log loss on
+    val is kept.
+    """
+    refuse_cuda(settings, NAME)
+    from sklearn.neural_network import MLPClassifier
+
+    estimators = [
+        MLPClassifier(
+            (params.hidden,),
+            alpha=params.alpha,
+            learning_rate_init=params.learning_rate,
+            batch_size=min(params.batch_rows, len(train.classes)),
+            random_state=settings.seed + number,
+        )
+        for number in range(params.networks)
+    ]
+    weights = train.row_weights(settings.class_weight)
+    classes = np.arange(len(train.labels))
+    best, best_loss = None, np.inf
+    points = []
+    epochs = tuned or params.epochs
+    with tqdm(desc=f"train {NAME}", total=epochs, unit=" epochs", disable=None) as bar:
+        for epoch in range(1, epochs + 1):
+            for estimator in estimators:
+                estimator.partial_fit(
+                    train.values, train.classes, classes=classes, sample_weight=weights
+                )
+            model = Networks([network_of(estimator) for estimator in estimators], epoch)
+            bar.update()
+            if val is None:
+                best = model
+                continue
+            points.append(curve_point(epoch, model, train, val))
+            loss = points[-1]["val_log_loss"].item()
+            bar.set_postfix(val_log_loss=f"{loss:.4f}")
+            if loss < best_loss:
+                best, best_loss = model, loss
+            elif epoch - best.tuned >= params.patience:
+                break
+    if val is None:
+        return best, curve_point(epochs, best, train, None)
+    log("train", f"{NAME}: best epoch {best.tuned} of {epoch} tried")
+    return best, pd.concat(points, ignore_index=True)
+
+
+def network_of(estimator: "MLPClassifier") -> Network:  # noqa: F821
+    """What an estimator of scikit-learn has learned so far, as a copy."""
+    (hidden, output), (hidden_offsets, output_offsets) = estimator.coefs_, estimator.intercepts_
+    if output.shape[1] == 1:
+        # scikit-learn keeps one column for two classes; the other class scores 0.
+        output = np.hstack([np.zeros_like(output), output])
+        output_offsets = np.append(0.0, output_offsets)
+    arrays = (hidden, hidden_offsets, output, output_offsets)
+    return Network(*(np.array(array, dtype=np.float32) for array in arrays))
