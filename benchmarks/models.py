@@ -40,6 +40,8 @@ LIBRARIES = ("numpy", "scikit-learn", *XGBOOST, "onnxruntime")
 PEER_LIBRARIES = ("keras", "jax")
 BEFORE_TRAIN = ("download", "parse_embeddings_to_parquet", "split", "featurize")
 SCORE_ROUNDS = 2
+PRESET = "full"
+PEER_MINUTES = 15
 
 Settings = Mapping[str, object]  # keys of params.yaml and their values
 
@@ -198,13 +200,16 @@ class Results:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models")
-    parser.add_argument("--preset", default="full", choices=("full", "toy"))
+    parser.add_argument("--preset", default=PRESET, choices=("full", "toy"))
     parser.add_argument("--table", type=Path, help="a table of your own, to measure on it too")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--no-peers", action="store_true", help="leave the other ways out")
     parser.add_argument("--no-variants", action="store_true", help="leave other features out")
     parser.add_argument(
-        "--peer-minutes", type=float, default=15, help="another way is ended after these"
+        "--peer-minutes",
+        type=float,
+        default=PEER_MINUTES,
+        help="another way is ended after these",
     )
     parser.add_argument("--output", type=Path, default=Path("docs/models.md"))
     parser.add_argument(
@@ -228,9 +233,27 @@ def main() -> None:
             benchmark(folder, source, arguments.models, peers, seconds, variants)
             for source in sources
         ]
-    text = document(results, versions, arguments.preset)
+    text = document(results, versions, arguments.preset, command_of(arguments))
     arguments.output.write_text(text, encoding="utf-8", newline="\n")
     say(f"wrote {arguments.output}")
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """The command for the same run, without the table's folder; the output is left out."""
+    words = ["python -m benchmarks.models"]
+    if arguments.preset != PRESET:
+        words.append(f"--preset {arguments.preset}")
+    if arguments.table:
+        words.append(f"--table {somewhere(arguments.table)}")
+    if arguments.models != list(MODELS):
+        words.append(f"--models {' '.join(arguments.models)}")
+    if arguments.no_peers:
+        words.append("--no-peers")
+    elif arguments.peer_minutes != PEER_MINUTES:
+        words.append(f"--peer-minutes {arguments.peer_minutes:g}")
+    if arguments.no_variants:
+        words.append("--no-variants")
+    return " ".join(words)
 
 
 def library_versions(with_peers: bool) -> dict[str, str]:
@@ -264,8 +287,13 @@ def table_of_user(path: Path) -> Source:
         " [results.md](results.md) says what is in it." if described else ""
     )
     settings = {"download.source": "file", "download.file.path": str(path.resolve())}
-    shown = settings | {"download.file.path": f"/somewhere/{path.name}"}
+    shown = settings | {"download.file.path": somewhere(path)}
     return Source(f"`{path.name}`", about, settings, shown)
+
+
+def somewhere(path: Path) -> str:
+    """A path as the documents write it, where each reader has a folder of his own."""
+    return f"/somewhere/{path.name}"
 
 
 def benchmark(
@@ -576,11 +604,11 @@ def section(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def document(all_results: Sequence[Results], versions: Mapping[str, str], preset: str) -> str:
-    """The whole of docs/models.md."""
-    tables = [results.source.shown.get("download.file.path") for results in all_results]
-    make = " ".join(["make bench-models", *(f"TABLE={path}" for path in tables if path)])
-    trial = "" if preset == "full" else f"\n**A trial, of the preset {preset}.**\n"
+def document(
+    all_results: Sequence[Results], versions: Mapping[str, str], preset: str, command: str
+) -> str:
+    """The whole of docs/models.md; `command` is the one that measured."""
+    trial = "" if preset == PRESET else f"\n**A trial, of the preset {preset}.**\n"
     models = "\n".join(
         bullet(f"`{run.model}`: {MODELS[run.model]}") for run in all_results[0].models
     )
@@ -592,8 +620,10 @@ def document(all_results: Sequence[Results], versions: Mapping[str, str], preset
 This page is written by one command. All its figures come from one run of it:
 
 ```sh
-{make}
+{command}
 ```
+
+`make bench-models` installs the packages that it needs.
 {trial}
 It asks two questions. What does each choice of `train.model` reach, and what does it take? And what
 would one get without this project, from the same features? Choices rest on val, not on the test

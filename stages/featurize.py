@@ -88,7 +88,7 @@ def check_params(params: Params, length: int | None) -> None:
     if params.embedding != "none" and length is None:
         raise PipelineError(
             "the table has no embeddings: set `featurize.embedding` to none to use the metadata "
-            "alone, or name their column in `parse_embeddings_to_parquet.embedding_column`"
+            "alone, or name their column in `parse_embeddings_to_parquet.columns.embedding`"
         )
     if params.embedding == "pca" and params.pca_components > length:
         raise PipelineError(

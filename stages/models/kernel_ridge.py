@@ -136,6 +136,7 @@ def solve(
     targets = np.eye(classes.max() + 1)[classes]
     means = np.average(targets, axis=0, weights=row_weights)
     targets = (targets - means).astype(np.float32)
+    log("train", f"{NAME}: solving for {count:,} rows")
     # LAPACK stores by columns: for it this is the transposed matrix, and its upper part.
     factor, failed = lapack.spotrf(matrix.T, lower=0, overwrite_a=1, clean=0)
     if failed:
