@@ -89,7 +89,7 @@ def model_card(metrics: dict[str, Any], metadata: dict[str, Any], inputs: list[s
         "",
         "## Labels",
         "",
-        *(f"- {label}" for label in metadata["labels"]),
+        *(f"- `{' '.join(label.split())}`" for label in metadata["labels"]),
         "",
     ]
     return "\n".join(lines)

@@ -1,11 +1,22 @@
 """The figures are right on cases that can be counted by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from stages import evaluate as stage
 from stages.common.stage import PipelineError
-from stages.common.tables import Features
+from stages.common.tables import (
+    ARTEFACTS,
+    METADATA,
+    Features,
+    artefacts_schema,
+    fixed_size_list,
+    write_batches,
+)
 from stages.evaluate import (
     baselines,
     confusion_counts,
@@ -13,57 +24,14 @@ from stages.evaluate import (
     count_quarantined,
     draw_confusion,
     evaluate,
+    near_duplicates,
     per_class,
-    rounded,
-    scores,
-    top_k_accuracy,
+    predict,
 )
 
 LABELS = np.array(["bronze", "clay", "gold"])
 ACTUAL = np.array(["bronze", "bronze", "clay", "clay"], dtype=object)
 PREDICTED = np.array(["bronze", "gold", "clay", "clay"], dtype=object)
-PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.3, 0.1, 0.6], [0.2, 0.5, 0.3], [0.0, 1.0, 0.0]])
-
-
-def test_scores_of_four_rows():
-    figures = scores(ACTUAL, PROBABILITIES, LABELS)
-    assert figures["accuracy"] == 0.75
-    # Gold does not occur, so it is in no mean: recall 1/2 and 1; F1 2/3 and 1.
-    assert figures["balanced_accuracy"] == 0.75
-    assert figures["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
-    assert figures["top3_accuracy"] == 1.0
-    assert figures["log_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.5, 1.0]).mean())
-
-
-def test_metrics_are_the_six_that_were_agreed():
-    assert list(scores(ACTUAL, PROBABILITIES, LABELS)) == [
-        "accuracy",
-        "balanced_accuracy",
-        "macro_f1",
-        "top3_accuracy",
-        "top5_accuracy",
-        "log_loss",
-    ]
-
-
-def test_single_precision_probabilities_raise_no_warning(recwarn):
-    random = np.random.default_rng(0).random((500, 3)).astype(np.float32)
-    probabilities = random / random.sum(axis=1, keepdims=True)
-    scores(np.repeat(LABELS, [200, 200, 100]), probabilities, LABELS)
-    assert not list(recwarn)
-
-
-def test_top_k_accuracy_grows_with_k():
-    found = [top_k_accuracy(ACTUAL, PROBABILITIES, LABELS, k) for k in (1, 2, 3, 5)]
-    assert found == [0.75, 1.0, 1.0, 1.0]
-
-
-def test_top_3_and_top_5_look_as_deep_as_they_say():
-    labels = np.array(list("abcdefg"))
-    probabilities = np.tile([0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05], (5, 1))
-    figures = scores(np.array(["a", "c", "d", "e", "f"]), probabilities, labels)
-    assert figures["top3_accuracy"] == 0.4
-    assert figures["top5_accuracy"] == 0.8
 
 
 def rows(values, mediums, names=("x",)):
@@ -86,52 +54,167 @@ def test_baselines_stand_constant_features(recwarn):
     assert not list(recwarn)
 
 
-class Threshold:
-    """A model that says gold for values above 0, and is sure of it."""
-
-    labels = ("clay", "gold")
-    feature_names = ("x",)
-
-    def predict_proba(self, features):
-        gold = np.where(features[:, 0] > 0, 0.9, 0.1)
-        return np.column_stack([1 - gold, gold])
-
-
-@pytest.fixture
-def model():
-    model = Threshold()
-    model.labels, model.feature_names = ["clay", "gold"], ["x"]
-    return model
-
-
 TRAIN = rows([-1, 1], ["clay", "gold"])
 VAL = rows([-1, 1, 1], ["clay", "gold", "clay"])
 TEST = rows([-1, -1, 1, 1], ["clay", "gold", "gold", "gold"])
 
 
-def test_an_evaluation_measures_val_and_test_each_on_its_own_rows(model):
-    metrics = evaluate(model, TRAIN, VAL, TEST, {"rows": 2, "width": 2}, "test").metrics
+def model(refit_on_val=False, names=("x",)):
+    """What `evaluate` asks of a model's file."""
+    return SimpleNamespace(
+        labels=["clay", "gold"],
+        metadata={
+            "feature_names": list(names),
+            "parameters": {"refit_on_val": refit_on_val},
+            "val": {"accuracy": 0.123457, "log_loss": 0.5},
+        },
+    )
+
+
+def threshold(subset):
+    """Probabilities of a model that says gold for values above 0, and is sure of it."""
+    gold = np.where(subset.values[:, 0] > 0, 0.9, 0.1)
+    return np.column_stack([1 - gold, gold])
+
+
+def evaluated(model, train=TRAIN, val=VAL, test=TEST, quarantined=None, subset="test"):
+    probabilities = {"val": threshold(val), "test": threshold(test)}
+    return evaluate(model, probabilities, train, val, test, quarantined or {"rows": 0}, subset)
+
+
+def test_an_evaluation_measures_val_and_test_each_on_its_own_rows():
     quarantined = {"rows": 2, "width": 2}
+    metrics = evaluated(model(), quarantined=quarantined).metrics
     assert metrics["data"] == {"source": "synthetic", "rows": 9, "quarantined": quarantined}
     assert metrics["val"]["accuracy"] == 0.666667
     assert metrics["test"]["accuracy"] == 0.75
     assert metrics["test"]["log_loss"] == round(-np.log([0.9, 0.1, 0.9, 0.9]).mean(), 6)
     assert metrics["baseline"]["majority"]["accuracy"] == 0.25
     assert metrics["baseline"]["nearest_centroid"]["accuracy"] == 0.75
+    assert set(metrics["test_interval"]) == {"accuracy", "macro_f1", "log_loss"}
+    assert metrics["test_interval"]["accuracy"] == {"low": 0.25, "high": 1.0}
 
 
 @pytest.mark.parametrize(("subset", "count"), [("val", 3), ("test", 4)])
-def test_the_plots_count_the_chosen_rows_and_agree_with_the_accuracy(model, subset, count):
-    found = evaluate(model, TRAIN, VAL, TEST, {"rows": 0}, subset)
+def test_the_plots_count_the_chosen_rows_and_agree_with_the_accuracy(subset, count):
+    found = evaluated(model(), subset=subset)
     right = found.confusion.query("actual == predicted")["count"].sum()
     assert found.confusion["count"].sum() == found.per_class["rows"].sum() == count
     assert right / count == pytest.approx(found.metrics[subset]["accuracy"], abs=1e-6)
 
 
-def test_a_model_of_other_features_is_refused(model):
-    model.feature_names = ["y"]
+def test_a_model_of_other_features_is_refused():
     with pytest.raises(PipelineError, match="was trained on other features"):
-        evaluate(model, TRAIN, VAL, TEST, {"rows": 0}, "test")
+        evaluated(model(names=["y"]))
+
+
+def test_a_model_that_was_fitted_on_val_keeps_its_figures_from_before():
+    metrics = evaluated(model(refit_on_val=True)).metrics
+    assert metrics["val"] == {"accuracy": 0.123457, "log_loss": 0.5}
+    assert metrics["test"]["accuracy"] == 0.75
+
+
+PHOTOGRAPHS = ("embedding_0", "log_width", "embedding_1")
+
+
+def test_near_duplicates_are_the_rows_that_point_the_same_way_in_the_embedding(monkeypatch):
+    train = rows([[1, 5, 0], [0, -3, 2], [0, 0, 0]], ["clay", "gold", "gold"], PHOTOGRAPHS)
+    values = {
+        "the same": ([1, 5, 0], True),
+        "longer": ([9, 5, 0], True),
+        "of another width": ([0, 7, 1], True),
+        "a little turned": ([0.81, 5, np.sqrt(1 - 0.81**2)], True),
+        "turned a little more": ([0.79, 5, np.sqrt(1 - 0.79**2)], False),
+        "opposite": ([-1, 5, 0], False),
+        "of the same width alone": ([-1, -3, -1], False),
+        "nothing": ([0, 5, 0], False),
+    }
+    test = rows([value for value, _ in values.values()], ["clay"] * len(values), PHOTOGRAPHS)
+    expected = {name: is_one for name, (_, is_one) in values.items()}
+    assert dict(zip(values, near_duplicates(train, test), strict=True)) == expected
+    monkeypatch.setattr(stage, "BATCH_ROWS", 3)
+    assert dict(zip(values, near_duplicates(train, test), strict=True)) == expected
+
+
+def test_principal_components_tell_near_duplicates_too():
+    train = rows([[1, 0]], ["clay"], ["pca_0", "pca_1"])
+    test = rows([[2, 0], [0, 1]], ["clay", "clay"], ["pca_0", "pca_1"])
+    assert near_duplicates(train, test).tolist() == [True, False]
+
+
+def test_without_embeddings_nothing_is_a_near_duplicate():
+    assert near_duplicates(TRAIN, TEST).tolist() == [False] * 4
+
+
+def test_rows_without_a_near_duplicate_have_figures_of_their_own():
+    names = ["embedding_0", "embedding_1"]
+    train = rows([[-1, 0], [1, 0]], ["clay", "gold"], names)
+    test = rows([[-1, 9], [1, 9], [1, 9], [1, 0]], ["clay", "gold", "clay", "gold"], names)
+    metrics = evaluated(model(names=names), train, train, test).metrics
+    found = metrics["test_without_near_duplicates"]
+    assert found["rows"] == 3
+    assert found["accuracy"] == 0.666667
+    assert found["log_loss"] == round(-np.log([0.9, 0.9, 0.1]).mean(), 6)
+    assert metrics["test"]["accuracy"] == 0.75
+
+
+def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothing():
+    assert "test_without_near_duplicates" not in evaluated(model()).metrics
+    names = ["embedding_0"]
+    train = rows([-1, 1], ["clay", "gold"], names)
+    everything = evaluated(model(names=names), train, train, train).metrics
+    assert "test_without_near_duplicates" not in everything
+
+
+WIDTHS = np.arange(1.0, 8.0)
+SUBSET_OF = dict(
+    zip("abcdefg", ["val", "test", "train", "val", "train", "test", "val"], strict=True)
+)
+
+
+class WidthsAndFirstNumbers:
+    """A model that gives back what it is given."""
+
+    def __init__(self, embedding_length):
+        self.embedding_length = embedding_length
+
+    def predict_proba(self, artefacts):
+        first = np.zeros(len(artefacts.width))
+        if artefacts.embedding is not None:
+            first = artefacts.embedding[:, 0]
+        return np.column_stack([artefacts.width, first])
+
+
+def write_artefacts(length):
+    """A table of seven artefacts in row groups of two."""
+    schema = artefacts_schema("file", length)
+    columns = {name: pa.nulls(7, type_) for name, type_ in METADATA.items()}
+    columns |= {"image_file": pa.array(list("abcdefg")), "width": pa.array(WIDTHS)}
+    columns |= {"height": pa.array(WIDTHS), "museum": pa.array(["LACMA"] * 7)}
+    if length:
+        embedding = np.repeat(-WIDTHS[:, None], length, axis=1).astype(np.float32)
+        columns["embedding"] = fixed_size_list(embedding)
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+    write_batches(ARTEFACTS, schema, [batch], row_group_rows=2)
+
+
+@pytest.mark.parametrize(("subset", "widths"), [("val", [1, 4, 7]), ("test", [2, 6])])
+def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, widths):
+    write_artefacts(length=3)
+    found = predict(WidthsAndFirstNumbers(3), subset, SUBSET_OF)
+    assert found.tolist() == [[width, -width] for width in widths]
+
+
+def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
+    write_artefacts(length=3)
+    found = predict(WidthsAndFirstNumbers(None), "test", SUBSET_OF)
+    assert found.tolist() == [[2, 0], [6, 0]]
+
+
+def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
+    write_artefacts(length=None)
+    with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
+        predict(WidthsAndFirstNumbers(3), "test", SUBSET_OF)
 
 
 def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():
@@ -156,11 +239,6 @@ def test_per_class_figures_divide_by_the_right_sums():
     assert table["recall"].to_dict() == {"bronze": 0.5, "clay": 1.0, "gold": 0.0}
     assert table["precision"].to_dict() == {"bronze": 1.0, "clay": 1.0, "gold": 0.0}
     assert table["rows"].to_dict() == {"bronze": 2, "clay": 2, "gold": 0}
-
-
-def test_floats_are_rounded_to_six_decimals_and_nothing_else_is_touched():
-    values = {"a": {"b": 1 / 3}, "rows": 10**7 + 1, "source": "synthetic"}
-    assert rounded(values) == {"a": {"b": 0.333333}, "rows": 10**7 + 1, "source": "synthetic"}
 
 
 def test_shares_of_a_row_are_those_of_its_actual_medium():

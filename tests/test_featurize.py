@@ -3,14 +3,18 @@
 import json
 
 import numpy as np
+import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 from conftest import tiny_rows, write_csv_table
 
 from stages import featurize, parse_embeddings_to_parquet, split
+from stages.common.artefacts import Artefacts
+from stages.common.graph import Graph
 from stages.common.stage import PipelineError
 from stages.common.tables import TRANSFORMER, features_path, read_features
-from stages.featurize import Artefacts, Params, Transformer, check_params, dimensions_of, fit
+from stages.common.transformer import Transformer, dimensions_of
+from stages.featurize import Params, check_params, fit
 
 
 def artefacts(rows=60, length=6, seed=0):
@@ -81,6 +85,60 @@ def test_a_saved_transformer_gives_the_same_features_and_bytes(tmp_path, embeddi
     loaded = Transformer.load(tmp_path / "a.npz")
     assert loaded.feature_names == transformer.feature_names
     np.testing.assert_array_equal(loaded.transform(train), transformer.transform(train))
+
+
+def onnx_model(transformer):
+    """The transformer alone as an ONNX model."""
+    graph = Graph()
+    values = transformer.add_to(graph)
+    graph.output("features", values, np.float32, len(transformer.feature_names))
+    return onnxruntime.InferenceSession(graph.to_bytes({}, ""))
+
+
+def features_of_file(transformer, artefacts):
+    model = onnx_model(transformer)
+    taken = {node.name: getattr(artefacts, node.name) for node in model.get_inputs()}
+    return model.run(None, taken)[0]
+
+
+PARTS = {
+    "all": params(museum=True),
+    "embedding": params(dimensions=False),
+    "dimensions": params("none"),
+    "museum": params("none", dimensions=False, museum=True),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_file_gives_the_same_features_to_the_last_bit(part):
+    transformer = fit(artefacts(), PARTS[part])
+    new = artefacts(rows=3000, seed=1)
+    new.width[:1000] = np.arange(1, 1001)
+    new.museum[::7] = "Louvre"
+    found = features_of_file(transformer, new)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, transformer.transform(new))
+
+
+def test_the_file_gives_the_same_principal_components():
+    transformer = fit(artefacts(), params("pca", museum=True))
+    new = artefacts(rows=3000, seed=1)
+    expected = transformer.transform(new)
+    np.testing.assert_allclose(features_of_file(transformer, new), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("part", "columns"),
+    [
+        ("all", ["embedding", "width", "height", "museum"]),
+        ("embedding", ["embedding"]),
+        ("dimensions", ["width", "height"]),
+        ("museum", ["museum"]),
+    ],
+)
+def test_the_file_takes_the_columns_that_it_needs_and_no_others(part, columns):
+    model = onnx_model(fit(artefacts(), PARTS[part]))
+    assert [node.name for node in model.get_inputs()] == columns
 
 
 @pytest.mark.parametrize(

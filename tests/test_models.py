@@ -1,157 +1,312 @@
-"""Each model trains, is kept without pickle, and gives its probabilities back from the file."""
+"""Each model learns, is one with its ONNX file, and is what the training library says it is."""
 
-import json
+from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
+import scipy.optimize
+import threadpoolctl
+import xgboost
+from scipy.special import expit, log_softmax, softmax
 
-from stages.common.model_file import model_kind
-from stages.common.params import check_section
+from stages.common import examples
+from stages.common.artefacts import Artefacts
+from stages.common.examples import Examples
+from stages.common.model_file import MEDIUM, ModelFile
+from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
 from stages.common.tables import Features
-from stages.models import logistic_regression, xgboost
+from stages.featurize import Params as FeaturizeParams
+from stages.featurize import fit as fit_transformer
+from stages.models import base, kernel, kernel_ridge
+from stages.models.base import CURVE_COLUMNS, Settings, curve_point
+from stages.models.calibration import fit_temperature, fit_weights
+from stages.models.ensemble import columns_of
+from stages.models.kernel import Kernel, feature_scales
+from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
+from stages.models.linear import Linear
+from stages.train import MODELS, model_bytes
 
-MODELS = {
-    "logistic_regression": (
-        logistic_regression,
-        {"C": 1.0, "max_iterations": 200, "tolerance": 1e-4},
-    ),
-    "xgboost": (
-        xgboost,
-        {
-            "rounds": 30,
-            "early_stopping_rounds": 3,
-            "learning_rate": 0.5,
-            "max_depth": 2,
-            "min_child_weight": 1.0,
-            "subsample": 0.8,
-            "colsample_bynode": 0.8,
-            "reg_lambda": 1.0,
-            "max_bin": 16,
-            "threads": 2,
-        },
-    ),
+PARAMS = {
+    "kernel_ridge": {
+        "gamma": 0.6,
+        "metadata_weight": 2.0,
+        "penalty": 0.05,
+        "softmax_C": 10.0,
+        "most_rows": 1000,
+        "threads": 1,
+    },
+    "svm": {"C": 10.0, "gamma": 0.6, "metadata_weight": 2.0},
+    "lda": {"shrinkage": 0.3},
+    "logistic_regression": {"C": 1.0, "max_iterations": 200, "tolerance": 1e-4},
+    "mlp": {
+        "networks": 2,
+        "hidden": 8,
+        "alpha": 0.1,
+        "learning_rate": 0.05,
+        "batch_rows": 40,
+        "epochs": 8,
+        "patience": 3,
+    },
+    "xgboost": {
+        "rounds": 30,
+        "early_stopping_rounds": 3,
+        "learning_rate": 0.5,
+        "max_depth": 2,
+        "min_child_weight": 1.0,
+        "subsample": 0.8,
+        "colsample_bynode": 0.8,
+        "reg_lambda": 1.0,
+        "max_bin": 16,
+        "threads": 2,
+    },
 }
 
 
-def features(classes=4, rows_each=30, length=5, seed=0, draw=1):
-    """Rows around a centre for each class; `seed` places the centres, `draw` the rows."""
-    centres = np.random.default_rng(seed).normal(0, 2, (classes, length))
-    labels = np.repeat(np.arange(classes), rows_each)
-    values = centres[labels] + np.random.default_rng(draw).normal(0, 1, (len(labels), length))
-    return Features(
-        image_files=np.array([f"{i}.jpg" for i in range(len(labels))]),
-        mediums=np.array([f"medium {label}" for label in labels], dtype=object),
-        values=values.astype(np.float32),
-        names=[f"feature <{i}>" for i in range(length)],
-        source="synthetic",
+def members(**features):
+    """A section `train.ensemble`: members with the features that each takes."""
+    return {
+        "members": {
+            name: {"features": chosen, "params": PARAMS[name]} for name, chosen in features.items()
+        }
+    }
+
+
+PARAMS["ensemble"] = members(kernel_ridge="all", lda="embedding", xgboost="metadata")
+ALONE = [kind for kind in PARAMS if kind != "ensemble"]
+
+
+def artefacts(classes=4, rows_each=30, draw=1, noise=1.2):
+    """Artefacts around a centre for each class, and their classes; `draw` picks the rows."""
+    random = np.random.default_rng(draw)
+    known = np.repeat(np.arange(classes), rows_each)
+    centres = np.random.default_rng(0).uniform(0, 5, (classes, 6))
+    return Artefacts(
+        embedding=np.clip(random.normal(centres[known], noise), 0, 6).astype(np.float32),
+        width=np.round(np.exp(random.normal(6 + 0.3 * known, 0.4))),
+        height=np.round(np.exp(random.normal(7 - 0.2 * known, 0.4))),
+        museum=np.where(random.random(len(known)) < 0.2 + 0.2 * known, "LACMA", "Musée <Met>"),
+    ), known
+
+
+def strangers(classes=4):
+    """New artefacts, one in ten of a museum that no training row has."""
+    new, known = artefacts(classes, rows_each=60, draw=3)
+    new.museum[::10] = "Louvre"
+    return new, known
+
+
+@cache
+def made_up(classes=4, rows_each=30, noise=1.2):
+    """A transformer, and the rows that models learn from."""
+    train, train_classes = artefacts(classes, rows_each, 1, noise)
+    val, val_classes = artefacts(classes, rows_each, 2, noise)
+    sections = {"embedding": "standardize", "dimensions": True, "museum": True}
+    transformer = fit_transformer(train, FeaturizeParams(pca_components=1, **sections))
+    labels = [f"medium {class_}" for class_ in range(classes)]
+    names = transformer.feature_names
+    return SimpleNamespace(
+        transformer=transformer,
+        labels=labels,
+        train=Examples(transformer.transform(train), train_classes, names, labels),
+        val=Examples(transformer.transform(val), val_classes, names, labels),
     )
 
 
-def fit(kind, classes=4, seed=1, device="cpu", **changed):
-    module, section = MODELS[kind]
-    params = check_section(f"train.{kind}", section | changed, module.Params)
-    train, val = features(classes, draw=1), features(classes, draw=2)
-    return module.train(params, train, val, seed, device)
+def fit_on(kind, train, val, seed=1, device="cpu", class_weight="none", tuned=None, **changed):
+    module = MODELS[kind]
+    params = check_section(f"train.{kind}", PARAMS[kind] | changed, module.Params)
+    return module.fit(params, train, val, Settings(seed, device, class_weight), tuned)
 
 
-@pytest.fixture(params=MODELS)
+def fit(kind, classes=4, data=None, **chosen):
+    data = data or made_up(classes)
+    return fit_on(kind, data.train, data.val, **chosen)
+
+
+fitted = cache(fit)
+
+
+def file_of(model, classes=4, temperature=1.0, data=None):
+    data = data or made_up(classes)
+    return model_bytes(data.transformer, model, temperature, {"labels": data.labels})
+
+
+def loss(model, rows):
+    return examples.log_loss(model.logits(rows.values), rows.classes)
+
+
+@pytest.fixture(params=PARAMS)
 def kind(request):
     return request.param
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_a_model_tells_classes_apart_and_its_probabilities_add_up(kind, classes):
-    model, _ = fit(kind, classes)
-    new = features(classes, draw=3)
-    probabilities = model.predict_proba(new.values)
-    assert probabilities.shape == (len(new.mediums), classes)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    predicted = np.array(model.labels)[probabilities.argmax(axis=1)]
-    assert np.mean(predicted == new.mediums) > 0.8
+@pytest.fixture(params=[2, 4])
+def classes(request):
+    return request.param
 
 
-def test_a_saved_model_gives_the_same_probabilities(kind, tmp_path):
-    model, _ = fit(kind)
-    model.save(tmp_path / "model.json")
-    loaded = MODELS[kind][0].load(tmp_path / "model.json")
-    values = features(draw=3).values
-    np.testing.assert_array_equal(loaded.predict_proba(values), model.predict_proba(values))
-    assert loaded.labels == model.labels
-    assert loaded.feature_names == [f"feature <{i}>" for i in range(5)]
+@pytest.fixture
+def load(tmp_path):
+    """A function that writes the ONNX file of a model and loads it."""
+
+    def load(model, classes=4, temperature=1.0, data=None):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(file_of(model, classes, temperature, data))
+        return ModelFile(path)
+
+    return load
 
 
-def test_a_model_file_is_json_that_names_its_kind(kind, tmp_path):
-    fit(kind)[0].save(tmp_path / "model.json")
-    json.loads((tmp_path / "model.json").read_text())
-    assert model_kind(tmp_path / "model.json") == kind
+def test_a_model_tells_classes_apart_on_new_rows(kind, classes):
+    new, known = artefacts(classes, rows_each=60, draw=3)
+    logits = fitted(kind, classes)[0].logits(made_up(classes).transformer.transform(new))
+    assert logits.shape == (len(known), classes)
+    assert np.mean(logits.argmax(axis=1) == known) > 0.85
 
 
-def test_the_same_seed_gives_the_same_bytes(kind, tmp_path):
-    for name in ("a.json", "b.json"):
-        fit(kind)[0].save(tmp_path / name)
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+def test_the_file_gives_the_probabilities_and_the_medium_of_the_fitted_model(
+    kind, classes, load, tmp_path
+):
+    data, (new, _) = made_up(classes), strangers(classes)
+    model = fitted(kind, classes)[0]
+    expected = softmax(model.logits(data.transformer.transform(new)) / 1.7, axis=1)
+    found = load(model, classes, temperature=1.7).predict_proba(new)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (mediums,) = session.run([MEDIUM], vars(new))
+    assert mediums.tolist() == np.array(data.labels)[expected.argmax(axis=1)].tolist()
 
 
-def test_the_curve_ends_where_training_did(kind):
-    _, curve = fit(kind)
-    assert list(curve.columns) == ["iteration", "train_log_loss", "val_log_loss"]
-    assert (curve[["train_log_loss", "val_log_loss"]] > 0).all().all()
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-def test_logistic_regression_gives_the_probabilities_of_scikit_learn(classes):
+def logistic_regression_of_scikit_learn(model, data, values, class_weight):
     from sklearn.linear_model import LogisticRegression
 
-    model, _ = fit("logistic_regression", classes)
-    train, new = features(classes, draw=1), features(classes, draw=3)
-    estimator = LogisticRegression(C=1.0, max_iter=200).fit(train.values, train.mediums)
-    np.testing.assert_allclose(
-        model.predict_proba(new.values), estimator.predict_proba(new.values), atol=1e-5
+    estimator = LogisticRegression(max_iter=200, class_weight=class_weight)
+    return estimator.fit(data.train.values, data.train.classes).predict_proba(values)
+
+
+def lda_of_scikit_learn(model, data, values, class_weight):
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    count = len(data.labels)
+    priors = np.full(count, 1 / count) if class_weight else None
+    estimator = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=priors)
+    return estimator.fit(data.train.values, data.train.classes).predict_proba(values)
+
+
+def svm_of_scikit_learn(model, data, values, class_weight):
+    from sklearn.svm import SVC
+
+    around = Kernel.around(data.train.values, feature_scales(data.train.names, 2.0), 0.6)
+    estimator = SVC(
+        C=10.0, gamma=around.gamma, class_weight=class_weight, decision_function_shape="ovo"
     )
+    estimator.fit(around.centres(), data.train.classes)
+    decisions = estimator.decision_function(values * around.scales)
+    if len(data.labels) == 2:
+        # Above 0 for the second class, while with more it is above 0 for a pair's first.
+        decisions = -decisions[:, None]
+    logits = np.zeros((len(values), len(data.labels)))
+    pairs = [(i, j) for i in range(len(data.labels)) for j in range(i + 1, len(data.labels))]
+    for (first, second), decision in zip(pairs, decisions.T, strict=True):
+        logits[:, first] += np.log(expit(4 * decision))
+        logits[:, second] += np.log(expit(-4 * decision))
+    return softmax(logits, axis=1)
 
 
-def test_logistic_regression_says_when_it_did_not_converge(capsys):
-    fit("logistic_regression", max_iterations=1, tolerance=1e-12)
-    assert "raise `train.logistic_regression.max_iterations`" in capsys.readouterr().out
+def mlp_of_scikit_learn(model, data, values, class_weight):
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    opinions = []
+    for seed in (1, 2):
+        estimator = MLPClassifier(
+            (8,), alpha=0.1, learning_rate_init=0.05, batch_size=40, random_state=seed
+        )
+        weights = compute_sample_weight(class_weight, data.train.classes)
+        for _ in range(model.tuned):
+            estimator.partial_fit(
+                data.train.values,
+                data.train.classes,
+                classes=range(len(data.labels)),
+                sample_weight=weights,
+            )
+        opinions.append(np.log(estimator.predict_proba(values)))
+    return softmax(np.mean(opinions, axis=0), axis=1)
 
 
-def test_logistic_regression_uses_all_its_parameters(tmp_path):
-    base, curve = fit("logistic_regression")
-    for changed in ({"C": 0.01}, {"tolerance": 0.1}, {"max_iterations": 3}):
-        other, _ = fit("logistic_regression", **changed)
-        assert (other.coefficients != base.coefficients).any(), changed
-    assert (
-        curve["iteration"].item() > fit("logistic_regression", tolerance=0.1)[1]["iteration"].item()
-    )
+def xgboost_of_its_library(model, data, values, class_weight):
+    return model.booster.predict(xgboost.DMatrix(values))
 
 
-def test_probabilities_of_extreme_scores_are_finite():
-    model = logistic_regression.Model(["a", "b"], ["x"], np.array([[0.0], [1.0]]), np.zeros(2))
-    np.testing.assert_array_equal(model.predict_proba(np.array([[1e4], [-1e4]])), [[0, 1], [1, 0]])
+LIBRARIES = {
+    "logistic_regression": logistic_regression_of_scikit_learn,
+    "lda": lda_of_scikit_learn,
+    "svm": svm_of_scikit_learn,
+    "mlp": mlp_of_scikit_learn,
+    "xgboost": xgboost_of_its_library,
+}
 
 
-def test_the_curve_has_the_log_loss_of_train_and_of_val(kind):
-    from sklearn.metrics import log_loss
-
-    model, curve = fit(kind)
-    best = curve.loc[curve["val_log_loss"].idxmin()]
-    for name, draw in (("train_log_loss", 1), ("val_log_loss", 2)):
-        rows = features(draw=draw)
-        probabilities = model.predict_proba(rows.values).astype(float)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        expected = log_loss(rows.mediums, probabilities)
-        assert best[name] == pytest.approx(expected, rel=1e-4)
+@pytest.mark.parametrize("rows_each", [(30, 30, 30, 30), (50, 20, 40, 10), (30, 30), (40, 15)])
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_the_file_gives_the_probabilities_of_the_training_library(kind, rows_each, load):
+    data, (new, _) = made_up(len(rows_each), rows_each, 1.8), strangers(len(rows_each))
+    weight = None if len(set(rows_each)) == 1 else "balanced"
+    model, _ = fit(kind, data=data, class_weight=weight or "none")
+    expected = LIBRARIES[kind](model, data, data.transformer.transform(new), weight)
+    found = load(model, data=data).predict_proba(new)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_logistic_regression_refuses_a_graphics_card():
-    with pytest.raises(PipelineError, match=r"`train\.device` is cuda, but logistic_regression"):
-        fit("logistic_regression", device="cuda")
+@pytest.mark.parametrize("separate", [0, 1])
+def test_the_file_stands_scores_that_are_far_apart(load, separate):
+    data = made_up(2)
+    slope = np.zeros((len(data.train.names), 2), dtype=np.float32)
+    slope[0, separate] = 1e5
+    found = load(Linear(slope, np.zeros(2, dtype=np.float32)), 2).predict_proba(strangers(2)[0])
+    assert set(np.unique(found)) == {0, 1}
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_the_same_seed_gives_the_same_bytes(kind):
+    assert file_of(fit(kind)[0]) == file_of(fitted(kind)[0])
+
+
+@pytest.mark.parametrize("drawing", ["mlp", "xgboost", "ensemble", "kernel_ridge"])
+def test_another_seed_gives_another_model_where_something_is_drawn(drawing):
+    smaller = {"most_rows": 60} if drawing == "kernel_ridge" else {}
+    files = [file_of(fit(drawing, seed=seed, **smaller)[0]) for seed in (1, 2)]
+    assert files[0] != files[1]
+
+
+@pytest.mark.parametrize("direct", ["svm", "lda", "logistic_regression"])
+def test_the_seed_changes_nothing_where_nothing_is_drawn(direct):
+    assert file_of(fit(direct, seed=2)[0]) == file_of(fitted(direct)[0])
+
+
+CHANGES = {
+    "kernel_ridge": [
+        {"gamma": 0.3},
+        {"metadata_weight": 1.0},
+        {"penalty": 0.5},
+        {"softmax_C": 0.1},
+        {"most_rows": 60},
+    ],
+    "svm": [{"C": 0.1}, {"gamma": 0.3}, {"metadata_weight": 1.0}],
+    "lda": [{"shrinkage": 0.0}],
+    "logistic_regression": [{"C": 0.01}, {"tolerance": 0.1}, {"max_iterations": 3}],
+    "mlp": [
+        {"networks": 1},
+        {"hidden": 7},
+        {"alpha": 10.0},
+        {"learning_rate": 0.01},
+        {"batch_rows": 16},
+        {"epochs": 2},
+    ],
+    "xgboost": [
+        {"rounds": 2},
         {"learning_rate": 0.1},
         {"max_depth": 1},
         {"min_child_weight": 20.0},
@@ -159,38 +314,511 @@ def test_logistic_regression_refuses_a_graphics_card():
         {"colsample_bynode": 0.2},
         {"reg_lambda": 100.0},
         {"max_bin": 3},
-        {"rounds": 2},
-        {"early_stopping_rounds": 1, "learning_rate": 1.0},
     ],
-    ids=str,
+    "ensemble": [
+        members(kernel_ridge="all", lda="embedding"),
+        members(kernel_ridge="all", lda="all", xgboost="metadata"),
+        {
+            "members": PARAMS["ensemble"]["members"]
+            | {"lda": {"features": "embedding", "params": {"shrinkage": 0.9}}}
+        },
+    ],
+}
+# Parameters that have tests of their own.
+APART = {"threads", "patience", "early_stopping_rounds"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        pytest.param(kind, changed, id=f"{kind}-{number}-{'-'.join(changed)}")
+        for kind, changes in CHANGES.items()
+        for number, changed in enumerate(changes)
+    ],
 )
-def test_xgboost_uses_all_its_parameters(changed):
-    values = features(draw=3).values
-    base, other = fit("xgboost")[0], fit("xgboost", **changed)[0]
-    assert (base.predict_proba(values) != other.predict_proba(values)).any()
+def test_each_parameter_makes_a_difference(kind, changed):
+    values = made_up().val.values
+    first, other = fitted(kind)[0].logits(values), fit(kind, **changed)[0].logits(values)
+    assert np.abs(first - other).max() > 1e-3
+
+
+def test_no_parameter_is_left_out_of_these_tests(kind):
+    tried = {key for changed in CHANGES[kind] for key in changed}
+    assert tried | APART >= set(MODELS[kind].Params.model_fields)
+
+
+def test_logistic_regression_says_when_it_did_not_converge(capsys):
+    fit("logistic_regression", max_iterations=1, tolerance=1e-12)
+    assert "raise `train.logistic_regression.max_iterations`" in capsys.readouterr().out
+
+
+def test_the_curve_of_logistic_regression_tells_where_the_solver_stopped():
+    def stop(**chosen):
+        return fit("logistic_regression", **chosen)[1]["iteration"].item()
+
+    assert stop(max_iterations=3) == 3
+    assert stop(tolerance=0.1) < stop()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_xgboost_runs_on_the_threads_that_it_is_given(threads):
-    model, _ = fit("xgboost", threads=threads)
-    config = json.loads(model.booster.save_config())
-    assert config["learner"]["generic_param"]["nthread"] == str(threads)
+    config = fit("xgboost", threads=threads)[0].booster.save_config()
+    assert f'"nthread":"{threads}"' in config
 
 
-def test_xgboost_keeps_the_trees_up_to_its_best_round_on_val():
-    model, curve = fit("xgboost")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_kernel_ridge_runs_on_the_threads_that_it_is_given(threads, monkeypatch):
+    seen = []
+
+    def watched(*arguments):
+        seen.extend(
+            pool["num_threads"]
+            for pool in threadpoolctl.threadpool_info()
+            if pool["user_api"] == "blas"
+        )
+        return solve(*arguments)
+
+    monkeypatch.setattr(kernel_ridge, "solve", watched)
+    fit("kernel_ridge", threads=threads)
+    assert set(seen) == {threads}
+
+
+def test_balanced_classes_weigh_the_same_in_sum():
+    rows = Examples(np.zeros((5, 1)), np.array([0, 1, 1, 1, 1]), ["x"], ["a", "b"])
+    assert rows.row_weights("balanced").tolist() == [2.5, 0.625, 0.625, 0.625, 0.625]
+    assert rows.row_weights("none").tolist() == [1, 1, 1, 1, 1]
+
+
+def test_balanced_class_weights_help_a_rare_class(kind):
+    data = made_up(3, (80, 80, 8), 4.0)
+    new, known = artefacts(3, 100, draw=3, noise=4.0)
+    values = data.transformer.transform(new)
+    softer = {"C": 0.3} if kind == "svm" else {}
+    recalls = []
+    for class_weight in ("none", "balanced"):
+        model, _ = fit(kind, data=data, class_weight=class_weight, **softer)
+        predicted = model.logits(values).argmax(axis=1)
+        recalls.append(np.mean(predicted[known == 2] == 2))
+    assert recalls[1] > recalls[0] + 0.05
+
+
+def test_what_val_has_decided_gives_the_same_model_again_without_val(kind):
+    model, _ = fitted(kind)
+    again, curve = fit_on(kind, made_up().train, None, tuned=model.tuned)
+    assert again.tuned == model.tuned
+    assert file_of(again) == file_of(model)
+    assert curve["iteration"].iloc[-1] > 0
+    assert curve[["val_log_loss", "val_accuracy"]].isna().all(axis=None)
+    assert curve["train_log_loss"].iloc[-1] == pytest.approx(loss(model, made_up().train), 1e-4)
+
+
+def test_a_refit_learns_from_the_rows_that_it_is_given(kind):
+    data = made_up()
+    model, _ = fitted(kind)
+    both = data.train.join(data.val)
+    again, _ = fit_on(kind, both, None, tuned=model.tuned)
+    assert again.tuned == model.tuned
+    assert loss(again, data.val) < loss(model, data.val)
+
+
+def test_the_curve_has_the_figures_of_the_model_at_its_best(kind):
+    from sklearn.metrics import accuracy_score, log_loss
+
+    model, curve = fitted(kind)
+    assert tuple(curve.columns) == CURVE_COLUMNS
+    best = curve.loc[curve["val_log_loss"].idxmin()]
+    for name in ("train", "val"):
+        rows = getattr(made_up(), name)
+        logits = model.logits(rows.values).astype(float)
+        expected = log_loss(rows.classes, softmax(logits, axis=1))
+        assert best[f"{name}_log_loss"] == pytest.approx(expected, rel=1e-4)
+        found = accuracy_score(rows.classes, logits.argmax(axis=1))
+        assert best[f"{name}_accuracy"] == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+@pytest.mark.parametrize(
+    ("kind", "key", "chosen"),
+    [
+        ("mlp", "patience", {"epochs": 40, "learning_rate": 0.1}),
+        ("xgboost", "early_stopping_rounds", {"rounds": 40}),
+    ],
+)
+def test_training_stops_early_and_keeps_the_best_iteration(kind, key, chosen, patience):
+    data = made_up(noise=3.0)
+    model, curve = fit(kind, data=data, **chosen, **{key: patience})
     best = int(curve["val_log_loss"].idxmin()) + 1
     assert curve["iteration"].tolist() == list(range(1, len(curve) + 1))
-    assert len(curve) == best + MODELS["xgboost"][1]["early_stopping_rounds"]
-    assert model.booster.num_boosted_rounds() == best
+    assert len(curve) == best + patience < 40
+    assert model.tuned == best
+    assert loss(model, data.val) == pytest.approx(curve["val_log_loss"].min(), rel=1e-5)
 
 
-def test_xgboost_draws_by_its_seed():
-    values = features(draw=3).values
-    first, other = (fit("xgboost", seed=seed)[0].predict_proba(values) for seed in (1, 2))
-    assert (first != other).any()
+def test_the_curve_is_measured_on_evenly_spaced_training_rows(monkeypatch):
+    monkeypatch.setattr(base, "MOST_TRAIN_ROWS", 3)
+    rows = Examples(np.arange(9)[:, None], np.arange(9) % 2, ["x"], ["a", "b"])
+    seen = []
+
+    class Model:
+        def logits(self, values):
+            seen.append(values[:, 0].tolist())
+            return np.zeros((len(values), 2))
+
+    point = curve_point(7, Model(), rows, rows.take(np.arange(1, 9)))
+    assert seen == [[0, 4, 8], [1, 2, 3, 4, 5, 6, 7, 8]]
+    assert point["train_accuracy"].item() == 1
+    assert point["val_accuracy"].item() == 0.5
+    assert point["val_log_loss"].item() == pytest.approx(np.log(2))
 
 
-def test_xgboost_without_cuda_says_what_to_install():
-    with pytest.raises(PipelineError, match=r"has no CUDA|no NVIDIA graphics card"):
+def squared_exponential(rows, others, gamma):
+    differences = rows[:, None, :].astype(float) - others[None, :, :]
+    return np.exp(-gamma * (differences**2).sum(axis=2))
+
+
+def test_centres_are_the_scaled_rows_to_the_nearest_of_255_steps():
+    rows = made_up().train.values.copy()
+    rows[:, 1] = 0
+    scales = feature_scales(made_up().train.names, 3.0)
+    assert scales.tolist() == [1] * 6 + [3] * 7
+    around = Kernel.around(rows, scales, 0.6)
+    step = np.abs(rows * scales).max(axis=0) / 127
+    assert around.steps.dtype == np.int8
+    assert (np.abs(around.centres() - rows * scales) <= step / 2 + 1e-6).all()
+    assert (around.centres()[:, 1] == 0).all()
+
+
+def test_the_kernel_is_the_exponential_of_squared_distances(monkeypatch):
+    monkeypatch.setattr(kernel, "BLOCK_ROWS", 7)
+    data = made_up()
+    around = Kernel.around(data.train.values, feature_scales(data.train.names, 3.0), 0.6)
+    gamma = 0.6 / data.train.values.shape[1]
+    expected = squared_exponential(data.val.values * around.scales, around.centres(), gamma)
+    weights = np.random.default_rng(0).normal(size=(len(data.train.classes), 5)).astype(np.float32)
+    np.testing.assert_allclose(
+        around.times(data.val.values, weights), expected @ weights, rtol=0, atol=1e-4
+    )
+
+
+def test_no_kernel_is_above_1_where_rounding_would_make_it_so():
+    rows = np.random.default_rng(0).normal(300, 1, (200, 13)).astype(np.float32)
+    around = Kernel.around(rows, np.ones(13, dtype=np.float32), 13.0)
+    found = around.between(around.centres(), around.centres())
+    assert found.max() == 1
+    assert around.times(rows, np.eye(200, dtype=np.float32)).max() <= 1
+
+
+@pytest.fixture(params=["equal", "unequal"])
+def ridge(request):
+    """Rows of a small ridge regression and what `solve` takes."""
+    rows = made_up(4, 10, 2.5).train
+    order = np.random.default_rng(0).permutation(len(rows.classes))
+    rows = rows.take(order)
+    weights = np.ones(40)
+    if request.param == "unequal":
+        weights = np.random.default_rng(1).uniform(0.3, 3, 40)
+    around = Kernel.around(rows.values, feature_scales(rows.names, 2.0), 0.6)
+    return SimpleNamespace(
+        rows=rows,
+        arguments=(around, rows.classes, weights, 0.2),
+        matrix=squared_exponential(around.centres(), around.centres(), around.gamma),
+        penalties=0.2 / weights,
+        means=np.array([weights[rows.classes == class_].sum() for class_ in range(4)])
+        / weights.sum(),
+        targets=np.eye(4)[rows.classes],
+    )
+
+
+def test_the_coefficients_are_those_of_a_plain_solution(ridge):
+    coefficients, _, means = solve(*ridge.arguments)
+    matrix = ridge.matrix + np.diag(ridge.penalties)
+    expected = np.linalg.solve(matrix, ridge.targets - ridge.means)
+    np.testing.assert_allclose(means, ridge.means, rtol=1e-6)
+    np.testing.assert_allclose(coefficients, expected, rtol=0, atol=1e-4)
+
+
+def test_the_leave_one_out_scores_are_those_of_leaving_each_row_out(ridge):
+    _, scores, _ = solve(*ridge.arguments)
+    assert len(scores) == 40
+    for left_out, score in enumerate(scores):
+        kept = np.delete(np.arange(40), left_out)
+        matrix = ridge.matrix[np.ix_(kept, kept)] + np.diag(ridge.penalties[kept])
+        coefficients = np.linalg.solve(matrix, (ridge.targets - ridge.means)[kept])
+        expected = ridge.matrix[left_out, kept] @ coefficients + ridge.means
+        np.testing.assert_allclose(score, expected, rtol=0, atol=1e-4)
+
+
+def test_scoring_fewer_rows_gives_the_same_scores_for_the_last(ridge, monkeypatch):
+    coefficients, scores, _ = solve(*ridge.arguments)
+    monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", 7)
+    monkeypatch.setattr(kernel_ridge, "BLOCK_ROWS", 6)
+    fewer = solve(*ridge.arguments)
+    np.testing.assert_allclose(fewer[1], scores[-7:], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(fewer[0], coefficients, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+@pytest.mark.parametrize("most", [6000, 50])
+def test_kernel_ridge_is_the_softmax_of_its_scores(class_weight, most, monkeypatch):
+    monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", most)
+    data = made_up(4, (50, 20, 40, 10), 1.8)
+    model, _ = fit("kernel_ridge", data=data, class_weight=class_weight)
+    rows = data.train.take(stratified_order(data.train.classes, 1))
+    weights = rows.row_weights(class_weight)
+    around = Kernel.around(rows.values, feature_scales(rows.names, 2.0), 0.6)
+    coefficients, scores, means = solve(around, rows.classes, weights, 0.05)
+    last = slice(-len(scores), None)
+    turn = fit_softmax(scores, rows.classes[last], weights[last], 10.0)
+    matrix = squared_exponential(data.val.values * around.scales, around.centres(), around.gamma)
+    expected = turn.logits(matrix @ coefficients + means)
+    np.testing.assert_allclose(model.logits(data.val.values), expected, rtol=0, atol=2e-3)
+
+
+def test_kernel_ridge_learns_from_no_more_rows_than_it_may(capsys):
+    model, _ = fit("kernel_ridge", most_rows=20)
+    assert model.kernel.steps.shape[0] == len(model.weights) == 20
+    assert "[train] kernel_ridge learns from 20 of the 120 rows\n" in capsys.readouterr().out
+    fit("kernel_ridge", most_rows=120)
+    assert "learns from" not in capsys.readouterr().out
+
+
+def test_kernel_ridge_keeps_the_rows_of_rare_classes():
+    data = made_up(4, (40, 20, 10, 1))
+    model, _ = fit("kernel_ridge", data=data, most_rows=20)
+    rare = data.train.values[-1] * model.kernel.scales
+    distances = np.abs(model.kernel.centres() - rare).max(axis=1)
+    assert distances.min() < model.kernel.step.max()
+    assert model.weights.shape == (20, 4)
+
+
+def test_a_penalty_that_is_too_small_is_refused():
+    with pytest.raises(PipelineError, match=r"`train\.kernel_ridge\.penalty` is too small for si"):
+        fit("kernel_ridge", penalty=1e-9, gamma=1e-4)
+
+
+def test_the_rows_of_kernel_ridge_are_in_proportion_wherever_it_is_cut():
+    classes = np.repeat([0, 1, 2, 3], [40, 20, 10, 1])
+    order = stratified_order(classes, seed=1)
+    assert sorted(order) == list(range(71))
+    assert sorted(classes[order[-4:]]) == [0, 1, 2, 3]
+    for rows in (18, 36, 54):
+        share = np.array([40, 20, 10]) * rows / 71
+        assert (np.abs(np.bincount(classes[order[-rows:]])[:3] - share) < 2).all()
+    assert (stratified_order(classes, seed=1) == order).all()
+    assert (stratified_order(classes, seed=2) != order).any()
+
+
+def blend(**features):
+    """An ensemble of members with the features that each takes, and its curve."""
+    return fit("ensemble", data=made_up(noise=3.0), **members(**features))
+
+
+@pytest.mark.parametrize(
+    ("features", "own"),
+    [("metadata", slice(6, None)), ("embedding", slice(None, 6)), ("all", slice(None))],
+)
+def test_a_member_uses_the_features_that_it_is_given_and_no_others(features, own):
+    model, _ = blend(lda=features)
+    values = made_up(noise=3.0).val.values
+    changed, random = values.copy(), np.random.default_rng(0).normal(size=values.shape)
+    changed[:, own] = random[:, own]
+    assert (np.abs(model.logits(changed) - model.logits(values)).max(axis=1) > 1e-6).all()
+    others = random.astype(np.float32)
+    others[:, own] = values[:, own]
+    np.testing.assert_array_equal(model.logits(others), model.logits(values))
+
+
+def test_principal_components_are_features_of_the_embedding():
+    names = ["pca_0", "pca_1", "log_width", "museum=embedding_0"]
+    assert columns_of("embedding", names).tolist() == [0, 1]
+    assert columns_of("metadata", names).tolist() == [2, 3]
+    assert columns_of("all", names).tolist() == [0, 1, 2, 3]
+
+
+def test_an_ensemble_is_the_weighted_sum_of_its_members_fitted_alone():
+    data = made_up(noise=3.0)
+    model, curve = blend(kernel_ridge="all", lda="embedding", xgboost="metadata")
+    opinions = {"train": [], "val": []}
+    parts = {"kernel_ridge": slice(None), "lda": slice(None, 6), "xgboost": slice(6, None)}
+    for name, part in parts.items():
+        columns = np.arange(len(data.train.names))[part]
+        train, val = (rows.with_features(columns) for rows in (data.train, data.val))
+        alone, _ = fit_on(name, train, val)
+        opinions["train"].append(log_softmax(alone.logits(train.values), axis=1))
+        opinions["val"].append(log_softmax(alone.logits(val.values), axis=1))
+    weights = fit_weights(opinions["val"], data.val.classes)
+    assert [member.weight for member in model.members] == pytest.approx(weights, abs=1e-6)
+    expected = np.tensordot(weights, opinions["train"], 1)
+    np.testing.assert_allclose(model.logits(data.train.values), expected, rtol=0, atol=1e-4)
+    assert curve["iteration"].tolist() == [1, 2, 3]
+
+
+def test_a_blend_is_no_worse_on_val_than_the_best_of_its_members():
+    data = made_up(noise=3.0)
+    chosen = {"kernel_ridge": "metadata", "logistic_regression": "metadata", "lda": "embedding"}
+    model, curve = blend(**chosen, svm="all", xgboost="metadata")
+    assert all(member.weight >= 0 for member in model.members)
+    opinions = [member.log_probabilities(data.val.values) for member in model.members]
+    alone = [examples.log_loss(opinion, data.val.classes) for opinion in opinions]
+    assert loss(model, data.val) < min(alone)
+    assert (curve["val_log_loss"].diff().dropna() < 1e-6).all()
+
+
+def test_a_blend_that_balances_classes_weighs_the_rows_of_val_too():
+    data = made_up(3, (80, 80, 8), 4.0)
+    model, _ = fit("ensemble", data=data, class_weight="balanced")
+    opinions = [member.log_probabilities(data.val.values) for member in model.members]
+    expected = fit_weights(opinions, data.val.classes, data.val.row_weights("balanced"))
+    assert [member.weight for member in model.members] == pytest.approx(expected)
+    assert expected != pytest.approx(fit_weights(opinions, data.val.classes), rel=1e-2)
+
+
+def test_a_member_without_features_is_left_out_and_said_so(capsys):
+    data = made_up()
+    sizes = np.arange(6, len(data.train.names))
+    train, val = (rows.with_features(sizes) for rows in (data.train, data.val))
+    model, _ = fit_on("ensemble", train, val, **members(lda="embedding", xgboost="metadata"))
+    line = "[train] lda is left out of the ensemble: its features are left out\n"
+    assert line in capsys.readouterr().out
+    alone, _ = fit_on("ensemble", train, val, **members(xgboost="metadata"))
+    np.testing.assert_array_equal(model.logits(val.values), alone.logits(val.values))
+    again, _ = fit_on(
+        "ensemble", train, None, tuned=model.tuned, **members(lda="embedding", xgboost="metadata")
+    )
+    np.testing.assert_array_equal(model.logits(val.values), again.logits(val.values))
+
+
+def test_an_ensemble_without_any_features_is_refused():
+    data = made_up()
+    sizes = np.arange(6, len(data.train.names))
+    train, val = (rows.with_features(sizes) for rows in (data.train, data.val))
+    with pytest.raises(PipelineError, match="no member of the ensemble has any features"):
+        fit_on("ensemble", train, val, **members(lda="embedding", svm="embedding"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "forest",
+            {"features": "all", "params": {}},
+            r"`train\.ensemble\.members\.forest` is no m",
+        ),
+        ("ensemble", {"features": "all", "params": {}}, r"`train\.ensemble\.members\.ensemble` is"),
+        ("lda", {"features": "all", "params": {}}, r"`train\.ensemble\.members\.lda\.params\.shr"),
+        (
+            "lda",
+            {"features": "all", "params": {"shrinkage": 2.0}},
+            r"`train\.ensemble\.members\.lda\.params\.shrinkage`",
+        ),
+        (
+            "lda",
+            {"features": "all", "params": {"shrinkage": 0.5, "shrinking": 1}},
+            r"`train\.ensemble\.members\.lda\.params\.shrinking`",
+        ),
+        ("lda", {"features": "sizes", "params": {}}, r"`train\.ensemble\.members\.lda\.features`"),
+        (
+            "lda",
+            {"features": "all", "params": {"shrinkage": 0.5}, "more": 1},
+            r"`train\.ensemble\.members\.lda\.more`",
+        ),
+    ],
+)
+def test_wrong_members_are_refused_by_the_name_of_their_key(name, content, problem):
+    with pytest.raises(ParameterError, match=problem):
+        fit("ensemble", members={name: content})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALONE if kind != "xgboost"])
+def test_a_model_that_cannot_use_a_graphics_card_says_so(kind):
+    with pytest.raises(PipelineError, match=rf"`train\.device` is cuda, but {kind} runs on the c"):
+        fit(kind, device="cuda")
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "ensemble"])
+def test_without_cuda_the_sentence_says_where_to_look(kind, monkeypatch):
+    monkeypatch.setattr(xgboost, "build_info", lambda: {"USE_CUDA": False})
+    with pytest.raises(PipelineError, match="the installed XGBoost has no CUDA: the README says"):
+        fit(kind, device="cuda")
+
+
+def test_without_a_graphics_card_xgboost_does_not_go_on_on_the_cpu(monkeypatch):
+    plain = xgboost.train
+    monkeypatch.setattr(xgboost, "build_info", lambda: {"USE_CUDA": True})
+    monkeypatch.setattr(
+        xgboost,
+        "train",
+        lambda params, *others: plain(params | {"device": "cpu"}, *others),
+    )
+    with pytest.raises(PipelineError, match="there is no NVIDIA graphics card here"):
         fit("xgboost", device="cuda")
+
+
+def all_outcomes(logits):
+    """Each row once for each class, with the probability of that class as its weight."""
+    rows, count = logits.shape
+    return np.tile(np.arange(count), rows), softmax(logits, axis=1).ravel()
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 5.0])
+def test_the_temperature_is_the_number_that_logits_were_scaled_by(temperature):
+    logits = np.random.default_rng(0).normal(0, 2, (50, 3))
+    classes, weights = all_outcomes(logits)
+    found = fit_temperature(np.repeat(logits * temperature, 3, axis=0), classes, weights)
+    assert found == pytest.approx(temperature, rel=1e-3)
+
+
+def test_the_weights_of_a_pool_are_those_that_made_its_outcomes():
+    random = np.random.default_rng(0)
+    opinions = [log_softmax(random.normal(0, 2, (60, 3)), axis=1) for _ in range(3)]
+    classes, weights = all_outcomes(0.3 * opinions[0] + 1.5 * opinions[2])
+    found = fit_weights([np.repeat(part, 3, axis=0) for part in opinions], classes, weights)
+    assert found == pytest.approx([0.3, 0, 1.5], abs=1e-3)
+
+
+def test_an_opinion_that_is_worse_than_none_has_no_weight():
+    random = np.random.default_rng(0)
+    opinions = [log_softmax(random.normal(0, 2, (60, 3)), axis=1) for _ in range(2)]
+    classes, weights = all_outcomes(opinions[0] - 0.5 * opinions[1])
+    right, wrong = fit_weights([np.repeat(part, 3, axis=0) for part in opinions], classes, weights)
+    assert right > 0.5
+    assert wrong == 0
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_the_gradient_of_the_weights_is_that_of_finite_differences(weighed, monkeypatch):
+    random = np.random.default_rng(0)
+    opinions = [log_softmax(random.normal(0, 2, (60, 3)), axis=1) for _ in range(3)]
+    classes = random.integers(0, 3, 60)
+    row_weights = random.uniform(0.2, 3, 60) if weighed else None
+    seen = []
+    minimize = scipy.optimize.minimize
+
+    def watched(function, *arguments, **options):
+        seen.append(function)
+        return minimize(function, *arguments, **options)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", watched)
+    fit_weights(opinions, classes, row_weights)
+    place = np.array([0.4, 0.9, 0.1])
+    value, gradient = seen[0](place)
+    total = sum(w * opinion for w, opinion in zip(place, opinions, strict=True))
+    assert value == pytest.approx(examples.log_loss(total, classes, row_weights))
+    expected = scipy.optimize.approx_fprime(place, lambda weights: seen[0](weights)[0])
+    assert gradient == pytest.approx(expected, abs=1e-5)
+
+
+def test_classes_are_places_among_the_labels():
+    mediums = np.array(["gold", "clay", "gold"], dtype=object)
+    rows = Features(np.array(["a", "b", "c"]), mediums, np.zeros((3, 1)), ["x"], "synthetic")
+    assert Examples.of(rows, ["bronze", "clay", "gold"]).classes.tolist() == [2, 1, 2]
+
+
+def test_kernel_ridge_needs_two_rows_for_each_medium():
+    with pytest.raises(PipelineError, match=r"most_rows` is 7, fewer than two for each of the 4"):
+        fit("kernel_ridge", most_rows=7)
+
+
+def test_an_ensemble_without_trees_refuses_a_graphics_card():
+    with pytest.raises(PipelineError, match="an ensemble without xgboost runs on the cpu only"):
+        fit("ensemble", device="cuda", **members(lda="all"))

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -109,16 +109,22 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
 
 def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Section]:
     """The schema of a nested section; numbers in `location` are places in a list."""
-    for part in location:
+    parts = iter(location)
+    for part in parts:
         if isinstance(part, str):
             annotation = schema.model_fields[part].annotation
-            # `Section | None` and `list[Section]` both hold the nested schema as an argument.
-            schema = next(iter(get_args(annotation)), annotation)
+            if get_origin(annotation) is dict:
+                next(parts, None)  # which of the entries: they all have one schema
+                schema = get_args(annotation)[1]
+            else:
+                # `Section | None` and `list[Section]` both hold the nested schema as an argument.
+                schema = next(iter(get_args(annotation)), annotation)
     return schema
 
 
 def _description_at(schema: type[Section], location: Sequence[str | int]) -> str | None:
     """What a schema says about a value in its own words, where it does."""
     *parents, key = location
-    field = _schema_at(schema, parents).model_fields.get(str(key))
+    # What a section may hold that has no schema, such as a member's parameters, has none either.
+    field = getattr(_schema_at(schema, parents), "model_fields", {}).get(str(key))
     return field.description if field else None

@@ -17,7 +17,7 @@ from stages.common.params import ParameterError, Section, check_section
 from stages.common.stage import PipelineError, log
 from stages.common.transformer import is_embedding
 from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
-from stages.models.base import Classifier, Settings, curve_point
+from stages.models.base import Classifier, Settings, curve_point, refuse_cuda
 from stages.models.calibration import fit_weights
 
 NAME = "ensemble"
@@ -106,8 +106,12 @@ def fit(
     The curve has a row for each member that is added, in their order. Only XGBoost uses
     `train.device` cuda. A member whose features are left out is left out too.
 
-    Raises PipelineError when no member has features.
+    Raises PipelineError when no member has features, or none can use the device.
     """
+    if settings.device != "cpu" and "xgboost" in params.members:
+        xgboost.check_cuda()
+    elif settings.device != "cpu":
+        refuse_cuda(settings, "an ensemble without xgboost")
     members: list[Member] = []
     for name, member_params in check(params).items():
         columns = columns_of(params.members[name].features, train.names)

@@ -32,9 +32,9 @@ MOST_SCORED_ROWS = 6000
 class Params(Section):
     """`train.kernel_ridge`"""
 
-    gamma: float = Field(gt=0)
-    metadata_weight: float = Field(gt=0)
-    penalty: float = Field(gt=0)
+    gamma: float = Field(gt=0, le=1e6)
+    metadata_weight: float = Field(gt=0, le=1e3)
+    penalty: float = Field(gt=0, le=1e6)
     softmax_C: float = Field(gt=0)
     most_rows: int = Field(gt=1, le=40_000)
     threads: int = Field(gt=0, le=64)
@@ -67,11 +67,17 @@ def fit(
 ) -> tuple[KernelRidge, pd.DataFrame]:
     """Fit as `stages.models.base` says; the solution is direct, so the curve has one row.
 
-    Raises PipelineError when the penalty is too small for the numbers of a computer.
+    Raises PipelineError when the penalty is too small for single precision, or when
+    `most_rows` are fewer than two a class.
     """
     refuse_cuda(settings, NAME)
     from threadpoolctl import threadpool_limits
 
+    if params.most_rows < 2 * len(train.labels):
+        raise PipelineError(
+            f"`train.{NAME}.most_rows` is {params.most_rows}, fewer than two for each of the "
+            f"{len(train.labels)} mediums"
+        )
     # By class and at random within it: the last rows hold some of each class.
     order = stratified_order(train.classes, settings.seed)
     if len(order) > params.most_rows:

@@ -22,7 +22,7 @@ class Params(Section):
     networks: int = Field(gt=0, le=100)
     hidden: int = Field(gt=0)
     alpha: float = Field(ge=0)
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1)
     batch_rows: int = Field(gt=0)
     epochs: int = Field(gt=0)
     patience: int = Field(gt=0)

@@ -28,8 +28,8 @@ class Params(Section):
     """`train.svm`"""
 
     C: float = Field(gt=0)
-    gamma: float = Field(gt=0)
-    metadata_weight: float = Field(gt=0)
+    gamma: float = Field(gt=0, le=1e6)
+    metadata_weight: float = Field(gt=0, le=1e3)
 
 
 @dataclass(frozen=True)

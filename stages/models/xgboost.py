@@ -100,14 +100,14 @@ def fit(
     """Boost as `stages.models.base` says, until the log loss on val stops improving.
 
     The model has the trees up to its best round; the curve has a row for every round that
-    was tried.
+    was tried. With balanced class weights, its figures on train are weighted too.
 
     Raises PipelineError when `train.device` is cuda and there is none.
     """
     import xgboost
 
     if settings.device == "cuda":
-        _check_cuda()
+        check_cuda()
 
     def quantized(
         rows: Examples, weights: np.ndarray | None, ref: xgboost.DMatrix | None
@@ -183,7 +183,8 @@ def _progress(bar: tqdm) -> "xgboost.callback.TrainingCallback":
     return Progress()
 
 
-def _check_cuda() -> None:
+def check_cuda() -> None:
+    """Raise PipelineError when XGBoost cannot use a graphics card here."""
     import xgboost
 
     if not xgboost.build_info()["USE_CUDA"]:

@@ -1,0 +1,415 @@
+"""The model's file says what it is and takes what it should, and its card tells the truth."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow as pa
+import pytest
+from test_models import ALONE, artefacts, file_of, fit, fit_on, made_up, members, strangers
+
+from stages import train
+from stages.common import model_file
+from stages.common.artefacts import Artefacts
+from stages.common.graph import Graph
+from stages.common.model_file import MEDIUM, MODEL, TRAINING_CURVE, ModelFile
+from stages.common.params import ParameterError
+from stages.common.scores import rounded, scores
+from stages.common.stage import PipelineError
+from stages.common.tables import (
+    TRANSFORMER,
+    features_path,
+    features_schema,
+    fixed_size_list,
+    write_batches,
+)
+from stages.featurize import Params as FeaturizeParams
+from stages.featurize import fit as fit_transformer
+from stages.model_card import model_card
+from stages.models.base import CURVE_COLUMNS
+from stages.models.calibration import fit_temperature
+from stages.models.linear import Linear
+from stages.train import model_bytes
+
+LABELS = ['"quoted", and a comma', "<b>gold</b> & silver", "faïence 陶", "it's\\slashed\n{0}"]
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """The bytes of an ensemble of all models, whose mediums have awkward names."""
+    data = made_up()
+    model, _ = fit("ensemble", **members(**dict.fromkeys(ALONE, "all")))
+    return model_bytes(data.transformer, model, 1.5, {"labels": LABELS})
+
+
+@pytest.fixture
+def path(everything, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(everything)
+    return tmp_path / "model.onnx"
+
+
+def test_the_names_of_mediums_survive_whatever_is_in_them(path):
+    model, (new, _) = ModelFile(path), strangers()
+    assert model.labels == LABELS
+    (mediums,) = onnxruntime.InferenceSession(path).run([MEDIUM], vars(new))
+    found = model.predict_proba(new).argmax(axis=1)
+    assert set(found) == {0, 1, 2, 3}
+    assert mediums.tolist() == [LABELS[class_] for class_ in found]
+
+
+def test_the_file_holds_standard_operators_alone(everything):
+    model = onnx.load_from_string(everything)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {"", "ai.onnx.ml"}
+    assert not model.functions
+
+
+def test_the_file_names_its_inputs_outputs_and_any_number_of_rows(path):
+    model = ModelFile(path)
+    assert model.inputs == ["embedding", "width", "height", "museum"]
+    assert model.embedding_length == 6
+    session = onnxruntime.InferenceSession(path)
+    shapes = {node.name: node.shape for node in [*session.get_inputs(), *session.get_outputs()]}
+    assert shapes == {
+        "embedding": ["rows", 6],
+        "width": ["rows"],
+        "height": ["rows"],
+        "museum": ["rows"],
+        "probabilities": ["rows", 4],
+        "medium": ["rows"],
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 7, 239, 240])
+def test_rows_that_are_scored_in_batches_have_the_same_probabilities(path, rows, monkeypatch):
+    model, (new, _) = ModelFile(path), strangers()
+    expected = model.predict_proba(new)
+    monkeypatch.setattr(model_file, "BATCH_ROWS", rows)
+    np.testing.assert_allclose(model.predict_proba(new), expected, rtol=0, atol=1e-6)
+
+
+def test_no_rows_have_no_probabilities(path):
+    none = Artefacts(**{name: column[:0] for name, column in vars(strangers()[0]).items()})
+    found = ModelFile(path).predict_proba(none)
+    assert found.shape == (0, 4)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("embedding", "found"), [(np.zeros((1, 5), dtype=np.float32), "length 5"), (None, "none")]
+)
+def test_embeddings_of_another_length_are_refused(path, embedding, found):
+    other = Artefacts(embedding, np.ones(1), np.ones(1), np.array(["LACMA"]))
+    with pytest.raises(
+        PipelineError, match=f"takes embeddings of length 6, but the table has {found}$"
+    ):
+        ModelFile(path).predict_proba(other)
+
+
+def test_a_model_of_sizes_alone_takes_a_table_without_embeddings(tmp_path):
+    model, new = linear_file(tmp_path / "model.onnx", embedding="none", museum=False)
+    without = Artefacts(None, new.width, new.height, new.museum)
+    assert model.embedding_length is None
+    np.testing.assert_array_equal(model.predict_proba(without), model.predict_proba(new))
+
+
+def another_model():
+    graph = Graph()
+    graph.output("y", graph.input("x", np.float32), np.float32, None)
+    return graph
+
+
+def with_labels(text):
+    model = onnx.load_from_string(another_model().to_bytes({}, ""))
+    onnx.helper.set_model_props(model, {"labels": text})
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"labels\n",
+        b'{"kind": "xgboost"}',
+        another_model().to_bytes({}, ""),
+        another_model().to_bytes({"classes": ["a"]}, ""),
+        with_labels("gold, silver"),
+    ],
+    ids=["empty", "text", "json", "no metadata", "other metadata", "labels that are no JSON"],
+)
+def test_a_file_that_is_no_model_of_ours_is_refused(content, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(PipelineError, match=r"model\.onnx is no model of this pipeline: run `dvc"):
+        ModelFile(tmp_path / "model.onnx")
+
+
+def test_half_a_file_is_refused(everything, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(everything[: len(everything) // 2])
+    with pytest.raises(PipelineError, match="is no model of this pipeline"):
+        ModelFile(tmp_path / "model.onnx")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        ModelFile(tmp_path / "model.onnx")
+    assert caught.value.filename == str(tmp_path / "model.onnx")
+
+
+def write_features(data, source="file"):
+    """Write what `train` reads."""
+    for subset in ("train", "val"):
+        rows = getattr(data, subset)
+        schema = features_schema(source, rows.names)
+        columns = [
+            pa.array([f"{number}.jpg" for number in range(len(rows.classes))]),
+            pa.array([LABELS[class_] for class_ in rows.classes]),
+            fixed_size_list(rows.values),
+        ]
+        write_batches(
+            features_path(subset), schema, [pa.RecordBatch.from_arrays(columns, schema=schema)]
+        )
+    data.transformer.save(TRANSFORMER)
+
+
+@pytest.fixture
+def train_on(set_params):
+    """A function that runs the stage `train` and loads its model."""
+
+    def run(data, **params):
+        write_features(data)
+        set_params(**{f"train.{key}": value for key, value in params.items()})
+        train.main()
+        return ModelFile(MODEL)
+
+    return run
+
+
+def test_the_metadata_says_what_was_fitted_on_what(train_on):
+    data = made_up(noise=3.0)
+    model = train_on(data, **{"model": "lda", "lda.shrinkage": 0.25, "seed": 7})
+    found = model.metadata
+    assert set(found) == {
+        "labels",
+        "feature_names",
+        "source",
+        "model",
+        "parameters",
+        "temperature",
+        "training_rows",
+        "val",
+    }
+    assert found["labels"] == model.labels == LABELS
+    assert found["feature_names"] == data.train.names
+    assert found["source"] == "file"
+    assert found["model"] == "lda"
+    assert found["parameters"] == {
+        "model": "lda",
+        "seed": 7,
+        "device": "cpu",
+        "class_weight": "none",
+        "refit_on_val": False,
+        "lda": {"shrinkage": 0.25},
+    }
+    assert found["training_rows"] == 120
+    probabilities = model.predict_proba(artefacts(draw=2, noise=3.0)[0])
+    mediums = np.array(LABELS, dtype=object)[data.val.classes]
+    expected = scores(mediums, probabilities, np.array(LABELS))
+    assert found["val"] == pytest.approx(expected, abs=1e-5)
+    assert found["val"] == rounded(found["val"])
+    curve = TRAINING_CURVE.read_text().splitlines()
+    assert curve[0] == ",".join(CURVE_COLUMNS)
+    assert len(curve) == 2
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+def test_the_probabilities_are_calibrated_on_val(train_on, class_weight):
+    data = made_up(4, (50, 20, 40, 10), 3.0)
+    chosen = {"model": "lda", "class_weight": class_weight, "lda.shrinkage": 0.1}
+    found = train_on(data, **chosen).metadata["temperature"]
+    model, _ = fit("lda", data=data, class_weight=class_weight, shrinkage=0.1)
+    logits, classes = model.logits(data.val.values), data.val.classes
+    expected = fit_temperature(logits, classes, data.val.row_weights(class_weight))
+    assert found == pytest.approx(expected, rel=1e-6)
+    other = {"none": "balanced", "balanced": "none"}[class_weight]
+    weights = data.val.row_weights(other)
+    assert found != pytest.approx(fit_temperature(logits, classes, weights), rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["lda", "xgboost"])
+def test_a_refit_learns_from_val_too_and_keeps_its_figures_from_before(train_on, kind):
+    data, new = made_up(noise=3.0), strangers()[0]
+    small = {"rounds": 20, "early_stopping_rounds": 2, "max_depth": 2, "learning_rate": 0.5}
+    chosen = {f"xgboost.{key}": value for key, value in small.items()}
+    once = train_on(data, model=kind, **chosen)
+    twice = train_on(data, model=kind, refit_on_val=True, **chosen)
+    assert (once.metadata["training_rows"], twice.metadata["training_rows"]) == (120, 240)
+    assert twice.metadata["val"] == once.metadata["val"]
+    assert twice.metadata["temperature"] == once.metadata["temperature"]
+    section = once.metadata["parameters"][kind]
+    first, _ = fit_on(kind, data.train, data.val, **section)
+    both = data.train.join(data.val)
+    again, _ = fit_on(kind, both, None, tuned=first.tuned, **section)
+    path = MODEL.with_name("expected.onnx")
+    path.write_bytes(file_of(again, temperature=once.metadata["temperature"], data=data))
+    expected = ModelFile(path).predict_proba(new)
+    np.testing.assert_allclose(twice.predict_proba(new), expected, rtol=0, atol=1e-6)
+    assert np.abs(once.predict_proba(new) - expected).max() > 1e-3
+
+
+def test_one_medium_is_nothing_to_tell_apart(train_on):
+    with pytest.raises(PipelineError, match="have one medium only, so there is nothing to tell"):
+        train_on(made_up(1, (30,)), model="lda")
+
+
+def test_wrong_members_of_an_ensemble_are_refused_before_any_data_is_read(set_params):
+    section = {"features": "all", "params": {"shrinkage": 2.0}}
+    set_params(**{"train.model": "ensemble", "train.ensemble": {"members": {"lda": section}}})
+    with pytest.raises(ParameterError, match=r"members\.lda\.params\.shrinkage`"):
+        train.main()
+
+
+METADATA = {
+    "labels": LABELS,
+    "feature_names": [f"embedding_{i}" for i in range(6)],
+    "source": "synthetic",
+    "model": "lda",
+    "parameters": {"refit_on_val": False},
+    "training_rows": 12345,
+}
+METRICS = {
+    "test": {
+        "accuracy": 0.61,
+        "macro_f1": 0.62,
+        "log_loss": 1.63,
+        "balanced_accuracy": 0.64,
+        "top3_accuracy": 0.65,
+        "top5_accuracy": 0.66,
+        "calibration_error": 0.067,
+    },
+    "test_interval": {
+        "accuracy": {"low": 0.51, "high": 0.71},
+        "macro_f1": {"low": 0.52, "high": 0.72},
+        "log_loss": {"low": 1.53, "high": 1.73},
+    },
+    "baseline": {"majority": {"accuracy": 0.11}},
+}
+
+
+def test_the_card_has_the_figures_of_the_metrics():
+    distinct = {"test_without_near_duplicates": {"rows": 4321, "accuracy": 0.57}}
+    card = model_card(METRICS | distinct, METADATA, ["embedding"])
+    rows = [line for line in card.splitlines() if line.startswith("| ")]
+    assert rows == [
+        "| figure | value | 95 % interval |",
+        "| accuracy | 0.6100 | 0.5100 to 0.7100 |",
+        "| macro f1 | 0.6200 | 0.5200 to 0.7200 |",
+        "| log loss | 1.6300 | 1.5300 to 1.7300 |",
+        "| balanced accuracy | 0.6400 | |",
+        "| top3 accuracy | 0.6500 | |",
+        "| top5 accuracy | 0.6600 | |",
+        "| calibration error | 0.0670 | |",
+        "| accuracy on the 4,321 rows without a near-duplicate in train | 0.5700 | |",
+    ]
+    assert "most frequent medium of train would have an accuracy of 0.1100" in card
+    assert "near-duplicate" not in model_card(METRICS, METADATA, ["embedding"])
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("synthetic", "**Synthetic data.** The embeddings were simulated"),
+        ("mame", "The MAMe dataset"),
+        ("file", "A table of the user's own"),
+    ],
+)
+def test_the_card_says_where_the_data_is_from(source, sentence):
+    card = model_card(METRICS, METADATA | {"source": source}, ["embedding"])
+    assert sentence in card
+    assert ("ynthetic" in card) == (source == "synthetic")
+
+
+def test_the_card_says_on_which_rows_the_model_was_fitted():
+    assert "Fitted on 12,345 rows of train. " in model_card(METRICS, METADATA, ["embedding"])
+    refitted = METADATA | {"parameters": {"refit_on_val": True}}
+    card = model_card(METRICS, refitted, ["embedding"])
+    assert "Fitted on 12,345 rows of train and val. " in card
+
+
+def test_the_card_names_every_medium_and_the_limits_of_its_inputs():
+    labels = ["<b>gold</b>", "fired\nclay"]
+    card = model_card(METRICS, METADATA | {"labels": labels}, ["width", "height"])
+    assert card.endswith("## Labels\n\n- `<b>gold</b>`\n- `fired clay`\n")
+    assert "one of 2, from the photograph's width and its height in pixels." in card
+    assert "Width and height tell" in card
+    assert "the museum tells nothing" not in card
+    assert "the museum tells nothing" in model_card(METRICS, METADATA, ["museum"])
+    assert "Width and height tell" not in model_card(METRICS, METADATA, ["museum"])
+
+
+def linear_file(path, embedding="standardize", dimensions=True, museum=True):
+    """A file of a linear model with random weights, and artefacts to score."""
+    rows, _ = artefacts()
+    params = FeaturizeParams(
+        embedding=embedding, pca_components=3, dimensions=dimensions, museum=museum
+    )
+    transformer = fit_transformer(rows, params)
+    names = transformer.feature_names
+    weights = np.random.default_rng(0).normal(size=(len(names), 4)).astype(np.float32)
+    model = Linear(weights, np.zeros(4, dtype=np.float32))
+    metadata = METADATA | {"feature_names": names}
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(model_bytes(transformer, model, 2.0, metadata))
+    return ModelFile(path), rows
+
+
+INPUTS = [
+    {},
+    {"museum": False},
+    {"embedding": "pca"},
+    {"embedding": "none", "museum": False},
+    {"embedding": "none", "dimensions": False},
+]
+
+
+def block(card, language):
+    (found,) = re.findall(rf"```{language}\n(.*?)```", card, re.DOTALL)
+    return found
+
+
+@pytest.mark.parametrize("chosen", INPUTS, ids=str)
+def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp_path, monkeypatch):
+    model, rows = linear_file(tmp_path / MODEL, **chosen)
+    one = Artefacts(
+        rows.embedding[:1],
+        np.array([1200.0]),
+        np.array([900.0]),
+        np.array(["The Cleveland Museum of Art"]),
+    )
+    monkeypatch.chdir(tmp_path)
+    names = {"embedding": one.embedding}
+    exec(block(model_card(METRICS, model.metadata, model.inputs), "python"), names)
+    expected = model.predict_proba(one)
+    np.testing.assert_array_equal(names["probabilities"], expected)
+    assert names["labels"] == LABELS
+    assert names["medium"].tolist() == [LABELS[expected.argmax()]]
+
+
+@pytest.mark.parametrize("chosen", INPUTS, ids=str)
+def test_the_javascript_of_the_card_gives_each_input_its_type(chosen, tmp_path):
+    path = tmp_path / "model.onnx"
+    model, _ = linear_file(path, **chosen)
+    code = block(model_card(METRICS, model.metadata, model.inputs), "javascript")
+    session = onnxruntime.InferenceSession(path)
+    types = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "string"}
+    expected = [(node.name, types[node.type]) for node in session.get_inputs()]
+    assert re.findall(r'^  (\w+): new ort\.Tensor\("(\w+)"', code, re.MULTILINE) == expected
+    outputs = ", ".join(node.name for node in session.get_outputs())
+    assert f"const {{ {outputs} }} = await model.run({{" in code
+
+
+def test_metadata_is_json_in_unicode(everything):
+    (text,) = [prop.value for prop in onnx.load_from_string(everything).metadata_props]
+    assert json.loads(text) == LABELS
+    assert "faïence 陶" in text
