@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-slow lint format bench requirements
+.PHONY: repro test test-slow lint format bench bench-models requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -31,6 +31,10 @@ format: $(VENV)/.requirements-dev
 # Writes docs/benchmarks.md: takes some 20 minutes of a quiet machine, and 3 GB of temporary files.
 bench: $(VENV)/.requirements-bench
 	python -m benchmarks.parse
+
+# Writes docs/models.md: takes an hour or two of a quiet machine. TABLE=/somewhere/x.parquet adds a table.
+bench-models: $(VENV)/.requirements-bench
+	python -m benchmarks.models $(if $(TABLE),--table $(TABLE))
 
 # Pins what the .in files ask for, for every system and Python at once.
 requirements: $(VENV)/.requirements-dev

@@ -16,6 +16,7 @@ from test_download import give, server
 from stages.parser.contract import MAME_MEDIUMS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+CHOICES = (PROJECT / "docs/choices.md").read_text(encoding="utf-8")
 RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
 SHARED = PROJECT.parent / "shared"
 
@@ -125,6 +126,21 @@ def test_links_between_documents_lead_somewhere(document):
     text = (PROJECT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(((?!http)[^)#]+)", text):
         assert ((PROJECT / document).parent / target).exists(), target
+
+
+def test_the_models_are_compared_by_the_figures_that_were_measured():
+    line = (
+        r"^\| (`\w+`(?: \(default\))?) \| ([\d.]+) \| [\d.]+ to [\d.]+ \| ([\d.]+) \| ([\d.]+) \|"
+    )
+    measured = (PROJECT / "docs/models.md").read_text(encoding="utf-8")
+    synthetic, real = (
+        {name: figures for name, *figures in re.findall(line, part, re.MULTILINE)}
+        for part in measured.split("\n## `real_art")
+    )
+    table = re.search(r"<!-- models -->\n(.*?)<!-- end -->", CHOICES, re.DOTALL)[1]
+    written = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert [row[0] for row in written] == list(real)
+    assert written == [[name, *real[name], *synthetic[name]] for name in real]
 
 
 # What the project set out to reach on real input, and what docs/results.md says was reached.
