@@ -644,7 +644,7 @@ All figures but those called val are of the test rows.
 - **calibration error**: how far the probabilities are from the shares of right answers. 0 is
   perfect, lower is better.
 - **accuracy without near-duplicates**: on the rows without a training row whose embedding is nearly
-  the same (cosine of standardised numbers above 0.8). Empty where no row has one.
+  the same (cosine above 0.8). Empty where no row has one.
 - **train, seconds**: those of the whole stage `train`. The start of Python is in them.
 - **peak memory**: the most that the process held at any time.
 - **score**: the time in which ONNX Runtime scores the test rows with `models/model.onnx`, divided

@@ -12,16 +12,22 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+import pyarrow.parquet as pq
 
 from stages.common.artefacts import read_artefacts, subsets_of_artefacts
 from stages.common.files import atomic_write, write_csv, write_json, write_text
-from stages.common.model_file import BATCH_ROWS, MODEL, MODEL_CARD, TRAINING_CURVE, ModelFile
+from stages.common.model_file import MODEL, MODEL_CARD, TRAINING_CURVE, ModelFile
 from stages.common.params import Section, load_params
 from stages.common.scores import intervals, rounded, scores
 from stages.common.stage import PipelineError, run
-from stages.common.tables import ARTEFACTS, QUARANTINE, Features, embedding_length, read_features
-from stages.common.transformer import is_embedding
+from stages.common.tables import (
+    ARTEFACTS,
+    QUARANTINE,
+    SPLIT,
+    Features,
+    embedding_length,
+    read_features,
+)
 from stages.model_card import model_card
 
 STAGE = "evaluate"
@@ -53,7 +59,16 @@ def main() -> str:
     subset_of = subsets_of_artefacts()
     probabilities = {subset: predict(model, subset, subset_of) for subset in ("val", "test")}
     quarantined = count_quarantined(pd.read_csv(QUARANTINE))
-    evaluation = evaluate(model, probabilities, train, val, test, quarantined, params.plots_subset)
+    evaluation = evaluate(
+        model,
+        probabilities,
+        train,
+        val,
+        test,
+        near_duplicates(test.image_files),
+        quarantined,
+        params.plots_subset,
+    )
     write_json(METRICS, evaluation.metrics)
     write_csv(PLOTS / "confusion.csv", evaluation.confusion)
     write_csv(PLOTS / "per_class.csv", evaluation.per_class)
@@ -88,12 +103,14 @@ def evaluate(
     train: Features,
     val: Features,
     test: Features,
+    duplicate: np.ndarray,
     quarantined: dict[str, int],
     plots_subset: str,
 ) -> Evaluation:
     """Measure a model's probabilities of val and test, beside baselines that learn from train.
 
-    `quarantined`, of `count_quarantined`, is handed on. `plots_subset`, `val` or
+    `duplicate` (m,) bool, of `near_duplicates`, marks test rows that get no part in one of the
+    measurements. `quarantined`, of `count_quarantined`, is handed on. `plots_subset`, `val` or
     `test`, has the rows that confusions and figures by medium are counted on. When the
     model was fitted again on val too, its figures on val are those from before.
 
@@ -119,8 +136,8 @@ def evaluate(
             for name, predicted in baselines(train, test).items()
         },
     }
-    distinct = ~near_duplicates(train, test)
-    if distinct.any() and not distinct.all():
+    if duplicate.any() and not duplicate.all():
+        distinct = ~duplicate
         metrics["test_without_near_duplicates"] = {
             "rows": int(distinct.sum()),
             **scores(test.mediums[distinct], probabilities["test"][distinct], labels),
@@ -134,28 +151,15 @@ def evaluate(
     )
 
 
-def near_duplicates(train: Features, test: Features) -> np.ndarray:
-    """Which test rows have a training row whose embedding is nearly the same: (n,) bool.
+def near_duplicates(image_files: np.ndarray) -> np.ndarray:
+    """Which rows have a training row whose embedding is nearly the same: (n,) bool.
 
-    Nearly the same is a cosine above `NEAR_DUPLICATE` between the features that come from
-    the embedding. Such pairs are often two photographs of one thing, and flatter a model.
+    Nearly the same is a cosine above `NEAR_DUPLICATE`, as the stage `split` computes it. Such
+    pairs are often two photographs of one thing, and flatter a model.
     """
-    columns = [place for place, name in enumerate(train.names) if is_embedding(name)]
-    found = np.zeros(len(test.mediums), dtype=bool)
-    if not columns:
-        return found
-
-    def directions(rows: np.ndarray) -> np.ndarray:
-        chosen = rows[:, columns]
-        return chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-12)
-
-    known = directions(train.values)
-    with tqdm(desc=f"{STAGE} near-duplicates", total=len(found), unit=" rows", disable=None) as bar:
-        for start in range(0, len(found), BATCH_ROWS):
-            rows = slice(start, start + BATCH_ROWS)
-            found[rows] = (directions(test.values[rows]) @ known.T).max(axis=1) > NEAR_DUPLICATE
-            bar.update(len(found[rows]))
-    return found
+    table = pq.read_table(SPLIT, columns=["image_file", "nearest_train_cosine"]).to_pandas()
+    cosine = table.set_index("image_file")["nearest_train_cosine"].loc[image_files]
+    return (cosine > NEAR_DUPLICATE).to_numpy()  # False where there is none
 
 
 def count_quarantined(quarantine: pd.DataFrame) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
+from tqdm import tqdm
 
 from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
 from stages.common.params import Section, load_params
@@ -26,15 +27,18 @@ from stages.common.tables import (
     source_of,
     write_batches,
 )
-from stages.common.transformer import Transformer, dimensions_of
+from stages.common.transformer import Transformer, dimensions_of, yeo_johnson
 
 STAGE = "featurize"
+# Beyond these, a row that is a little further out than those of train would get a huge number.
+EXPONENTS = (-8.0, 8.0)
+NEARLY_0 = 1e-6
 
 
 class Params(Section):
     """`featurize`"""
 
-    embedding: Literal["none", "standardize", "pca"]
+    embedding: Literal["none", "raw", "standardize", "power", "pca"]
     pca_components: int = Field(gt=0)
     dimensions: bool
     museum: bool
@@ -105,10 +109,17 @@ def fit(train: Artefacts, params: Params) -> Transformer:
     from sklearn.preprocessing import StandardScaler
 
     empty = np.empty(0)
-    embedding_mean = embedding_scale = dimensions_mean = dimensions_scale = empty
+    exponents = embedding_mean = embedding_scale = dimensions_mean = dimensions_scale = empty
     components, museums = np.empty((0, 0)), np.empty(0, dtype="U1")
-    if params.embedding != "none":
-        scaler = StandardScaler().fit(train.embedding)
+    if params.embedding == "raw":
+        length = train.embedding.shape[1]
+        embedding_mean, embedding_scale = np.zeros(length), np.ones(length)
+    elif params.embedding != "none":
+        embedding = train.embedding
+        if params.embedding == "power":
+            exponents = fit_exponents(embedding)
+            embedding = yeo_johnson(embedding, exponents)
+        scaler = StandardScaler().fit(embedding)
         embedding_mean, embedding_scale = scaler.mean_, scaler.scale_
         if params.embedding == "pca":
             from sklearn.decomposition import PCA
@@ -127,8 +138,33 @@ def fit(train: Artefacts, params: Params) -> Transformer:
     if params.museum:
         museums = np.unique(train.museum)
     return Transformer(
-        embedding_mean, embedding_scale, components, dimensions_mean, dimensions_scale, museums
+        exponents,
+        embedding_mean,
+        embedding_scale,
+        components,
+        dimensions_mean,
+        dimensions_scale,
+        museums,
     )
+
+
+def fit_exponents(embedding: np.ndarray) -> np.ndarray:
+    """For each of d numbers, the exponent of `yeo_johnson` that makes it most like a normal one.
+
+    `embedding` is (n, d) float32. Returns (d,) float64. A number that is the same in all rows
+    is left as it is: its exponent is 1.
+    """
+    from sklearn.preprocessing import PowerTransformer
+
+    exponents = np.ones(embedding.shape[1])
+    varies = np.flatnonzero(np.ptp(embedding, axis=0) > 0)
+    for column in tqdm(varies, desc=f"{STAGE} exponents", unit=" numbers", disable=None):
+        values = embedding[:, [column]].astype(np.float64)
+        fitted = PowerTransformer(standardize=False).fit(values).lambdas_[0]
+        # The two logarithms of the transform, to the last digits that matter.
+        near = fitted + NEARLY_0 if min(abs(fitted), abs(fitted - 2)) < NEARLY_0 else fitted
+        exponents[column] = np.clip(near, *EXPONENTS)
+    return exponents
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Decide which artefacts are for training, validation and test.
+"""Decide which artefacts are for training, validation and test, and how alike they are.
 
 Reads data/artefacts.parquet. Writes data/split.parquet.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
+from tqdm import tqdm
 
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, log, run
@@ -17,12 +19,17 @@ from stages.common.tables import (
     ARTEFACTS,
     SPLIT,
     SUBSETS,
+    embedding_length,
+    matrix,
+    read_batches,
     source_of,
     split_schema,
     write_batches,
 )
 
 STAGE = "split"
+# Rows that are compared with all training rows at a time: it bounds the memory.
+ROWS_AT_A_TIME = 1024
 
 
 class Stratified(Section):
@@ -69,9 +76,18 @@ def main() -> str:
     for name in SUBSETS:
         chosen = artefacts[subset == name]
         log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} mediums")
+    nearest, cosine = nearest_training_rows(subset)
+    known = nearest >= 0
+    image_files = artefacts["image_file"].to_numpy(dtype=object)
     schema = split_schema(source_of(ARTEFACTS))
     table = pa.Table.from_arrays(
-        [pa.array(artefacts["image_file"]), pa.array(subset)], schema=schema
+        [
+            pa.array(image_files),
+            pa.array(subset),
+            pa.array(image_files[nearest], mask=~known),
+            pa.array(cosine, mask=~known),
+        ],
+        schema=schema,
     )
     rows = write_batches(SPLIT, schema, table.to_batches())
     return f"{params.strategy}: {rows:,} rows, {artefacts['medium'].nunique()} mediums"
@@ -158,6 +174,55 @@ def check_split(artefacts: pd.DataFrame, subset: np.ndarray) -> None:
             f"no training rows for {', '.join(lacking[:10])} (mediums without: {len(lacking)}), so "
             "no model could name them: choose another split or take their rows out of the table"
         )
+
+
+def nearest_training_rows(subset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of val and test, the training row that is the most alike.
+
+    Alike is the cosine between the embeddings, each number less its mean over the training
+    rows and divided by its standard deviation there. High ones are often two photographs of
+    one thing, or one photograph twice. `subset` (n,) is that of each artefact.
+
+    Returns the places of the training rows, (n,) int64, and the cosines, (n,) float32. The
+    place is -1 for training rows, and everywhere in a table without embeddings.
+    """
+    nearest = np.full(len(subset), -1)
+    cosine = np.zeros(len(subset), dtype=np.float32)
+    if embedding_length(ARTEFACTS) is None:
+        return nearest, cosine
+    train_rows = np.flatnonzero(subset == "train")
+    train = np.concatenate(
+        [embedding[subset[rows] == "train"] for rows, embedding in _read_embeddings()]
+    )
+    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = train.std(axis=0, dtype=np.float64).astype(np.float32)
+    scale[scale == 0] = 1  # a number that is the same everywhere
+
+    def directions(embedding: np.ndarray) -> np.ndarray:
+        standardized = (embedding - mean) / scale
+        length = np.linalg.norm(standardized, axis=1, keepdims=True)
+        return standardized / np.where(length == 0, 1, length)
+
+    train = directions(train)
+    with tqdm(
+        desc=f"{STAGE} likeness", total=len(subset), unit=" rows", delay=1, disable=None
+    ) as bar:
+        for rows, embedding in _read_embeddings():
+            asked = subset[rows] != "train"
+            for some in np.array_split(np.flatnonzero(asked), len(rows) // ROWS_AT_A_TIME + 1):
+                likeness = directions(embedding[some]) @ train.T
+                nearest[rows[some]] = train_rows[likeness.argmax(axis=1)]
+                cosine[rows[some]] = likeness.max(axis=1)
+            bar.update(len(rows))
+    return nearest, cosine
+
+
+def _read_embeddings() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The embeddings of the table, batch by batch, after the places of their rows."""
+    start = 0
+    for batch in read_batches(ARTEFACTS, ["embedding"]):
+        yield np.arange(start, start + batch.num_rows), matrix(batch.column("embedding"))
+        start += batch.num_rows
 
 
 if __name__ == "__main__":

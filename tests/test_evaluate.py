@@ -7,14 +7,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from stages import evaluate as stage
 from stages.common.stage import PipelineError
 from stages.common.tables import (
     ARTEFACTS,
     METADATA,
+    SPLIT,
     Features,
     artefacts_schema,
     fixed_size_list,
+    split_schema,
     write_batches,
 )
 from stages.evaluate import (
@@ -77,9 +78,18 @@ def threshold(subset):
     return np.column_stack([1 - gold, gold])
 
 
-def evaluated(model, train=TRAIN, val=VAL, test=TEST, quarantined=None, subset="test"):
-    probabilities = {"val": threshold(val), "test": threshold(test)}
-    return evaluate(model, probabilities, train, val, test, quarantined or {"rows": 0}, subset)
+def evaluated(model, duplicate=(False,) * 4, quarantined=None, subset="test"):
+    probabilities = {"val": threshold(VAL), "test": threshold(TEST)}
+    return evaluate(
+        model,
+        probabilities,
+        TRAIN,
+        VAL,
+        TEST,
+        np.array(duplicate),
+        quarantined or {"rows": 0},
+        subset,
+    )
 
 
 def test_an_evaluation_measures_val_and_test_each_on_its_own_rows():
@@ -114,56 +124,34 @@ def test_a_model_that_was_fitted_on_val_keeps_its_figures_from_before():
     assert metrics["test"]["accuracy"] == 0.75
 
 
-PHOTOGRAPHS = ("embedding_0", "log_width", "embedding_1")
-
-
-def test_near_duplicates_are_the_rows_that_point_the_same_way_in_the_embedding(monkeypatch):
-    train = rows([[1, 5, 0], [0, -3, 2], [0, 0, 0]], ["clay", "gold", "gold"], PHOTOGRAPHS)
-    values = {
-        "the same": ([1, 5, 0], True),
-        "longer": ([9, 5, 0], True),
-        "of another width": ([0, 7, 1], True),
-        "a little turned": ([0.81, 5, np.sqrt(1 - 0.81**2)], True),
-        "turned a little more": ([0.79, 5, np.sqrt(1 - 0.79**2)], False),
-        "opposite": ([-1, 5, 0], False),
-        "of the same width alone": ([-1, -3, -1], False),
-        "nothing": ([0, 5, 0], False),
-    }
-    test = rows([value for value, _ in values.values()], ["clay"] * len(values), PHOTOGRAPHS)
-    expected = {name: is_one for name, (_, is_one) in values.items()}
-    assert dict(zip(values, near_duplicates(train, test), strict=True)) == expected
-    monkeypatch.setattr(stage, "BATCH_ROWS", 3)
-    assert dict(zip(values, near_duplicates(train, test), strict=True)) == expected
-
-
-def test_principal_components_tell_near_duplicates_too():
-    train = rows([[1, 0]], ["clay"], ["pca_0", "pca_1"])
-    test = rows([[2, 0], [0, 1]], ["clay", "clay"], ["pca_0", "pca_1"])
-    assert near_duplicates(train, test).tolist() == [True, False]
-
-
-def test_without_embeddings_nothing_is_a_near_duplicate():
-    assert near_duplicates(TRAIN, TEST).tolist() == [False] * 4
+@pytest.mark.usefixtures("stage_folder")
+def test_near_duplicates_are_the_rows_whose_nearest_training_row_is_very_much_alike():
+    rows = [("a", 0.81), ("b", None), ("c", 0.79), ("d", 1.0), ("e", -1.0)]
+    schema = split_schema("file")
+    table = pa.Table.from_pylist(
+        [
+            {"image_file": name, "subset": "test", "nearest_train_cosine": cosine}
+            for name, cosine in rows
+        ],
+        schema=schema,
+    )
+    write_batches(SPLIT, schema, table.to_batches())
+    asked = np.array(["d", "a", "b", "c", "e"], dtype=object)
+    assert near_duplicates(asked).tolist() == [True, True, False, False, False]
 
 
 def test_rows_without_a_near_duplicate_have_figures_of_their_own():
-    names = ["embedding_0", "embedding_1"]
-    train = rows([[-1, 0], [1, 0]], ["clay", "gold"], names)
-    test = rows([[-1, 9], [1, 9], [1, 9], [1, 0]], ["clay", "gold", "clay", "gold"], names)
-    metrics = evaluated(model(names=names), train, train, test).metrics
+    metrics = evaluated(model(), duplicate=[False, True, False, False]).metrics
     found = metrics["test_without_near_duplicates"]
     assert found["rows"] == 3
-    assert found["accuracy"] == 0.666667
-    assert found["log_loss"] == round(-np.log([0.9, 0.9, 0.1]).mean(), 6)
+    assert found["accuracy"] == 1.0
+    assert found["log_loss"] == round(-np.log(0.9), 6)
     assert metrics["test"]["accuracy"] == 0.75
 
 
-def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothing():
-    assert "test_without_near_duplicates" not in evaluated(model()).metrics
-    names = ["embedding_0"]
-    train = rows([-1, 1], ["clay", "gold"], names)
-    everything = evaluated(model(names=names), train, train, train).metrics
-    assert "test_without_near_duplicates" not in everything
+@pytest.mark.parametrize("duplicate", [[False] * 4, [True] * 4])
+def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothing(duplicate):
+    assert "test_without_near_duplicates" not in evaluated(model(), duplicate=duplicate).metrics
 
 
 WIDTHS = np.arange(1.0, 8.0)

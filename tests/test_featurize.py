@@ -7,6 +7,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 from conftest import tiny_rows, write_csv_table
+from sklearn.preprocessing import PowerTransformer
 
 from stages import featurize, parse_embeddings_to_parquet, split
 from stages.common.artefacts import Artefacts
@@ -41,11 +42,36 @@ def test_standardized_training_features_have_mean_0_and_standard_deviation_1():
     np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-5)
 
 
-def test_a_constant_number_in_the_embedding_becomes_zero():
+@pytest.mark.parametrize("embedding", ["standardize", "power"])
+def test_a_constant_number_in_the_embedding_becomes_zero(embedding):
     train = artefacts()
     train.embedding[:, 2] = 6
-    features = fit(train, params()).transform(train)
+    features = fit(train, params(embedding)).transform(train)
     assert (features[:, 2] == 0).all()
+
+
+def test_raw_leaves_the_embedding_as_it_is():
+    train = artefacts()
+    features = fit(train, params("raw", dimensions=False)).transform(train)
+    np.testing.assert_array_equal(features, train.embedding)
+
+
+def test_power_is_the_transform_of_scikit_learn_standardised():
+    train = artefacts()
+    train.embedding[:] = np.exp(train.embedding) - 5  # skewed, and on both sides of 0
+    features = fit(train, params("power", dimensions=False)).transform(train)
+    expected = PowerTransformer().fit_transform(train.embedding.astype(np.float64))
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_power_gives_no_huge_exponent_to_a_number_that_one_row_alone_has():
+    train = artefacts()
+    train.embedding[:, 1] = 0
+    train.embedding[7, 1] = 1e-9  # the best exponent is below -1e10
+    transformer = fit(train, params("power", dimensions=False))
+    assert np.abs(transformer.exponents).max() <= 8
+    train.embedding[:, 1] = 6
+    assert np.isfinite(transformer.transform(train)).all()
 
 
 def test_principal_components_are_uncorrelated_and_sorted_by_variance():
@@ -75,7 +101,7 @@ def test_the_museum_is_one_column_each_and_an_unknown_one_is_all_zeros():
     assert transformer.transform(stranger).tolist() == [[0, 0, 0]]
 
 
-@pytest.mark.parametrize("embedding", ["none", "standardize", "pca"])
+@pytest.mark.parametrize("embedding", ["none", "raw", "standardize", "power", "pca"])
 def test_a_saved_transformer_gives_the_same_features_and_bytes(tmp_path, embedding):
     train = artefacts()
     transformer = fit(train, params(embedding, museum=True))
@@ -104,6 +130,7 @@ def features_of_file(transformer, artefacts):
 PARTS = {
     "all": params(museum=True),
     "embedding": params(dimensions=False),
+    "raw embedding": params("raw", dimensions=False),
     "dimensions": params("none"),
     "museum": params("none", dimensions=False, museum=True),
 }
@@ -118,6 +145,14 @@ def test_the_file_gives_the_same_features_to_the_last_bit(part):
     found = features_of_file(transformer, new)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, transformer.transform(new))
+
+
+def test_the_file_gives_the_same_power_transform():
+    train = artefacts()
+    train.embedding[:] = np.exp(train.embedding) - 5  # on both sides of 0
+    transformer = fit(train, params("power"))
+    found = features_of_file(transformer, train)
+    np.testing.assert_allclose(found, transformer.transform(train), rtol=1e-6, atol=1e-6)
 
 
 def test_the_file_gives_the_same_principal_components():
@@ -176,7 +211,7 @@ def set_embedding(folder, value):
     (folder / "params.yaml").write_text(text.replace("museum: false", "museum: true"))
 
 
-@pytest.mark.parametrize("embedding", ["standardize", "pca"])
+@pytest.mark.parametrize("embedding", ["standardize", "power", "pca"])
 @pytest.mark.parametrize("other", ["val", "test"])
 def test_rows_that_are_not_for_training_leave_no_trace_in_training_features(
     stage_folder, embedding, other

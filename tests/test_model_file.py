@@ -367,6 +367,8 @@ def linear_file(path, embedding="standardize", dimensions=True, museum=True):
 INPUTS = [
     {},
     {"museum": False},
+    {"embedding": "raw"},
+    {"embedding": "power"},
     {"embedding": "pca"},
     {"embedding": "none", "museum": False},
     {"embedding": "none", "dimensions": False},

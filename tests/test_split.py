@@ -4,12 +4,21 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from conftest import tiny_rows, write_csv_table
 
 from stages import parse_embeddings_to_parquet, split
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
+from stages.common.tables import (
+    ARTEFACTS,
+    METADATA,
+    SPLIT,
+    artefacts_schema,
+    fixed_size_list,
+    write_batches,
+)
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
 
 
@@ -146,3 +155,49 @@ def test_the_stage_checks_its_split(stage_folder):
     parse(stage_folder, rows)
     with pytest.raises(PipelineError, match="no training rows for Medium 1"):
         split.main()
+
+
+def likeness(monkeypatch, embeddings, subset):
+    """Run `nearest_training_rows` on rows of embeddings, in row groups of 3."""
+    schema = artefacts_schema("file", len(embeddings[0]))
+    columns = {name: pa.nulls(len(subset), type_) for name, type_ in METADATA.items()}
+    columns["embedding"] = fixed_size_list(np.array(embeddings, dtype=np.float32))
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+    write_batches(ARTEFACTS, schema, [batch], row_group_rows=3)
+    monkeypatch.setattr(split, "ROWS_AT_A_TIME", 1)
+    return split.nearest_training_rows(np.array(subset, dtype=object))
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_the_nearest_training_row_is_the_one_that_points_the_same_way(monkeypatch):
+    # Standardised, the training rows are (-1, -1), (1, -1), (-1, 1) and (1, 1); the third
+    # number is the same in all of them.
+    embeddings = [[0, 0, 3], [4, 0, 3], [9, 3, 3], [0, 2, 3], [4, 2, 3], [2, 1, 3], [4, 1.5, 3]]
+    subset = ["train", "train", "test", "train", "train", "val", "test"]
+    nearest, cosine = likeness(monkeypatch, embeddings, subset)
+    assert nearest.tolist() == [-1, -1, 4, -1, -1, 0, 4]
+    expected = [(3.5 + 2) / np.hypot(3.5, 2) / np.sqrt(2), 0, 1.5 / np.hypot(1, 0.5) / np.sqrt(2)]
+    np.testing.assert_allclose(cosine[[2, 5, 6]], expected, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_the_split_table_names_the_nearest_training_row(parse):
+    rows = tiny_rows()
+    for row in rows:  # one photograph twice
+        if row["Image file"] == "tiny-2-2.jpg":
+            row["MobileNetV1 features"] = rows[0]["MobileNetV1 features"]
+    parse(rows)
+    split.main()
+    table = pd.read_parquet(SPLIT).set_index("image_file")
+    assert table["nearest_train"].isna().eq(table["subset"] == "train").all()
+    assert table.loc["tiny-2-2.jpg", "nearest_train"] == rows[0]["Image file"]
+    assert table.loc["tiny-2-2.jpg", "nearest_train_cosine"] == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_without_embeddings_no_row_has_a_nearest_one(parse):
+    parse([{k: v for k, v in row.items() if "features" not in k} for row in tiny_rows()])
+    split.main()
+    table = pd.read_parquet(SPLIT)
+    assert table["nearest_train"].isna().all()
+    assert table["nearest_train_cosine"].isna().all()

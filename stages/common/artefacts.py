@@ -36,7 +36,7 @@ class Artefacts:
 
 def subsets_of_artefacts() -> dict[str, str]:
     """The subset of each artefact, by its image file, as the split table has it."""
-    split = pq.read_table(SPLIT).to_pydict()
+    split = pq.read_table(SPLIT, columns=["image_file", "subset"]).to_pydict()
     return dict(zip(split["image_file"], split["subset"], strict=True))
 
 

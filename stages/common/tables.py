@@ -3,7 +3,7 @@
 | table | columns |
 |---|---|
 | artefacts | the columns of `METADATA`, and `embedding` where the input has one |
-| split | `image_file`, `subset`, in the order of the artefacts |
+| split | the columns of `SPLIT_COLUMNS`, in the order of the artefacts |
 | features | `image_file`, `medium`, `features` |
 | quarantine | the columns of `QUARANTINE_COLUMNS`, as CSV |
 
@@ -42,6 +42,15 @@ METADATA = {
     "aspect_ratio": pa.float64(),  # width / height
 }
 
+SPLIT_COLUMNS = {
+    "image_file": pa.string(),
+    "subset": pa.string(),  # train, val or test
+    # The training row whose embedding is the most alike, and the cosine of the two after
+    # standardisation. Empty for training rows, and where there are no embeddings.
+    "nearest_train": pa.string(),
+    "nearest_train_cosine": pa.float32(),
+}
+
 # One line for each rule that a row breaks. Text is cut to a length that can be read.
 QUARANTINE_COLUMNS = (
     "row",  # counted from 1, without the header
@@ -74,9 +83,7 @@ def artefacts_schema(
 
 def split_schema(source: str) -> pa.Schema:
     """Schema of the split table."""
-    return pa.schema(
-        [("image_file", pa.string()), ("subset", pa.string())], metadata={"source": source}
-    )
+    return pa.schema(SPLIT_COLUMNS.items(), metadata={"source": source})
 
 
 def features_schema(source: str, feature_names: list[str]) -> pa.Schema:

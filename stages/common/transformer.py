@@ -22,6 +22,7 @@ class Transformer:
     An array is empty where its part of the features is left out.
     """
 
+    exponents: np.ndarray  # (d,) float64, of `yeo_johnson`
     embedding_mean: np.ndarray  # (d,) float64
     embedding_scale: np.ndarray  # (d,) float64
     components: np.ndarray  # (k, d) float64, the rows are principal components
@@ -46,7 +47,10 @@ class Transformer:
         """
         blocks = []
         if self.embedding_mean.size:
-            standardized = (artefacts.embedding - self.embedding_mean) / self.embedding_scale
+            embedding = artefacts.embedding
+            if self.exponents.size:
+                embedding = yeo_johnson(embedding, self.exponents)
+            standardized = (embedding - self.embedding_mean) / self.embedding_scale
             blocks.append(
                 standardized @ self.components.T if self.components.size else standardized
             )
@@ -66,9 +70,10 @@ class Transformer:
         blocks = []
         if self.embedding_mean.size:
             embedding = graph.input("embedding", np.float32, len(self.embedding_mean))
-            block = graph.standardize(
-                graph.cast(embedding, np.float64), self.embedding_mean, self.embedding_scale
-            )
+            block = graph.cast(embedding, np.float64)
+            if self.exponents.size:
+                block = _add_yeo_johnson(graph, block, self.exponents)
+            block = graph.standardize(block, self.embedding_mean, self.embedding_scale)
             if self.components.size:
                 block = graph.add("MatMul", block, graph.constant(self.components.T))
             blocks.append(graph.cast(block, np.float32))
@@ -111,6 +116,32 @@ class Transformer:
 def is_embedding(feature: str) -> bool:
     """Whether a feature comes from the embedding; the others come from the metadata."""
     return feature.startswith(("embedding_", "pca_"))
+
+
+def yeo_johnson(values: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """The power transform of Yeo and Johnson 2000 of (n, d) values, column by column.
+
+    `exponents` (d,) are neither 0 nor 2, where the transform is a logarithm. Returns
+    (n, d) float64.
+    """
+    above = np.maximum(values, 0).astype(np.float64)
+    below = np.maximum(-values, 0).astype(np.float64)
+    return ((above + 1) ** exponents - 1) / exponents - ((below + 1) ** (2 - exponents) - 1) / (
+        2 - exponents
+    )
+
+
+def _add_yeo_johnson(graph: "Graph", values: str, exponents: np.ndarray) -> str:
+    zero, one = graph.constant(np.float64(0)), graph.constant(np.float64(1))
+
+    def half(part: str, powers: np.ndarray) -> str:
+        """((max(part, 0) + 1) ** powers - 1) / powers"""
+        power = graph.constant(powers)
+        raised = graph.add("Pow", graph.add("Add", graph.add("Max", part, zero), one), power)
+        return graph.add("Div", graph.add("Sub", raised, one), power)
+
+    below = graph.add("Neg", values)
+    return graph.add("Sub", half(values, exponents), half(below, 2 - exponents))
 
 
 def dimensions_of(artefacts: Artefacts) -> np.ndarray:
