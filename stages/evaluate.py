@@ -1,40 +1,48 @@
 """Measure the model on val and test.
 
 Reads models/model.onnx, models/training_curve.csv, data/artefacts.parquet,
-data/split.parquet, data/features/ and data/quarantine.csv. Writes reports/metrics.json,
-the data of the plots under reports/plots/, a picture of the confusions,
-reports/figures/confusion_matrix.png, and the model's card, models/model_card.md.
+data/split.parquet, data/features/train.parquet and test.parquet, and data/quarantine.csv.
+Writes reports/metrics.json, the data of the plots under reports/plots/, what the model
+says of each row, data/predictions.parquet, and the model's card, models/model_card.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common.artefacts import read_artefacts, subsets_of_artefacts
-from stages.common.files import atomic_write, write_csv, write_json, write_text
+from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
+from stages.common.bootstrap import figures, interval, intervals, resample, row_terms
+from stages.common.files import write_csv, write_json, write_text
 from stages.common.model_file import MODEL, MODEL_CARD, TRAINING_CURVE, ModelFile
 from stages.common.params import Section, load_params
-from stages.common.scores import intervals, rounded, scores
+from stages.common.scores import calibration_bins, rounded, scores
 from stages.common.stage import PipelineError, run
 from stages.common.tables import (
     ARTEFACTS,
+    PREDICTIONS,
     QUARANTINE,
     SPLIT,
     Features,
     embedding_length,
+    fixed_size_list,
+    predictions_schema,
     read_features,
+    write_batches,
 )
+from stages.common.transformer import dimensions_of
 from stages.model_card import model_card
 
 STAGE = "evaluate"
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
-CONFUSION_FIGURE = Path("reports/figures/confusion_matrix.png")
 NEAR_DUPLICATE = 0.8  # cosine
+NEIGHBOURS = 15  # training rows that the baseline of sizes alone asks
+SHUFFLE_SEED = 0
 
 
 class Params(Section):
@@ -44,111 +52,150 @@ class Params(Section):
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All that is measured."""
+class Scored:
+    """The n rows of val or test, and what the model says of them."""
 
-    metrics: dict[str, dict[str, Any]]  # the content of metrics.json
-    confusion: pd.DataFrame  # actual, predicted, count
-    per_class: pd.DataFrame  # medium, precision, recall, f1, rows
+    image_files: np.ndarray  # (n,) str
+    mediums: np.ndarray  # (n,) str
+    artefacts: Artefacts
+    probabilities: np.ndarray  # (n, k) float32
+
+    def take(self, rows: np.ndarray) -> "Scored":
+        """Some of the rows; `rows` (n,) bool says which."""
+        artefacts = {
+            name: None if values is None else values[rows]
+            for name, values in vars(self.artefacts).items()
+        }
+        return Scored(
+            self.image_files[rows],
+            self.mediums[rows],
+            Artefacts(**artefacts),
+            self.probabilities[rows],
+        )
 
 
 def main() -> str:
     params = load_params(STAGE, Params)
     model = ModelFile(MODEL)
-    train, val, test = (read_features(subset) for subset in ("train", "val", "test"))
     subset_of = subsets_of_artefacts()
-    probabilities = {subset: predict(model, subset, subset_of) for subset in ("val", "test")}
-    quarantined = count_quarantined(pd.read_csv(QUARANTINE))
-    evaluation = evaluate(
-        model,
-        probabilities,
-        train,
-        val,
-        test,
-        near_duplicates(test.image_files),
-        quarantined,
-        params.plots_subset,
-    )
-    write_json(METRICS, evaluation.metrics)
-    write_csv(PLOTS / "confusion.csv", evaluation.confusion)
-    write_csv(PLOTS / "per_class.csv", evaluation.per_class)
+    val, test = (score(model, subset, subset_of) for subset in ("val", "test"))
+    train, test_features = read_features("train"), read_features("test")
+    check_features(model, train)
+    metrics = {
+        "data": {
+            "source": train.source,
+            "rows": len(subset_of),
+            "quarantined": count_quarantined(pd.read_csv(QUARANTINE)),
+        },
+        **measure(model, val, test, near_duplicates(test.image_files)),
+        "baseline": accuracies(
+            {
+                **baselines(train, test_features),
+                "dimensions": nearest_sizes(*read_sizes(subset_of), test.artefacts),
+            },
+            test.mediums,
+        ),
+    }
+    chosen = {"val": val, "test": test}[params.plots_subset]
+    write_json(METRICS, rounded(metrics))
+    write_csv(PLOTS / "confusion.csv", confusion_counts(chosen, model.labels))
+    write_csv(PLOTS / "per_class.csv", per_class(chosen, model.labels))
+    write_csv(PLOTS / "reliability.csv", reliability(chosen, model.labels))
+    write_csv(PLOTS / "importance.csv", importance(model, chosen))
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
-    shares = confusion_shares(evaluation.confusion)
-    draw_confusion(shares, f"{params.plots_subset} rows, {train.source} data", CONFUSION_FIGURE)
-    write_text(MODEL_CARD, model_card(evaluation.metrics, model.metadata, model.inputs))
-    figures = evaluation.metrics["test"]
+    write_text(MODEL_CARD, model_card(rounded(metrics), model.metadata, model.inputs))
+    write_predictions(train.source, model.labels, {"val": val, "test": test})
     return (
-        f"{train.source} data, test accuracy {figures['accuracy']:.4f}, "
-        f"log loss {figures['log_loss']:.4f} on {len(test.mediums):,} rows"
+        f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
+        f"log loss {metrics['test']['log_loss']:.4f} on {len(test.mediums):,} rows"
     )
 
 
-def predict(model: ModelFile, subset: str, subset_of: dict[str, str]) -> np.ndarray:
-    """Probabilities (n, k) float32 of the rows of a subset, in the order of its features table.
+def score(model: ModelFile, subset: str, subset_of: dict[str, str]) -> Scored:
+    """Read the rows of a subset and ask the model.
 
-    Raises PipelineError when the model takes other embeddings than the table has.
+    Raises PipelineError when the subset has no rows, when the model takes other embeddings
+    than the table has, or when a row has a medium that the model does not know.
     """
     with_embedding = model.embedding_length is not None
     if with_embedding and embedding_length(ARTEFACTS) is None:
         raise PipelineError(
             f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
         )
-    batches = read_artefacts(subset, subset_of, with_embedding, STAGE)
-    return np.concatenate([model.predict_proba(artefacts) for artefacts, _ in batches])
+    parts = []
+    for artefacts, batch in read_artefacts(subset, subset_of, with_embedding, STAGE):
+        image_files, mediums = (
+            batch.column(name).to_numpy(zero_copy_only=False) for name in ("image_file", "medium")
+        )
+        parts.append(Scored(image_files, mediums, artefacts, model.predict_proba(artefacts)))
+    rows = Scored(
+        np.concatenate([part.image_files for part in parts]),
+        np.concatenate([part.mediums for part in parts]),
+        Artefacts.join([part.artefacts for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+    )
+    if not len(rows.mediums):
+        raise PipelineError(f"no rows are in {subset}: set another `split.strategy`")
+    unknown = sorted(set(rows.mediums) - set(model.labels))
+    if unknown:
+        raise PipelineError(
+            f"{MODEL} does not know the medium {unknown[0]} of {subset} "
+            f"(mediums that it does not know: {len(unknown)}): run `dvc repro`"
+        )
+    return rows
 
 
-def evaluate(
-    model: ModelFile,
-    probabilities: dict[str, np.ndarray],
-    train: Features,
-    val: Features,
-    test: Features,
-    duplicate: np.ndarray,
-    quarantined: dict[str, int],
-    plots_subset: str,
-) -> Evaluation:
-    """Measure a model's probabilities of val and test, beside baselines that learn from train.
-
-    `duplicate` (m,) bool, of `near_duplicates`, marks test rows that get no part in one of the
-    measurements. `quarantined`, of `count_quarantined`, is handed on. `plots_subset`, `val` or
-    `test`, has the rows that confusions and figures by medium are counted on. When the
-    model was fitted again on val too, its figures on val are those from before.
-
-    Raises PipelineError when the model was trained on other features.
-    """
+def check_features(model: ModelFile, train: Features) -> None:
+    """Raises PipelineError when the model was trained on other features."""
     if model.metadata["feature_names"] != train.names:
         raise PipelineError(f"{MODEL} was trained on other features: run `dvc repro`")
-    labels = np.array(model.labels)
+
+
+def measure(
+    model: ModelFile, val: Scored, test: Scored, duplicate: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """The model's figures on val and test, with intervals on test: a part of metrics.json.
+
+    `duplicate` (number of test rows,) bool, of `near_duplicates`, marks rows that get no part
+    in one of the measurements. It is left out when all rows or none are marked. When the
+    model was fitted again on val too, its figures on val are those from before.
+    """
+    labels = model.labels
     refitted = model.metadata["parameters"]["refit_on_val"]
-    metrics = {
-        "data": {
-            "source": train.source,
-            "rows": sum(len(subset.mediums) for subset in (train, val, test)),
-            "quarantined": quarantined,
-        },
-        "val": (
-            model.metadata["val"] if refitted else scores(val.mediums, probabilities["val"], labels)
-        ),
-        "test": scores(test.mediums, probabilities["test"], labels),
-        "test_interval": intervals(test.mediums, probabilities["test"], labels),
-        "baseline": {
-            name: {"accuracy": float(np.mean(predicted == test.mediums))}
-            for name, predicted in baselines(train, test).items()
-        },
+    found = {
+        "val": model.metadata["val"] if refitted else scores_of(val, labels),
+        "test": scores_of(test, labels),
+        "test_interval": intervals_of(test, labels),
     }
     if duplicate.any() and not duplicate.all():
-        distinct = ~duplicate
-        metrics["test_without_near_duplicates"] = {
-            "rows": int(distinct.sum()),
-            **scores(test.mediums[distinct], probabilities["test"][distinct], labels),
+        distinct = test.take(~duplicate)
+        found["test_without_near_duplicates"] = {
+            "rows": len(distinct.mediums),
+            **scores_of(distinct, labels),
         }
-    chosen = {"val": val, "test": test}[plots_subset].mediums
-    predicted = labels[probabilities[plots_subset].argmax(axis=1)]
-    return Evaluation(
-        rounded(metrics),
-        confusion_counts(chosen, predicted, labels),
-        per_class(chosen, predicted, labels),
-    )
+        found["test_without_near_duplicates_interval"] = intervals_of(distinct, labels)
+    found["test_museum"] = {}
+    for museum in np.unique(test.artefacts.museum):
+        rows = test.take(test.artefacts.museum == museum)
+        figures_there, ranges = scores_of(rows, labels), intervals_of(rows, labels)
+        found["test_museum"][str(museum) or "unknown"] = {
+            "rows": len(rows.mediums),
+            "accuracy": figures_there["accuracy"],
+            "accuracy_low": ranges["accuracy"]["low"],
+            "accuracy_high": ranges["accuracy"]["high"],
+            "log_loss": figures_there["log_loss"],
+        }
+    return found
+
+
+def scores_of(rows: Scored, labels: list[str]) -> dict[str, float]:
+    """The metrics of rows."""
+    return scores(rows.mediums, rows.probabilities, np.array(labels))
+
+
+def intervals_of(rows: Scored, labels: list[str]) -> dict[str, dict[str, float]]:
+    """The 95 % interval of each metric of rows: `low` and `high`."""
+    return intervals(_truth(rows, labels), rows.probabilities)
 
 
 def near_duplicates(image_files: np.ndarray) -> np.ndarray:
@@ -192,63 +239,128 @@ def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
     }
 
 
-def confusion_counts(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+def read_sizes(subset_of: dict[str, str]) -> tuple[Artefacts, np.ndarray]:
+    """The training rows without their embeddings, and their mediums (n,)."""
+    parts = list(read_artefacts("train", subset_of, with_embedding=False, title=STAGE))
+    mediums = [batch.column("medium").to_numpy(zero_copy_only=False) for _, batch in parts]
+    return Artefacts.join([artefacts for artefacts, _ in parts]), np.concatenate(mediums)
+
+
+def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.ndarray:
+    """What the dimensions alone tell: an array (n,) of labels for the n test rows.
+
+    The medium that most of the `NEIGHBOURS` training rows have whose dimensions (standardised
+    logarithms) are nearest. `mediums` are those of the training rows.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(dimensions_of(train))
+    neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(mediums)))
+    neighbours.fit(scaler.transform(dimensions_of(train)), mediums.astype(str))
+    return neighbours.predict(scaler.transform(dimensions_of(test)))
+
+
+def accuracies(
+    predicted: dict[str, np.ndarray], mediums: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """The accuracy of each baseline's labels (n,) on rows of these mediums (n,)."""
+    return {
+        name: {"accuracy": float(np.mean(labels == mediums))} for name, labels in predicted.items()
+    }
+
+
+def confusion_counts(rows: Scored, labels: list[str]) -> pd.DataFrame:
     """How many rows of each actual medium were taken for which: actual, predicted, count.
 
     All pairs of labels are there, also those that never occur.
     """
+    predicted = np.array(labels)[rows.probabilities.argmax(axis=1)]
     counts = pd.crosstab(
-        pd.Categorical(actual, labels), pd.Categorical(predicted, labels), dropna=False
+        pd.Categorical(rows.mediums, labels), pd.Categorical(predicted, labels), dropna=False
     )
     counts = counts.rename_axis(index="actual", columns="predicted")
     return counts.stack().rename("count").reset_index()
 
 
-def per_class(actual: np.ndarray, predicted: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Precision, recall and F1 of each label, and its number of rows, one row a label.
+def per_class(rows: Scored, labels: list[str]) -> pd.DataFrame:
+    """One line for each label: its rows, precision, recall and F1, the last two with intervals.
 
-    A figure without rows to compute it from is 0.
+    Columns medium, rows, precision, recall, recall_low, recall_high, f1, f1_low, f1_high.
+    The figures of a label without rows are empty.
     """
-    from sklearn.metrics import precision_recall_fscore_support
+    truth = _truth(rows, labels)
+    terms = row_terms(truth, rows.probabilities)
+    exact = figures(terms.sum(axis=0, keepdims=True), len(labels))
+    drawn = figures(resample(terms), len(labels))
+    table = {"medium": labels, "rows": np.bincount(truth, minlength=len(labels))}
+    table["precision"] = exact["precision"][0]
+    for name in ("recall", "f1"):
+        table[name] = exact[name][0]
+        table[f"{name}_low"], table[f"{name}_high"] = interval(drawn[name])
+    return pd.DataFrame(table)
 
-    precision, recall, f1, rows = precision_recall_fscore_support(
-        actual, predicted, labels=labels, zero_division=0
-    )
-    return pd.DataFrame(
-        {"medium": labels, "precision": precision, "recall": recall, "f1": f1, "rows": rows}
-    )
 
+def reliability(rows: Scored, labels: list[str]) -> pd.DataFrame:
+    """How sure the model is, and how often it is right then: confidence, accuracy, rows.
 
-def confusion_shares(counts: pd.DataFrame) -> pd.DataFrame:
-    """For each actual medium (row), the share of its rows that was taken for each medium (column).
-
-    The diagonal is the recall. A medium without rows has zeros.
+    One line for each bin of confidence that has rows; both figures are means over them.
     """
-    table = counts.pivot(index="actual", columns="predicted", values="count")
-    return table.div(table.sum(axis="columns").clip(lower=1), axis="index")
+    right = rows.probabilities.argmax(axis=1) == _truth(rows, labels)
+    confidence, bins = calibration_bins(rows.probabilities)
+    table = pd.DataFrame({"confidence": confidence, "accuracy": right, "rows": 1, "bin": bins})
+    parts = table.groupby("bin").agg({"confidence": "mean", "accuracy": "mean", "rows": "sum"})
+    return parts.reset_index(drop=True)
 
 
-def draw_confusion(shares: pd.DataFrame, what: str, path: Path) -> None:
-    """Draw the shares of `confusion_shares`; `what` says in the title on which rows they are."""
-    import matplotlib
+def importance(model: ModelFile, rows: Scored) -> pd.DataFrame:
+    """How much accuracy is lost when one group of columns is shuffled between rows.
 
-    matplotlib.use("Agg")
-    matplotlib.rcParams["text.parse_math"] = False  # a medium's name may hold a $
-    from matplotlib import pyplot
+    Columns group, accuracy_drop, low, high: one line for each group that the model takes,
+    with a 95 % interval over rows. Permutation importance (Breiman 2001) of groups, because
+    one number of an embedding says little, and width and height belong together.
+    """
+    groups = {"embedding": ["embedding"], "dimensions": ["width", "height"], "museum": ["museum"]}
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows.mediums))
+    truth = _truth(rows, model.labels)
+    right = rows.probabilities.argmax(axis=1) == truth
+    lines = []
+    for group, columns in groups.items():
+        if not set(columns) <= set(model.inputs):
+            continue
+        shuffled = {name: getattr(rows.artefacts, name)[order] for name in columns}
+        there = model.predict_proba(replace(rows.artefacts, **shuffled))
+        lost = right.astype(float) - (there.argmax(axis=1) == truth)
+        low, high = interval(resample(lost[:, None])[:, 0] / len(lost))
+        lines.append(
+            {"group": group, "accuracy_drop": lost.mean(), "low": float(low), "high": float(high)}
+        )
+    return pd.DataFrame(lines)
 
-    size = 3 + 0.28 * len(shares)
-    figure, axes = pyplot.subplots(figsize=(size, size), layout="constrained")
-    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    axes.set_xticks(range(len(shares)), shares.columns, rotation=90)
-    axes.set_yticks(range(len(shares)), shares.index)
-    axes.set_xlabel("predicted medium")
-    axes.set_ylabel("actual medium")
-    axes.set_title(f"Share of each actual medium\n({what})")
-    figure.colorbar(image, shrink=0.7, label="share of the row")
-    with atomic_write(path) as temporary:
-        # Without the version of Matplotlib, so that equal pictures are equal files.
-        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-    pyplot.close(figure)
+
+def write_predictions(source: str, labels: list[str], subsets: dict[str, Scored]) -> None:
+    """Write what the model says of each row of val and test."""
+    schema = predictions_schema(source, labels)
+    batches = [
+        pa.RecordBatch.from_arrays(
+            [
+                pa.array(rows.image_files, pa.string()),
+                pa.array([subset] * len(rows.mediums), pa.string()),
+                pa.array(rows.mediums, pa.string()),
+                pa.array(rows.artefacts.museum, pa.string()),
+                # Below six decimals, processors may differ.
+                fixed_size_list(rows.probabilities.round(6)),
+            ],
+            schema=schema,
+        )
+        for subset, rows in subsets.items()
+    ]
+    write_batches(PREDICTIONS, schema, batches)
+
+
+def _truth(rows: Scored, labels: list[str]) -> np.ndarray:
+    """The places of the rows' mediums in the labels, which are sorted: (n,) int."""
+    return np.searchsorted(labels, rows.mediums.astype(str))
 
 
 if __name__ == "__main__":

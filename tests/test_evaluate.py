@@ -1,38 +1,42 @@
 """The figures are right on cases that can be counted by hand."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from stages.common.artefacts import Artefacts
 from stages.common.stage import PipelineError
 from stages.common.tables import (
     ARTEFACTS,
     METADATA,
+    PREDICTIONS,
     SPLIT,
     Features,
     artefacts_schema,
     fixed_size_list,
+    matrix,
     split_schema,
     write_batches,
 )
 from stages.evaluate import (
+    Scored,
     baselines,
+    check_features,
     confusion_counts,
-    confusion_shares,
     count_quarantined,
-    draw_confusion,
-    evaluate,
+    importance,
+    measure,
     near_duplicates,
+    nearest_sizes,
     per_class,
-    predict,
+    reliability,
+    score,
+    write_predictions,
 )
-
-LABELS = np.array(["bronze", "clay", "gold"])
-ACTUAL = np.array(["bronze", "bronze", "clay", "clay"], dtype=object)
-PREDICTED = np.array(["bronze", "gold", "clay", "clay"], dtype=object)
 
 
 def rows(values, mediums, names=("x",)):
@@ -56,72 +60,134 @@ def test_baselines_stand_constant_features(recwarn):
 
 
 TRAIN = rows([-1, 1], ["clay", "gold"])
-VAL = rows([-1, 1, 1], ["clay", "gold", "clay"])
-TEST = rows([-1, -1, 1, 1], ["clay", "gold", "gold", "gold"])
 
 
-def model(refit_on_val=False, names=("x",)):
-    """What `evaluate` asks of a model's file."""
-    return SimpleNamespace(
-        labels=["clay", "gold"],
-        metadata={
-            "feature_names": list(names),
+class GoldIsWide:
+    """What `evaluate` asks of a model's file: it says gold for widths above 1,000."""
+
+    labels = ("clay", "gold")
+    inputs = ("embedding", "width", "height")
+    embedding_length = 2
+
+    def __init__(self, refit_on_val=False):
+        self.metadata = {
+            "feature_names": ["x"],
             "parameters": {"refit_on_val": refit_on_val},
             "val": {"accuracy": 0.123457, "log_loss": 0.5},
-        },
+        }
+
+    def predict_proba(self, artefacts):
+        gold = np.where(artefacts.width > 1000, 0.9, 0.1).astype(np.float32)
+        return np.column_stack([1 - gold, gold])
+
+
+def scored(mediums, widths, museums=None, model=None):
+    """Rows as `score` gives them."""
+    count = len(mediums)
+    artefacts = Artefacts(
+        np.arange(2 * count, dtype=np.float32).reshape(count, 2),
+        np.array(widths, dtype=np.float64),
+        np.full(count, 500.0),
+        np.array(museums or ["Met"] * count),
     )
+    files = np.array([f"{i}.jpg" for i in range(count)], dtype=object)
+    probabilities = (model or GoldIsWide()).predict_proba(artefacts)
+    return Scored(files, np.array(mediums, dtype=object), artefacts, probabilities)
 
 
-def threshold(subset):
-    """Probabilities of a model that says gold for values above 0, and is sure of it."""
-    gold = np.where(subset.values[:, 0] > 0, 0.9, 0.1)
-    return np.column_stack([1 - gold, gold])
+VAL = scored(["clay", "gold", "clay"], [500, 2000, 2000])
+TEST = scored(["clay", "gold", "gold", "gold"], [500, 500, 2000, 2000], ["Met", "Met", "LACMA", ""])
+LABELS = ["clay", "gold"]
 
 
-def evaluated(model, duplicate=(False,) * 4, quarantined=None, subset="test"):
-    probabilities = {"val": threshold(VAL), "test": threshold(TEST)}
-    return evaluate(
-        model,
-        probabilities,
-        TRAIN,
-        VAL,
-        TEST,
-        np.array(duplicate),
-        quarantined or {"rows": 0},
-        subset,
-    )
+def measured(duplicate=(False,) * 4, refit_on_val=False):
+    return measure(GoldIsWide(refit_on_val), VAL, TEST, np.array(duplicate))
 
 
-def test_an_evaluation_measures_val_and_test_each_on_its_own_rows():
-    quarantined = {"rows": 2, "width": 2}
-    metrics = evaluated(model(), quarantined=quarantined).metrics
-    assert metrics["data"] == {"source": "synthetic", "rows": 9, "quarantined": quarantined}
-    assert metrics["val"]["accuracy"] == 0.666667
-    assert metrics["test"]["accuracy"] == 0.75
-    assert metrics["test"]["log_loss"] == round(-np.log([0.9, 0.1, 0.9, 0.9]).mean(), 6)
-    assert metrics["baseline"]["majority"]["accuracy"] == 0.25
-    assert metrics["baseline"]["nearest_centroid"]["accuracy"] == 0.75
-    assert set(metrics["test_interval"]) == {"accuracy", "macro_f1", "log_loss"}
-    assert metrics["test_interval"]["accuracy"] == {"low": 0.25, "high": 1.0}
+def test_val_and_test_are_measured_each_on_its_own_rows():
+    found = measured()
+    assert found["val"]["accuracy"] == pytest.approx(2 / 3)
+    assert found["test"]["accuracy"] == 0.75
+    assert found["test"]["log_loss"] == pytest.approx(-np.log([0.9, 0.1, 0.9, 0.9]).mean())
+    assert set(found["test_interval"]) == set(found["test"])
+    assert found["test_interval"]["accuracy"] == {"low": 0.25, "high": 1.0}
 
 
-@pytest.mark.parametrize(("subset", "count"), [("val", 3), ("test", 4)])
-def test_the_plots_count_the_chosen_rows_and_agree_with_the_accuracy(subset, count):
-    found = evaluated(model(), subset=subset)
-    right = found.confusion.query("actual == predicted")["count"].sum()
-    assert found.confusion["count"].sum() == found.per_class["rows"].sum() == count
-    assert right / count == pytest.approx(found.metrics[subset]["accuracy"], abs=1e-6)
+def test_each_museum_has_figures_of_its_own_rows():
+    found = measured()["test_museum"]
+    assert {name: (part["rows"], part["accuracy"]) for name, part in found.items()} == {
+        "unknown": (1, 1.0),
+        "LACMA": (1, 1.0),
+        "Met": (2, 0.5),
+    }
+    assert (found["Met"]["accuracy_low"], found["Met"]["accuracy_high"]) == (0, 1)
+    assert found["Met"]["log_loss"] == pytest.approx(-np.log([0.9, 0.1]).mean())
 
 
 def test_a_model_of_other_features_is_refused():
+    train = rows([1, 2], ["clay", "gold"], ["y"])
     with pytest.raises(PipelineError, match="was trained on other features"):
-        evaluated(model(names=["y"]))
+        check_features(GoldIsWide(), train)
 
 
 def test_a_model_that_was_fitted_on_val_keeps_its_figures_from_before():
-    metrics = evaluated(model(refit_on_val=True)).metrics
-    assert metrics["val"] == {"accuracy": 0.123457, "log_loss": 0.5}
-    assert metrics["test"]["accuracy"] == 0.75
+    found = measured(refit_on_val=True)
+    assert found["val"] == {"accuracy": 0.123457, "log_loss": 0.5}
+    assert found["test"]["accuracy"] == 0.75
+
+
+def test_rows_without_a_near_duplicate_have_figures_of_their_own():
+    found = measured(duplicate=[False, True, False, False])
+    distinct = found["test_without_near_duplicates"]
+    assert distinct["rows"] == 3
+    assert distinct["accuracy"] == 1.0
+    assert distinct["log_loss"] == pytest.approx(-np.log(0.9))
+    ends = found["test_without_near_duplicates_interval"]["accuracy"]
+    assert ends == {"low": 1.0, "high": 1.0}
+    assert found["test"]["accuracy"] == 0.75
+
+
+@pytest.mark.parametrize("duplicate", [[False] * 4, [True] * 4])
+def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothing(duplicate):
+    assert not any("near_duplicates" in name for name in measured(duplicate=duplicate))
+
+
+def test_the_dimensions_alone_name_what_is_near_in_size():
+    sizes = [(100, 100)] * 9 + [(3000, 1000)] * 10
+    train = Artefacts(None, *np.array(sizes, dtype=float).T, np.array(["Met"] * 19))
+    mediums = np.array(["clay"] * 9 + ["gold"] * 10, dtype=object)
+    test = Artefacts(None, np.array([120.0, 2500.0]), np.array([110.0, 900.0]), np.array(["", ""]))
+    # 15 neighbours: nine or ten of the near medium, and five or six of the other.
+    assert nearest_sizes(train, mediums, test).tolist() == ["clay", "gold"]
+
+
+def test_the_dimensions_alone_stand_fewer_rows_than_neighbours():
+    train = Artefacts(None, np.ones(2), np.ones(2), np.array(["", ""]))
+    found = nearest_sizes(train, np.array(["clay", "clay"], dtype=object), train)
+    assert found.tolist() == ["clay", "clay"]
+
+
+def test_a_shuffled_group_costs_what_the_model_took_from_it():
+    rng = np.random.default_rng(0)
+    gold = rng.random(400) < 0.5
+    mediums = np.where(gold, "gold", "clay").tolist()
+    found = importance(GoldIsWide(), scored(mediums, np.where(gold, 2000, 500)))
+    table = found.set_index("group")
+    assert list(table.index) == ["embedding", "dimensions"]  # the model takes no museum
+    assert table.loc["embedding"].tolist() == [0, 0, 0]
+    assert table.loc["dimensions", "accuracy_drop"] == pytest.approx(0.5, abs=0.06)
+    assert table.loc["dimensions", "low"] < 0.5 < table.loc["dimensions", "high"]
+
+
+def test_reliability_compares_each_bins_probability_with_its_share_of_right_answers():
+    class Sure(GoldIsWide):
+        def predict_proba(self, artefacts):
+            gold = np.array([0.9, 0.92, 0.2, 0.6], dtype=np.float32)
+            return np.column_stack([1 - gold, gold])
+
+    found = reliability(scored(["gold", "clay", "clay", "gold"], [1] * 4, model=Sure()), LABELS)
+    expected = [[0.6, 1, 1], [0.8, 1, 1], [0.91, 0.5, 2]]
+    np.testing.assert_allclose(found[["confidence", "accuracy", "rows"]], expected, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("stage_folder")
@@ -140,20 +206,6 @@ def test_near_duplicates_are_the_rows_whose_nearest_training_row_is_very_much_al
     assert near_duplicates(asked).tolist() == [True, True, False, False, False]
 
 
-def test_rows_without_a_near_duplicate_have_figures_of_their_own():
-    metrics = evaluated(model(), duplicate=[False, True, False, False]).metrics
-    found = metrics["test_without_near_duplicates"]
-    assert found["rows"] == 3
-    assert found["accuracy"] == 1.0
-    assert found["log_loss"] == round(-np.log(0.9), 6)
-    assert metrics["test"]["accuracy"] == 0.75
-
-
-@pytest.mark.parametrize("duplicate", [[False] * 4, [True] * 4])
-def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothing(duplicate):
-    assert "test_without_near_duplicates" not in evaluated(model(), duplicate=duplicate).metrics
-
-
 WIDTHS = np.arange(1.0, 8.0)
 SUBSET_OF = dict(
     zip("abcdefg", ["val", "test", "train", "val", "train", "test", "val"], strict=True)
@@ -161,7 +213,9 @@ SUBSET_OF = dict(
 
 
 class WidthsAndFirstNumbers:
-    """A model that gives back what it is given."""
+    """In place of probabilities, the widths and the first numbers of the embeddings."""
+
+    labels = ("clay", "gold")
 
     def __init__(self, embedding_length):
         self.embedding_length = embedding_length
@@ -173,12 +227,12 @@ class WidthsAndFirstNumbers:
         return np.column_stack([artefacts.width, first])
 
 
-def write_artefacts(length):
+def write_table(length, mediums=("clay",) * 7):
     """A table of seven artefacts in row groups of two."""
     schema = artefacts_schema("file", length)
     columns = {name: pa.nulls(7, type_) for name, type_ in METADATA.items()}
     columns |= {"image_file": pa.array(list("abcdefg")), "width": pa.array(WIDTHS)}
-    columns |= {"height": pa.array(WIDTHS), "museum": pa.array(["LACMA"] * 7)}
+    columns |= {"height": pa.array(WIDTHS), "medium": pa.array(mediums)}
     if length:
         embedding = np.repeat(-WIDTHS[:, None], length, axis=1).astype(np.float32)
         columns["embedding"] = fixed_size_list(embedding)
@@ -188,21 +242,37 @@ def write_artefacts(length):
 
 @pytest.mark.parametrize(("subset", "widths"), [("val", [1, 4, 7]), ("test", [2, 6])])
 def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, widths):
-    write_artefacts(length=3)
-    found = predict(WidthsAndFirstNumbers(3), subset, SUBSET_OF)
-    assert found.tolist() == [[width, -width] for width in widths]
+    write_table(length=3)
+    found = score(WidthsAndFirstNumbers(3), subset, SUBSET_OF)
+    assert found.probabilities.tolist() == [[width, -width] for width in widths]
+    assert found.artefacts.width.tolist() == widths
+    assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
+    assert found.mediums.tolist() == ["clay"] * len(widths)
+    assert found.artefacts.museum.tolist() == [""] * len(widths)  # the table has none
 
 
 def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
-    write_artefacts(length=3)
-    found = predict(WidthsAndFirstNumbers(None), "test", SUBSET_OF)
-    assert found.tolist() == [[2, 0], [6, 0]]
+    write_table(length=3)
+    found = score(WidthsAndFirstNumbers(None), "test", SUBSET_OF)
+    assert found.probabilities.tolist() == [[2, 0], [6, 0]]
 
 
 def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
-    write_artefacts(length=None)
+    write_table(length=None)
     with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
-        predict(WidthsAndFirstNumbers(3), "test", SUBSET_OF)
+        score(WidthsAndFirstNumbers(3), "test", SUBSET_OF)
+
+
+def test_a_medium_that_the_model_does_not_know_is_named(stage_folder):
+    write_table(length=3, mediums=["clay", "jade", "clay", "clay", "clay", "iron", "clay"])
+    with pytest.raises(PipelineError, match=r"not know the medium iron of test .*know: 2\)"):
+        score(WidthsAndFirstNumbers(3), "test", SUBSET_OF)
+
+
+def test_a_subset_without_rows_is_refused(stage_folder):
+    write_table(length=3)
+    with pytest.raises(PipelineError, match="no rows are in test"):
+        score(WidthsAndFirstNumbers(3), "test", dict.fromkeys("abcdefg", "train"))
 
 
 def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():
@@ -211,8 +281,18 @@ def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():
     assert count_quarantined(quarantine.head(0)) == {"rows": 0}
 
 
-def test_confusion_counts_hold_every_pair():
-    counts = confusion_counts(ACTUAL, PREDICTED, LABELS)
+ACTUAL = ["bronze", "bronze", "clay", "clay"]
+ANSWERS = np.array([[0.9, 0, 0.1], [0.3, 0, 0.7], [0, 1, 0], [0, 0.8, 0.2]], dtype=np.float32)
+THREE = ["bronze", "clay", "gold"]
+
+
+@pytest.fixture
+def four_rows():
+    return replace(scored(ACTUAL, [1] * 4), probabilities=ANSWERS)
+
+
+def test_confusion_counts_hold_every_pair(four_rows):
+    counts = confusion_counts(four_rows, THREE)
     assert list(counts.columns) == ["actual", "predicted", "count"]
     assert len(counts) == 9
     found = counts.set_index(["actual", "predicted"])["count"]
@@ -222,26 +302,24 @@ def test_confusion_counts_hold_every_pair():
     assert found.sum() == 4
 
 
-def test_per_class_figures_divide_by_the_right_sums():
-    table = per_class(ACTUAL, PREDICTED, LABELS).set_index("medium")
-    assert table["recall"].to_dict() == {"bronze": 0.5, "clay": 1.0, "gold": 0.0}
-    assert table["precision"].to_dict() == {"bronze": 1.0, "clay": 1.0, "gold": 0.0}
+def test_per_class_figures_divide_by_the_right_sums(four_rows, recwarn):
+    table = per_class(four_rows, THREE).set_index("medium")
     assert table["rows"].to_dict() == {"bronze": 2, "clay": 2, "gold": 0}
+    assert table.loc["bronze", ["precision", "recall", "f1"]].tolist() == [1, 0.5, 2 / 3]
+    assert table.loc["bronze", ["recall_low", "recall_high"]].tolist() == [0, 1]
+    assert table.loc["clay", ["recall", "recall_low", "recall_high"]].tolist() == [1, 1, 1]
+    # Nothing can be said about a medium without rows, and no division warns of it.
+    assert table.loc["gold"].drop("rows").isna().all()
+    assert not list(recwarn)
 
 
-def test_shares_of_a_row_are_those_of_its_actual_medium():
-    shares = confusion_shares(confusion_counts(ACTUAL, PREDICTED, LABELS))
-    assert shares.loc["bronze"].tolist() == [0.5, 0, 0.5]
-    assert shares.loc["clay"].tolist() == [0, 1, 0]
-    assert shares.loc["gold"].tolist() == [0, 0, 0]
-
-
-def test_the_picture_of_the_confusions_has_the_same_bytes_each_time(tmp_path):
-    # A name that Matplotlib would take for a formula.
-    labels = np.array(["bronze", "clay", r"$\frac{gold$"])
-    shares = confusion_shares(confusion_counts(ACTUAL, ACTUAL, labels))
-    for name in ("a.png", "b.png"):
-        draw_confusion(shares, "test rows, synthetic data", tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    draw_confusion(1 - shares, "test rows, synthetic data", tmp_path / "c.png")
-    assert (tmp_path / "c.png").read_bytes() != (tmp_path / "a.png").read_bytes()
+@pytest.mark.usefixtures("stage_folder")
+def test_predictions_are_kept_with_their_labels_and_source():
+    write_predictions("file", LABELS, {"val": VAL, "test": TEST})
+    table = pq.read_table(PREDICTIONS)
+    assert table.schema.metadata == {b"source": b"file", b"labels": b'["clay", "gold"]'}
+    assert table["subset"].to_pylist() == ["val"] * 3 + ["test"] * 4
+    assert table["medium"].to_pylist() == [*VAL.mediums, *TEST.mediums]
+    assert table["museum"].to_pylist()[3:] == ["Met", "Met", "LACMA", ""]
+    expected = np.concatenate([VAL.probabilities, TEST.probabilities])
+    np.testing.assert_allclose(matrix(table["probabilities"]), expected, atol=1e-6)

@@ -1,14 +1,17 @@
 """DVC for real, on a tiny table: what runs, what does not, and what can be compared."""
 
+import html
 import json
+import re
 import shutil
 
 import pytest
+import vl_convert
 from conftest import PROJECT
 from ruamel.yaml import YAML
 
 PARSE = "parse-embeddings-to-parquet"
-ALL = ["download", PARSE, "split", "featurize", "train", "evaluate"]
+ALL = ["download", PARSE, "split", "featurize", "train", "evaluate", "report"]
 
 
 def metrics(project):
@@ -31,38 +34,43 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
         "test",
         "test_interval",
         "test_without_near_duplicates",
+        "test_without_near_duplicates_interval",
+        "test_museum",
         "baseline",
     }
     assert found["data"] == {"source": "file", "rows": 144, "quarantined": {"rows": 0}}
     assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
-    assert set(found["baseline"]) == {"majority", "nearest_centroid"}
+    assert set(found["baseline"]) == {"majority", "nearest_centroid", "dimensions"}
     assert set(found["baseline"]["majority"]) == {"accuracy"}
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"train.logistic_regression.C": 1.0}, ["train", "evaluate"]),
+        ({"train.logistic_regression.C": 1.0}, ["train", "evaluate", "report"]),
         # The model's file names its parameters, so that it is another one.
-        ({"train.seed": 2}, ["train", "evaluate"]),
-        ({"train.refit_on_val": True}, ["train", "evaluate"]),
+        ({"train.seed": 2}, ["train", "evaluate", "report"]),
+        ({"train.refit_on_val": True}, ["train", "evaluate", "report"]),
         ({"train.xgboost.max_depth": 3}, []),
         ({"train.ensemble.members.lda.params.shrinkage": 0.5}, []),
-        ({"train.model": "ensemble"}, ["train", "evaluate"]),
-        ({"train.model": "xgboost"}, ["train", "evaluate"]),
-        ({"evaluate.plots_subset": "val"}, ["evaluate"]),
-        ({"featurize.museum": True}, ["featurize", "train", "evaluate"]),
-        ({"featurize.embedding": "pca"}, ["featurize", "train", "evaluate"]),
-        ({"featurize.dimensions": False}, ["featurize", "train", "evaluate"]),
-        # Not used by `standardize`: the features come out the same.
-        ({"featurize.pca_components": 5}, ["featurize"]),
+        ({"train.model": "ensemble"}, ["train", "evaluate", "report"]),
+        ({"train.model": "xgboost"}, ["train", "evaluate", "report"]),
+        ({"evaluate.plots_subset": "val"}, ["evaluate", "report"]),
+        ({"featurize.museum": True}, ["featurize", "train", "evaluate", "report"]),
+        ({"featurize.embedding": "pca"}, ["featurize", "train", "evaluate", "report"]),
+        ({"featurize.dimensions": False}, ["featurize", "train", "evaluate", "report"]),
+        # Not used by `standardize`: the features come out the same. The report tells of it.
+        ({"featurize.pca_components": 5}, ["featurize", "report"]),
         # The parser checks the subsets only for the official split; its table stays the same.
-        ({"split.strategy": "stratified"}, [PARSE, "split", "featurize", "train", "evaluate"]),
+        (
+            {"split.strategy": "stratified"},
+            [PARSE, "split", "featurize", "train", "evaluate", "report"],
+        ),
         ({"split.stratified.seed": 7}, ["split"]),
         # Another file with the same rows; the model is scored on it.
         (
             {"parse_embeddings_to_parquet.compression": "gzip"},
-            [PARSE, "split", "featurize", "evaluate"],
+            [PARSE, "split", "featurize", "evaluate", "report"],
         ),
         ({"parse_embeddings_to_parquet.on_bad_row": "quarantine"}, [PARSE]),
         ({"download.synthetic.seed": 1}, []),
@@ -82,27 +90,31 @@ def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expe
         ("stages/common/stage.py", ALL),
         ("stages/common/params.py", ALL),
         ("stages/common/files.py", ALL),
-        ("stages/common/raw.py", ["download", PARSE]),
-        ("stages/common/tables.py", [PARSE, "split", "featurize", "train", "evaluate"]),
+        ("stages/common/raw.py", ["download", PARSE, "report"]),
+        ("stages/common/tables.py", [PARSE, "split", "featurize", "train", "evaluate", "report"]),
         ("stages/download.py", ["download"]),
         ("stages/simulator.py", ["download"]),
         ("stages/parse_embeddings_to_parquet.py", [PARSE]),
         ("stages/parser/contract.py", [PARSE]),
         ("stages/parser/parquet_sizes.py", [PARSE]),
         ("stages/split.py", ["split"]),
-        ("stages/common/artefacts.py", ["featurize", "train", "evaluate"]),
+        ("stages/common/artefacts.py", ["featurize", "train", "evaluate", "report"]),
         ("stages/common/transformer.py", ["featurize", "train", "evaluate"]),
         ("stages/featurize.py", ["featurize"]),
         ("stages/common/examples.py", ["train"]),
         ("stages/common/graph.py", ["train"]),
         ("stages/common/scores.py", ["train", "evaluate"]),
-        ("stages/common/model_file.py", ["train", "evaluate"]),
+        ("stages/common/bootstrap.py", ["evaluate"]),
+        ("stages/common/model_file.py", ["train", "evaluate", "report"]),
         ("stages/train.py", ["train"]),
         ("stages/models/base.py", ["train"]),
         ("stages/models/logistic_regression.py", ["train"]),
         ("stages/models/xgboost.py", ["train"]),
         ("stages/evaluate.py", ["evaluate"]),
         ("stages/model_card.py", ["evaluate"]),
+        ("stages/report.py", ["report"]),
+        ("stages/reporting/captions.py", ["report"]),
+        ("stages/reporting/figures.py", ["report"]),
         ("README.md", []),
     ],
 )
@@ -177,13 +189,23 @@ def test_branches_compare_with_an_empty_cache(project):
     assert plots.get("errors", []) == []
     for name, parts in plots["data"].items():
         assert {rev for part in parts for rev in part["revisions"]} == {"main", "workspace"}, name
+        drawn = texts(parts[0])
+        assert {"main", "workspace"} <= set(drawn), name
     project.dvc("params", "diff", "main")
 
 
-def test_every_plot_has_a_title_and_labelled_axes(project):
+def texts(plot):
+    """All texts of a plot, drawn as a browser would."""
+    svg = vl_convert.vegalite_to_svg(plot["content"], vl_version="5.20")
+    return [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]+)</text>", svg)]
+
+
+def test_every_plot_is_drawn_with_a_title_and_labelled_axes(project):
     plots = json.loads(project.dvc("plots", "show", "--json").stdout)
     assert plots.get("errors", []) == []
     drawn = {name: parts for name, parts in plots["data"].items() if parts[0]["type"] == "vega"}
+    entries = YAML(typ="safe").load(PROJECT / "dvc.yaml")["plots"]
+    labels = {name: plot for entry in entries for name, plot in entry.items()}
     assert list(drawn) == [
         "Recall of each medium",
         "Precision of each medium",
@@ -191,11 +213,16 @@ def test_every_plot_has_a_title_and_labelled_axes(project):
         "Confusion, share of each actual medium",
         "Log loss while training",
         "Accuracy while training",
+        "Reliability",
+        "Loss of accuracy without a group of features",
     ]
     for name, parts in drawn.items():
         content = json.dumps(parts[0]["content"])
-        assert name in content
         assert "<DVC_METRIC" not in content, f"{name}: a part of the template is not filled in"
+        shown = texts(parts[0])
+        assert {name, labels[name]["x_label"], labels[name]["y_label"]} <= set(shown)
+        if labels[name]["y_label"].endswith("medium"):
+            assert {f"Medium {i}" for i in range(6)} <= set(shown)
 
 
 def test_a_plot_shows_the_column_that_its_title_names():

@@ -1,11 +1,9 @@
-"""Figures are right where they can be counted by hand, and intervals agree with a slow loop."""
+"""Figures are right where they can be counted by hand."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from stages.common import scores as module
-from stages.common.scores import calibration_error, intervals, rounded, scores, top_k_accuracy
+from stages.common.scores import calibration_error, rounded, scores, top_k_accuracy
 
 LABELS = np.array(["bronze", "clay", "gold"])
 ACTUAL = np.array(["bronze", "bronze", "clay", "clay"], dtype=object)
@@ -76,73 +74,6 @@ def test_calibration_error_of_rows_that_can_be_counted(confidences, right, error
     actual = np.where(right, "clay", "gold")
     found = calibration_error(actual, probabilities, np.array(["clay", "gold"]))
     assert found == pytest.approx(error, abs=1e-12)
-
-
-def answers(rows, seed=0):
-    """Mediums, and probabilities that often favour them."""
-    random = np.random.default_rng(seed)
-    actual = random.integers(0, 3, rows)
-    logits = random.normal(0, 1, (rows, 3))
-    logits[np.arange(rows), actual] += 1.5
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return LABELS[actual].astype(object), probabilities.astype(np.float32)
-
-
-def test_intervals_are_those_of_a_slow_loop_over_the_same_draws(monkeypatch):
-    monkeypatch.setattr(module, "RESAMPLES", 60)
-    actual, probabilities = answers(25)
-    # A medium so rare that some draws have none of it.
-    actual[actual == "gold"] = "clay"
-    actual[3] = "gold"
-    probabilities[0] = np.where(actual[0] == LABELS, 0, 0.5)
-    normalized = probabilities.astype(np.float64)
-    normalized /= normalized.sum(axis=1, keepdims=True)
-    predicted = LABELS[probabilities.argmax(axis=1)]
-    figures = {"accuracy": [], "macro_f1": [], "log_loss": []}
-    for drawn in np.random.default_rng(5).integers(0, 25, (60, 25)):
-        truth, answer = actual[drawn].astype(str), predicted[drawn]
-        present = np.unique(truth)
-        figures["accuracy"].append(accuracy_score(truth, answer))
-        figures["macro_f1"].append(
-            f1_score(truth, answer, labels=present, average="macro", zero_division=0)
-        )
-        figures["log_loss"].append(log_loss(truth, normalized[drawn], labels=LABELS))
-    # Doubled, as the sums of probabilities need not be 1.
-    found = intervals(actual, 2 * probabilities, LABELS, seed=5)
-    assert set(found) == set(figures)
-    for name, drawn in figures.items():
-        low, high = np.percentile(drawn, (2.5, 97.5))
-        assert found[name] == pytest.approx({"low": low, "high": high}, rel=1e-6), name
-
-
-def test_an_interval_contains_its_figure_and_shrinks_with_more_rows():
-    widths = []
-    for rows in (100, 1600):
-        actual, probabilities = answers(rows)
-        figures = scores(actual, probabilities, LABELS)
-        found = intervals(actual, probabilities, LABELS)
-        for name, ends in found.items():
-            assert ends["low"] < figures[name] < ends["high"], name
-        widths.append({name: ends["high"] - ends["low"] for name, ends in found.items()})
-    for name, width in widths[0].items():
-        # Sixteen times the rows give a quarter of the width.
-        assert widths[1][name] == pytest.approx(width / 4, rel=0.25), name
-
-
-def test_intervals_depend_on_the_seed_and_not_on_the_memory(monkeypatch):
-    actual, probabilities = answers(40)
-    found = intervals(actual, probabilities, LABELS)
-    assert intervals(actual, probabilities, LABELS) == found
-    assert intervals(actual, probabilities, LABELS, seed=1) != found
-    monkeypatch.setattr(module, "MOST_DRAWN", 1300)
-    assert intervals(actual, probabilities, LABELS) == found
-
-
-def test_rows_that_are_all_right_have_an_interval_of_one_number():
-    probabilities = np.eye(3)[[0, 0, 1, 1]]
-    found = intervals(ACTUAL, probabilities, LABELS)
-    assert found["accuracy"] == found["macro_f1"] == {"low": 1, "high": 1}
-    assert found["log_loss"] == {"low": 0, "high": 0}
 
 
 def test_floats_are_rounded_to_six_decimals_and_nothing_else_is_touched():

@@ -59,7 +59,10 @@ def read_artefacts(
                     embedding=matrix(rows.column("embedding")) if with_embedding else None,
                     width=rows.column("width").to_numpy(),
                     height=rows.column("height").to_numpy(),
-                    museum=rows.column("museum").to_numpy(zero_copy_only=False).astype(str),
+                    museum=rows.column("museum")
+                    .fill_null("")
+                    .to_numpy(zero_copy_only=False)
+                    .astype(str),
                 ),
                 rows,
             )

@@ -1,4 +1,4 @@
-"""How good probabilities are: the metrics of n rows, and how far chance may have moved them."""
+"""How good probabilities are: the metrics of n rows."""
 
 from typing import Any
 
@@ -6,10 +6,6 @@ import numpy as np
 
 # Bins of equal width in which `calibration_error` compares confidence and accuracy.
 CALIBRATION_BINS = 15
-RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)  # percent of the resamples below the ends of an interval
-# Random numbers that are drawn at a time: it bounds the memory.
-MOST_DRAWN = 4_000_000
 
 
 def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -54,49 +50,20 @@ def calibration_error(actual: np.ndarray, probabilities: np.ndarray, labels: np.
     Rows are put in bins by that probability; the result is the mean of the bins' absolute
     differences, weighed by their rows: the expected calibration error of Guo et al. 2017.
     """
-    confidence = probabilities.max(axis=1)
+    confidence, bins = calibration_bins(probabilities)
     right = labels[probabilities.argmax(axis=1)] == actual
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     differences = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
     return float(np.abs(differences).sum() / len(actual))
 
 
-def intervals(
-    actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """95 % intervals of accuracy, macro F1 and log loss: `low` and `high` for each.
+def calibration_bins(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of each row's first answer, (n,) float64, and its bin, (n,) int.
 
-    From `RESAMPLES` draws of n of the n rows with replacement: the percentile bootstrap of
-    Efron 1979. `labels` are sorted.
+    Rows of `probabilities` (n, k) are divided by their sums first.
     """
-    random = np.random.default_rng(seed)
-    rows, classes = len(actual), len(labels)
-    truth = np.searchsorted(labels, actual.astype(str))
-    cells = truth * classes + probabilities.argmax(axis=1)
-    own = probabilities[np.arange(rows), truth] / probabilities.sum(axis=1, dtype=np.float64)
-    losses = -np.log(np.maximum(own, np.finfo(np.float64).eps))
-    figures: dict[str, list[np.ndarray]] = {"accuracy": [], "macro_f1": [], "log_loss": []}
-    at_a_time = max(1, MOST_DRAWN // rows)
-    size = classes * classes
-    for start in range(0, RESAMPLES, at_a_time):
-        count = min(at_a_time, RESAMPLES - start)
-        drawn = random.integers(0, rows, (count, rows))
-        shifted = cells[drawn] + size * np.arange(count)[:, None]
-        table = np.bincount(shifted.ravel(), minlength=size * count)
-        confusion = table.reshape(count, classes, classes)
-        hits = np.einsum("rii->ri", confusion)
-        actual_rows = confusion.sum(axis=2)
-        total = actual_rows + confusion.sum(axis=1)
-        f1 = np.divide(2 * hits, total, out=np.zeros(total.shape), where=total > 0)
-        present = actual_rows > 0
-        figures["accuracy"].append(hits.sum(axis=1) / rows)
-        figures["macro_f1"].append((f1 * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
-        figures["log_loss"].append(losses[drawn].mean(axis=1))
-    result = {}
-    for name, parts in figures.items():
-        low, high = np.percentile(np.concatenate(parts), INTERVAL)
-        result[name] = {"low": float(low), "high": float(high)}
-    return result
+    confidence = probabilities.max(axis=1) / probabilities.sum(axis=1, dtype=np.float64)
+    bins = (confidence * CALIBRATION_BINS).astype(int)
+    return confidence, np.minimum(bins, CALIBRATION_BINS - 1)
 
 
 def rounded(value: Any) -> Any:

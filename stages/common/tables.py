@@ -5,6 +5,7 @@
 | artefacts | the columns of `METADATA`, and `embedding` where the input has one |
 | split | the columns of `SPLIT_COLUMNS`, in the order of the artefacts |
 | features | `image_file`, `medium`, `features` |
+| predictions | `image_file`, `subset`, `medium`, `museum`, `probabilities` |
 | quarantine | the columns of `QUARANTINE_COLUMNS`, as CSV |
 
 Every Parquet table names the source of its data (`synthetic`, `mame` or `file`) in its
@@ -25,6 +26,7 @@ from stages.common.files import atomic_write
 ARTEFACTS = Path("data/artefacts.parquet")
 QUARANTINE = Path("data/quarantine.csv")
 SPLIT = Path("data/split.parquet")
+PREDICTIONS = Path("data/predictions.parquet")
 TRANSFORMER = Path("data/features/transformer.npz")
 
 SUBSETS = ("train", "val", "test")
@@ -95,6 +97,20 @@ def features_schema(source: str, feature_names: list[str]) -> pa.Schema:
             ("features", pa.list_(pa.float32(), len(feature_names))),
         ],
         metadata={"source": source, "feature_names": json.dumps(feature_names)},
+    )
+
+
+def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
+    """Schema of the predictions table; the labels of the probabilities are in its metadata."""
+    return pa.schema(
+        [
+            ("image_file", pa.string()),
+            ("subset", pa.string()),  # val or test
+            ("medium", pa.string()),
+            ("museum", pa.string()),
+            ("probabilities", pa.list_(pa.float32(), len(labels))),
+        ],
+        metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},
     )
 
 

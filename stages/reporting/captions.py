@@ -1,0 +1,406 @@
+"""What the figures of a run mean, in sentences that are computed from them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.reporting.families import family_of
+
+BASELINES = {
+    "majority": "always naming the most frequent medium",
+    "nearest_centroid": "naming the medium whose mean features are nearest",
+    "dimensions": "looking at the dimensions alone",
+}
+FEW_ROWS = 30
+NEAR_DUPLICATE = 0.8  # cosine, as in the metrics
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """0.314 as `31.4 %`"""
+    return f"{100 * share:.{digits}f} %"
+
+
+def points(difference: float) -> str:
+    """0.052 as `5.2 points`, of a percentage."""
+    return f"{100 * difference:.1f} points"
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """`a, b and c`; what is beyond `most` names is counted."""
+    names = list(names)
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """`1 row`, `2 rows`"""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def rows(counts: pd.DataFrame) -> str:
+    """On the rows of each medium (index) from each museum (columns)."""
+    totals = counts.sum(axis="columns")
+    text = f"The table has {counted(int(totals.sum()), 'artefact')} in {len(totals)} mediums. "
+    if totals.nunique() == 1:
+        text += f"Each medium has {counted(int(totals.iloc[0]), 'row')}. "
+    else:
+        text += (
+            f"{totals.idxmax()} has most rows, {totals.max():,} "
+            f"({percent(totals.max() / totals.sum())}), {totals.idxmin()} fewest, "
+            f"{totals.min():,}. "
+        )
+    if counts.shape[1] == 1:
+        return text + f"All come from one museum ({counts.columns[0]})."
+    single = counts.index[(counts > 0).sum(axis="columns") == 1]
+    if len(single):
+        verb, pronoun = ("comes", "it") if len(single) == 1 else ("come", "them")
+        return text + (
+            f"{listed(single)} {verb} from one museum only, so that whatever gives the museum "
+            f"away gives {pronoun} away too."
+        )
+    return text + "Every medium comes from more than one museum."
+
+
+def sizes(width: np.ndarray, height: np.ndarray, museum: np.ndarray) -> str:
+    """On the pixels (n,) of photographs of museums (n,)."""
+    longer = pd.Series(np.maximum(width, height))
+    medians = longer.groupby(np.asarray(museum)).median()
+    text = f"Half of the photographs have a longer side above {longer.median():,.0f} pixels"
+    if len(medians) > 1:
+        text += (
+            f": from {medians.min():,.0f} at {medians.idxmin()} to {medians.max():,.0f} at "
+            f"{medians.idxmax()}"
+        )
+        if medians.max() > 1.2 * medians.min():
+            text += ". So a size says something about the museum, not only about the artefact"
+    upright = np.mean(height > width)
+    return text + f". {percent(upright, 0)} are higher than wide."
+
+
+def near_duplicates(split: pd.DataFrame) -> str:
+    """On the columns subset, medium, nearest_medium and nearest_train_cosine of all rows."""
+    known = split[split["nearest_train_cosine"].notna()]
+    if known.empty:
+        return "Without embeddings, nobody can look for near-duplicates."
+    near = known[known["nearest_train_cosine"] > NEAR_DUPLICATE]
+    counts = {subset: int((near["subset"] == subset).sum()) for subset in ("val", "test")}
+    totals = {subset: int((known["subset"] == subset).sum()) for subset in ("val", "test")}
+    text = (
+        f"{counts['test']:,} of the {totals['test']:,} test rows "
+        f"({percent(counts['test'] / max(1, totals['test']))}) and {counts['val']:,} of the "
+        f"{totals['val']:,} of val have a training row whose embedding is nearly the same "
+        f"(cosine above {NEAR_DUPLICATE}, after standardisation)."
+    )
+    if len(near):
+        same = np.mean(near["medium"] == near["nearest_medium"])
+        text += (
+            f" {percent(same, 0)} of them have the medium of that training row: they are often "
+            "two photographs of one thing, and flatter every model."
+        )
+    return text
+
+
+def embedding(mean: np.ndarray, std: np.ndarray, zeros: float) -> str:
+    """On the means and standard deviations (d,) of its numbers, and the share that is 0."""
+    text = (
+        f"An embedding has {len(mean):,} numbers. Over the training rows their means go from "
+        f"{mean.min():.2f} to {mean.max():.2f} and their standard deviations from "
+        f"{std.min():.2f} to {std.max():.2f}. {percent(zeros)} of all numbers are exactly 0."
+    )
+    constant = int((std == 0).sum())
+    if constant:
+        what = "is the same in all rows and tells" if constant == 1 else "are the same and tell"
+        text += f" {counted(constant, 'number')} {what} nothing."
+    if std.min() * 2 < std.max():
+        text += (
+            " As they are, numbers that vary more would count more; standardised, all count alike."
+        )
+    return text
+
+
+def embedding_map(place: np.ndarray, mediums: np.ndarray, explained: float) -> str:
+    """On the places (n, 2) of artefacts on the map, and the share of variance it shows."""
+    table = pd.DataFrame(place, columns=["x", "y"])
+    centres = table.groupby(np.asarray(mediums)).mean()
+    spread = table.groupby(np.asarray(mediums)).std().fillna(0).pow(2).sum(axis=1).pow(0.5)
+    apart = np.linalg.norm(centres.to_numpy()[:, None] - centres.to_numpy()[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    one, other = np.unravel_index(apart.argmin(), apart.shape)
+    return (
+        f"The map shows the two directions in which embeddings of {len(table):,} training rows "
+        f"differ most. They hold {percent(explained, 0)} of the variance, so that mediums that "
+        f"overlap here may be apart in the other directions. {spread.idxmin()} lies closest "
+        f"together, {spread.idxmax()} is the most spread out. The centres of "
+        f"{centres.index[one]} and {centres.index[other]} are nearest to each other."
+    )
+
+
+def training(curve: pd.DataFrame, model: str) -> str:
+    """On the training curve of a model, which may be empty."""
+    if curve.empty:
+        return f"{model} is fitted in one step, so that there is no curve."
+    best = curve.loc[curve["val_log_loss"].idxmin()]
+    last = curve.iloc[-1]
+    name = "member" if model == "ensemble" else "step"
+    text = f"The log loss on val is lowest, {best['val_log_loss']:.4f}, "
+    if len(curve) == 1:
+        text += f"after its only {name}. "
+    elif best["iteration"] == last["iteration"]:
+        text += f"after the last of {len(curve)} {name}s. "
+        if model != "ensemble":
+            text += "It still fell, so that more may help. "
+    else:
+        text += (
+            f"at {name} {best['iteration']:.0f} of {len(curve)}: from there on the model learns "
+            "the training rows by heart, and the later ones are not used. "
+        )
+    if not np.isnan(best["train_accuracy"]):
+        learned, new = best["train_accuracy"], best["val_accuracy"]
+        text += (
+            f"There, {percent(learned)} of the training rows are right and {percent(new)} of "
+            f"val, {points(abs(learned - new))} apart."
+        )
+    return text.strip()
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """On the accuracy on test beside the baselines; `metrics` is metrics.json."""
+    accuracy = metrics["test"]["accuracy"]
+    low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
+    baselines = {name: found["accuracy"] for name, found in metrics["baseline"].items()}
+    best = max(baselines, key=baselines.get)
+    text = (
+        f"The model names {percent(accuracy)} of the test rows right. With other test rows of the "
+        f"same kind, it would be between {percent(low)} and {percent(high)} in 95 of 100 cases. "
+        f"The best baseline, {BASELINES[best]}, has {percent(baselines[best])}: "
+    )
+    if baselines[best] < low:
+        text += f"the model is {points(accuracy - baselines[best])} better, more than chance gives."
+    elif baselines[best] > high:
+        text += "it beats the model, which should not be used."
+    else:
+        text += "it is within the interval, so that the model may be no better."
+    if "test_without_near_duplicates" in metrics:
+        distinct = metrics["test_without_near_duplicates"]
+        text += (
+            f" On the {distinct['rows']:,} test rows without a near-duplicate in train, it is "
+            f"right in {percent(distinct['accuracy'])}."
+        )
+    return text
+
+
+def per_class(table: pd.DataFrame) -> str:
+    """On recall and F1 of each medium."""
+    known = table[table["rows"] > 0].sort_values(["recall", "medium"])
+    worst, best = known.iloc[0], known.iloc[-1]
+    text = (
+        f"{best['medium']} is recognised best, {percent(best['recall'], 0)} of its "
+        f"{counted(int(best['rows']), 'row')}, {worst['medium']} worst, "
+        f"{percent(worst['recall'], 0)} of {worst['rows']:,.0f} "
+        f"(interval {percent(worst['recall_low'], 0)} to {percent(worst['recall_high'], 0)}). "
+        f"{int((known['recall'] >= 0.9).sum())} of {len(known)} mediums have a recall of at "
+        f"least 90 %, {int((known['recall'] < 0.5).sum())} of less than half."
+    )
+    few = known[known["rows"] < FEW_ROWS]["medium"]
+    if len(few):
+        text += f" Fewer than {FEW_ROWS} rows, and so wide intervals: {listed(few)}."
+    empty = table[table["rows"] == 0]["medium"]
+    if len(empty):
+        text += f" No rows to measure on: {listed(empty)}."
+    return text
+
+
+def confused_pairs(confusion: pd.DataFrame, most: int = 10) -> pd.DataFrame:
+    """The pairs with most mistakes: actual, predicted, count, share of the actual medium's rows.
+
+    `confusion` has the columns actual, predicted and count.
+    """
+    table = confusion.assign(rows=confusion.groupby("actual")["count"].transform("sum"))
+    wrong = table[(table["actual"] != table["predicted"]) & (table["count"] > 0)]
+    wrong = wrong.sort_values(["count", "actual", "predicted"], ascending=[False, True, True])
+    return wrong.assign(share=wrong["count"] / wrong["rows"]).head(most)
+
+
+def confusion(table: pd.DataFrame) -> str:
+    """On the pairs of mediums that are taken for each other; columns actual, predicted, count."""
+    pairs = confused_pairs(table, most=len(table))
+    if pairs.empty:
+        return "No row is taken for another medium."
+    first, errors = pairs.iloc[0], pairs["count"].sum()
+    text = (
+        f"{first['actual']} is taken for {first['predicted']} in {percent(first['share'], 0)} of "
+        f"cases ({first['count']:,} of {counted(first['rows'], 'row')}), the largest single "
+        f"confusion. The ten largest make up {percent(pairs['count'].head(10).sum() / errors, 0)} "
+        f"of all {counted(errors, 'error')}. "
+    )
+    family = pairs["actual"].map(family_of)
+    inside = pairs["count"].where(family == pairs["predicted"].map(family_of), 0)
+    inside_of = inside.groupby(family).sum()
+    if not inside_of.empty and inside_of.max() > 0:
+        name = inside_of.idxmax()
+        members = sorted(m for m in table["actual"].unique() if family_of(m) == name)
+        text += (
+            f"Mistakes among the {name} ({listed(members)}) make up "
+            f"{percent(inside_of.max() / errors, 0)} of all errors, and those within any one "
+            f"family {percent(inside.sum() / errors, 0)}."
+        )
+    return text.strip()
+
+
+def reliability(bins: pd.DataFrame) -> str:
+    """On the bins of confidence that `evaluate` gives: confidence, accuracy, rows."""
+    share = bins["rows"] / bins["rows"].sum()
+    confidence, accuracy = (
+        float((bins[name] * share).sum()) for name in ("confidence", "accuracy")
+    )
+    text = (
+        f"Its first answers have a mean probability of {percent(confidence)}, and "
+        f"{percent(accuracy)} of them are right: "
+    )
+    if abs(confidence - accuracy) < 0.01:
+        text += "on the whole, the model is as sure as it should be. "
+    elif confidence > accuracy:
+        text += "the model is surer than it should be. "
+    else:
+        text += "the model is less sure than it could be. "
+    error = float(((bins["accuracy"] - bins["confidence"]).abs() * share).sum())
+    common = bins[share >= 0.05]
+    gap = (common["accuracy"] - common["confidence"]).abs()
+    text += f"Over all bins the difference is {points(error)} (calibration error)"
+    if len(gap):
+        worst = common.loc[gap.idxmax()]
+        text += (
+            f"; of the bins with many rows it is largest where the model says "
+            f"{percent(worst['confidence'], 0)} and {percent(worst['accuracy'], 0)} are right"
+        )
+    return text + "."
+
+
+def museums(table: pd.DataFrame) -> str:
+    """On the accuracy in each museum: museum, rows, accuracy, low, high."""
+    if len(table) == 1:
+        return "All rows are of one museum, so that there is nothing to compare."
+    best, worst = (table.loc[table["accuracy"].agg(end)] for end in ("idxmax", "idxmin"))
+    text = (
+        f"The accuracy is highest at {best['museum']}, {percent(best['accuracy'])}, and lowest at "
+        f"{worst['museum']}, {percent(worst['accuracy'])}. "
+    )
+    if worst["high"] < best["low"]:
+        return text + (
+            "Their intervals do not overlap. The museums have other mediums and other photographs, "
+            "so that this says more about what they hold than about the model."
+        )
+    return text + "Their intervals overlap, so that the difference may be chance."
+
+
+def importance(table: pd.DataFrame) -> str:
+    """On the accuracy that is lost without a group of features: group, accuracy_drop, low, high."""
+    first, *others = table.sort_values("accuracy_drop", ascending=False).itertuples()
+    text = (
+        f"With the {first.group} of another row, the model would lose "
+        f"{points(first.accuracy_drop)} of accuracy."
+    )
+    for other in others:
+        if other.low <= 0:
+            text += f" Without the {other.group} it would be as good within chance."
+        else:
+            text += (
+                f" The {other.group} {'are' if other.group == 'dimensions' else 'is'} worth "
+                f"{points(other.accuracy_drop)} "
+                f"({100 * other.low:.1f} to {100 * other.high:.1f})."
+            )
+    return text
+
+
+def mistakes(table: pd.DataFrame) -> str:
+    """On the most confident mistakes: medium, predicted, probability, museum."""
+    if table.empty:
+        return "There is no mistake to show."
+    same = sum(
+        family_of(row.medium) is not None and family_of(row.medium) == family_of(row.predicted)
+        for row in table.itertuples()
+    )
+    return (
+        f"The model is at least {percent(table['probability'].min(), 0)} sure of each of these "
+        f"{counted(len(table), 'wrong answer')}. {same} of them "
+        f"{'stays' if same == 1 else 'stay'} within a family of mediums. Some of them may be wrong "
+        "labels: look at these photographs first."
+    )
+
+
+def limits(metrics: dict[str, Any], table: pd.DataFrame, groups: pd.DataFrame) -> list[str]:
+    """What to keep in mind, from metrics.json, the figures by medium and the importances."""
+    found = []
+    if metrics["data"]["source"] == "synthetic":
+        found.append("The data is synthetic. No figure here says anything about photographs.")
+    low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
+    found.append(
+        f"Chance in the choice of test rows moves the accuracy by about "
+        f"{points((high - low) / 2)} to each side. Smaller differences between models say nothing "
+        "by themselves; `python -m stages.compare` tests them on the same rows."
+    )
+    few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]
+    if len(few):
+        found.append(
+            f"{counted(len(few), 'medium')} of {len(table)} "
+            f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_ROWS} rows here: "
+            "their figures may be far off."
+        )
+    if "test_without_near_duplicates" in metrics:
+        distinct = metrics["test_without_near_duplicates"]
+        lost = metrics["test"]["accuracy"] - distinct["accuracy"]
+        found.append(
+            f"Near-duplicates add {points(lost)} to the accuracy. Artefacts that are really new "
+            f"are better told by {percent(distinct['accuracy'])}."
+        )
+    worth = groups.set_index("group")["accuracy_drop"]
+    if worth.get("dimensions", 0) > 0.02:
+        found.append(
+            f"The dimensions are worth {points(worth['dimensions'])}. They depend on how a museum "
+            "exports its photographs, and may mislead on photographs from elsewhere."
+        )
+    museums = metrics["test_museum"]
+    if len(museums) > 1:
+        found.append(
+            f"All {len(museums)} museums of test may also be in train. A museum that was not is "
+            "harder: `split.strategy=holdout_museum` measures it."
+        )
+    found.append(
+        "The model answers with one of its mediums whatever it is shown, also for what it has "
+        "never seen."
+    )
+    return found
+
+
+def to_try(metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """What to try next, from metrics.json, the training curve and the figures by medium."""
+    found = []
+    if metrics["data"]["source"] == "synthetic":
+        found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
+    known = table[table["rows"] > 0].sort_values(["recall", "medium"])
+    found.append(
+        f"Collect more rows of {listed(known['medium'].head(3))}, which are recognised least "
+        "often, or look whether people can tell them from a photograph at all."
+    )
+    if not curve.empty:
+        best = curve.loc[curve["val_log_loss"].idxmin()]
+        gap = best["train_accuracy"] - best["val_accuracy"]
+        if gap > 0.1:
+            found.append(
+                f"Train is {points(gap)} ahead of val: more rows, or a stronger penalty, may help."
+            )
+    error = metrics["test"]["calibration_error"]
+    if error > 0.03:
+        found.append(
+            f"The calibration error is {points(error)}. More rows in val would fit the "
+            "temperature and the weights better."
+        )
+    top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
+    found.append(
+        f"Show three answers instead of one: the right medium is among them in {percent(top3)} of "
+        f"cases, against {percent(accuracy)}."
+    )
+    return found

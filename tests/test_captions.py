@@ -1,0 +1,300 @@
+"""Captions say what the numbers say, and something else when the numbers are others."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.parser.contract import MAME_MEDIUMS
+from stages.reporting import captions
+from stages.reporting.families import family_of
+
+METRICS = {
+    "data": {"source": "file", "rows": 500, "quarantined": {"rows": 0}},
+    "test": {
+        "accuracy": 0.9,
+        "top3_accuracy": 0.97,
+        "log_loss": 0.3,
+        "calibration_error": 0.01,
+    },
+    "test_interval": {"accuracy": {"low": 0.88, "high": 0.92}},
+    "test_museum": {"Met": {"accuracy": 0.9}, "LACMA": {"accuracy": 0.8}},
+    "baseline": {
+        "majority": {"accuracy": 0.1},
+        "nearest_centroid": {"accuracy": 0.7},
+        "dimensions": {"accuracy": 0.4},
+    },
+}
+
+
+def changed(**values):
+    """METRICS with other values: `test__accuracy=0.5`."""
+    metrics = copy.deepcopy(METRICS)
+    for key, value in values.items():
+        *parents, last = key.split("__")
+        part = metrics
+        for parent in parents:
+            part = part[parent]
+        part[last] = value
+    return metrics
+
+
+def per_class_table(**recalls):
+    """A line for each medium, with 100 rows, or none where the recall is None."""
+    return pd.DataFrame(
+        [
+            {
+                "medium": medium,
+                "rows": 0 if recall is None else 100,
+                "recall": np.nan if recall is None else recall,
+                "recall_low": 0.1,
+                "recall_high": 0.9,
+                "f1": recall,
+            }
+            for medium, recall in recalls.items()
+        ]
+    )
+
+
+def confusion_table(**counts):
+    """`Etching__Engraving=3`: three etchings were taken for engravings."""
+    lines = [(*pair.split("__"), count) for pair, count in counts.items()]
+    return pd.DataFrame(lines, columns=["actual", "predicted", "count"])
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c"), (list("abcdefgh"), "f and 2 more")],
+)
+def test_a_list_reads_as_people_write_it(names, text):
+    assert captions.listed(names).endswith(text)
+
+
+def test_families_go_by_the_words_of_a_name():
+    assert family_of("Hand-colored etching") == "print techniques"
+    assert family_of("Wood engraving") == "print techniques"
+    assert family_of("Polychromed wood") == "wood"
+    assert family_of("Silk and metal thread") == "textiles"
+    assert family_of("Oil on canvas") == "paintings and drawings"
+    assert family_of("Goldfish") is None  # a part of a word is not that word
+    with_family = [medium for medium in MAME_MEDIUMS if family_of(medium)]
+    assert set(MAME_MEDIUMS) - set(with_family) == {"Albumen photograph", "Glass", "Ivory"}
+
+
+def test_rows_name_the_mediums_of_a_single_museum():
+    counts = pd.DataFrame({"Met": [5, 20], "LACMA": [5, 0]}, index=["Clay", "Gold"])
+    text = captions.rows(counts)
+    assert "30 artefacts in 2 mediums. Gold has most rows, 20 (66.7 %), Clay fewest, 10." in text
+    assert "Gold comes from one museum only" in text
+    counts.loc["Gold", "LACMA"] = 1
+    assert "Every medium comes from more than one museum." in captions.rows(counts)
+    assert "All come from one museum (Met)." in captions.rows(counts[["Met"]])
+    counts.loc["Clay"] = [20, 1]
+    assert "Each medium has 21 rows." in captions.rows(counts)
+
+
+def test_sizes_say_when_they_give_the_museum_away():
+    width = np.array([1000.0, 1000, 3000, 3000])
+    museum = np.array(["Met", "Met", "LACMA", "LACMA"])
+    text = captions.sizes(width, width / 2, museum)
+    assert "above 2,000 pixels: from 1,000 at Met to 3,000 at LACMA. So a size says" in text
+    assert "0 % are higher than wide" in text
+    same = captions.sizes(np.full(4, 900.0), np.full(4, 1000.0), museum)
+    assert "So a size says" not in same
+    assert "100 % are higher than wide" in same
+
+
+def test_near_duplicates_are_counted_by_subset():
+    table = pd.DataFrame(
+        {
+            "subset": ["train", "val", "test", "test"],
+            "medium": ["Clay", "Clay", "Clay", "Gold"],
+            "nearest_medium": [None, "Clay", "Clay", "Clay"],
+            "nearest_train_cosine": [np.nan, 0.5, 0.95, 0.81],
+        }
+    )
+    text = captions.near_duplicates(table)
+    assert "2 of the 2 test rows (100.0 %) and 0 of the 1 of val" in text
+    assert "50 % of them have the medium" in text
+    table["nearest_train_cosine"] = [np.nan, 0.1, 0.2, 0.3]
+    text = captions.near_duplicates(table)
+    assert "0 of the 2 test rows (0.0 %)" in text
+    assert "two photographs" not in text
+    table["nearest_train_cosine"] = np.nan
+    assert "Without embeddings" in captions.near_duplicates(table)
+
+
+def test_the_embedding_is_described_by_its_numbers():
+    text = captions.embedding(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.5, 2.0]), 0.25)
+    assert "3 numbers" in text
+    assert "means go from 1.00 to 3.00" in text
+    assert "25.0 % of all numbers are exactly 0. 1 number is the same in all rows and tells" in text
+    assert "the same in all rows" not in captions.embedding(np.ones(2), np.ones(2), 0)
+
+
+def test_the_map_names_the_nearest_centres():
+    places = np.array([[0, 0], [0, 2], [1, 1], [1, 1.1], [9, 9], [9, 19]], dtype=float)
+    text = captions.embedding_map(places, np.repeat(["Clay", "Gold", "Iron"], 2), 0.21)
+    assert "They hold 21 % of the variance" in text
+    assert "Gold lies closest together, Iron is the most spread out" in text
+    assert "The centres of Clay and Gold are nearest" in text
+
+
+def curve(*val):
+    return pd.DataFrame(
+        {
+            "iteration": np.arange(1, len(val) + 1),
+            "train_log_loss": 0.1,
+            "val_log_loss": val,
+            "train_accuracy": 0.99,
+            "val_accuracy": 0.9,
+        }
+    )
+
+
+def test_training_says_where_val_was_best():
+    stopped = captions.training(curve(0.5, 0.3, 0.4), "mlp")
+    assert "lowest, 0.3000, at step 2 of 3: from there on" in stopped
+    assert "99.0 % of the training rows are right and 90.0 % of val, 9.0 points apart" in stopped
+    assert "It still fell" in captions.training(curve(0.5, 0.3), "mlp")
+    blend = captions.training(curve(0.5, 0.3), "ensemble")
+    assert "after the last of 2 members" in blend
+    assert "It still fell" not in blend
+    assert captions.training(curve(), "lda") == (
+        "lda is fitted in one step, so that there is no curve."
+    )
+
+
+def test_the_headline_compares_with_the_best_baseline():
+    text = captions.headline(METRICS)
+    assert "names 90.0 % of the test rows right" in text
+    assert "between 88.0 % and 92.0 %" in text
+    assert "mean features are nearest, has 70.0 %: the model is 20.0 points better" in text
+    equal = captions.headline(changed(baseline__dimensions__accuracy=0.89))
+    assert "looking at the dimensions alone, has 89.0 %: it is within the interval" in equal
+    worse = captions.headline(changed(baseline__majority__accuracy=0.95))
+    assert "which should not be used" in worse
+    new = captions.headline(changed(test_without_near_duplicates={"rows": 40, "accuracy": 0.85}))
+    assert "On the 40 test rows without a near-duplicate in train, it is right in 85.0 %" in new
+
+
+def test_per_class_names_the_best_the_worst_and_those_without_rows():
+    text = captions.per_class(per_class_table(Clay=0.95, Gold=0.4, Iron=0.7, Jade=None))
+    assert "Clay is recognised best, 95 % of its 100 rows, Gold worst, 40 % of 100" in text
+    assert "1 of 3 mediums have a recall of at least 90 %, 1 of less than half" in text
+    assert "No rows to measure on: Jade." in text
+    few = per_class_table(Clay=0.95, Gold=0.4).assign(rows=[100, 8])
+    assert "so wide intervals: Gold." in captions.per_class(few)
+
+
+def test_the_largest_confusion_is_told_in_its_share_and_its_family():
+    counts = {"Etching__Etching": 69, "Etching__Engraving": 31, "Engraving__Engraving": 90}
+    counts |= {"Engraving__Etching": 5, "Engraving__Gold": 5, "Gold__Clay": 39, "Gold__Gold": 1}
+    counts |= {"Clay__Clay": 10}
+    text = captions.confusion(confusion_table(**counts))
+    assert text.startswith("Gold is taken for Clay in 98 % of cases (39 of 40 rows)")
+    assert "of all 80 errors" in text
+    assert "the print techniques (Engraving and Etching) make up 45 % of all errors" in text
+    assert "any one family 45 %" in text
+    counts["Gold__Clay"] = 30
+    text = captions.confusion(confusion_table(**counts))
+    assert text.startswith("Etching is taken for Engraving in 31 % of cases (31 of 100 rows)")
+    assert captions.confusion(confusion_table(Clay__Clay=3, Clay__Gold=0)) == (
+        "No row is taken for another medium."
+    )
+
+
+def test_the_most_confused_pairs_are_sorted_by_rows():
+    counts = {"Clay__Clay": 5, "Clay__Gold": 5, "Gold__Clay": 7, "Gold__Gold": 21, "Iron__Iron": 1}
+    pairs = captions.confused_pairs(confusion_table(**counts), most=1)
+    assert pairs[["actual", "predicted", "count", "share"]].to_numpy().tolist() == [
+        ["Gold", "Clay", 7, 0.25]
+    ]
+
+
+def bins(*lines):
+    return pd.DataFrame(lines, columns=["confidence", "accuracy", "rows"])
+
+
+def test_reliability_says_in_which_direction_the_model_errs():
+    sure = captions.reliability(bins((0.5, 0.5, 50), (0.9, 0.7, 50)))
+    assert "mean probability of 70.0 %, and 60.0 % of them are right" in sure
+    assert "surer than it should be" in sure
+    assert "is 10.0 points (calibration error)" in sure
+    assert "where the model says 90 % and 70 % are right" in sure
+    assert "less sure than it could be" in captions.reliability(bins((0.5, 0.8, 10)))
+    assert "as sure as it should be" in captions.reliability(bins((0.5, 0.5, 10)))
+
+
+def test_museums_differ_only_where_their_intervals_do():
+    table = pd.DataFrame(
+        {"museum": ["A", "B"], "accuracy": [0.9, 0.5], "low": [0.8, 0.4], "high": [1.0, 0.6]}
+    )
+    assert "highest at A, 90.0 %, and lowest at B, 50.0 %" in captions.museums(table)
+    assert "do not overlap" in captions.museums(table)
+    assert "Their intervals overlap" in captions.museums(table.assign(high=[1.0, 0.85]))
+    assert "of one museum" in captions.museums(table.head(1))
+
+
+def test_importance_says_what_is_worth_nothing():
+    table = pd.DataFrame(
+        {
+            "group": ["dimensions", "embedding", "museum"],
+            "accuracy_drop": [0.1, 0.6, 0.001],
+            "low": [0.08, 0.5, -0.002],
+            "high": [0.12, 0.7, 0.004],
+        }
+    )
+    text = captions.importance(table)
+    assert text.startswith("With the embedding of another row, the model would lose 60.0 points")
+    assert "The dimensions are worth 10.0 points (8.0 to 12.0)." in text
+    assert "Without the museum it would be as good within chance." in text
+
+
+def test_mistakes_count_those_within_a_family():
+    table = pd.DataFrame(
+        {
+            "medium": ["Etching", "Gold", "Jade"],
+            "predicted": ["Engraving", "Clay", "Agate"],
+            "probability": [0.99, 0.97, 0.95],
+        }
+    )
+    assert "at least 95 % sure of each of these 3 wrong answers. 1 of them stays" in (
+        captions.mistakes(table)
+    )
+    assert "no mistake" in captions.mistakes(table.head(0))
+
+
+GROUPS = pd.DataFrame({"group": ["embedding", "dimensions"], "accuracy_drop": [0.6, 0.05]})
+
+
+def test_limits_follow_from_the_figures():
+    table = per_class_table(Clay=0.9, Gold=0.5)
+    text = " ".join(captions.limits(METRICS, table, GROUPS))
+    assert "about 2.0 points to each side" in text
+    assert "The dimensions are worth 5.0 points" in text
+    for absent in ("synthetic", "Near-duplicates", "fewer than"):
+        assert absent not in text
+    other = changed(
+        data__source="synthetic", test_without_near_duplicates={"rows": 9, "accuracy": 0.87}
+    )
+    text = " ".join(captions.limits(other, table.assign(rows=[100, 8]), GROUPS.head(1)))
+    assert "The data is synthetic" in text
+    assert "Near-duplicates add 3.0 points" in text
+    assert "1 medium of 2 has fewer than 30 rows" in text
+    assert "The dimensions are worth" not in text
+
+
+def test_what_to_try_follows_from_the_figures():
+    table = per_class_table(Clay=0.9, Gold=0.5, Iron=0.7, Tin=0.8)
+    text = " ".join(captions.to_try(METRICS, curve(0.3), table))
+    assert "more rows of Gold, Iron and Tin" in text
+    assert "among them in 97.0 % of cases, against 90.0 %" in text
+    for absent in ("real data", "ahead of val", "calibration error"):
+        assert absent not in text
+    other = changed(data__source="synthetic", test__calibration_error=0.05)
+    text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table))
+    assert "Run it on real data" in text
+    assert "Train is 19.0 points ahead of val" in text
+    assert "The calibration error is 5.0 points" in text

@@ -1,0 +1,347 @@
+"""The pictures of the report: what they show, that all of it can be read, and their files."""
+
+import re
+import warnings
+from functools import partial
+from itertools import combinations
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from stages.models.base import CURVE_COLUMNS
+from stages.reporting import figures
+
+RANDOM = np.random.default_rng(0)
+EMPTY = [np.nan] * 6
+
+
+def long_names(count):
+    """Names of 40 characters; the widest letters, formulas and markup are among them."""
+    kinds = ("Stone with gold/silver, hand-colored", "W" * 40, r"_$\frac{gold$", "<b>&amp;")
+    return [f"{kinds[place % len(kinds)]:<38.38}{place:02}" for place in range(count)]
+
+
+def counts(mediums, museums):
+    """Rows of each medium in each museum, those of the last museum the most."""
+    rows = np.add.outer(np.arange(len(mediums)), 10 * np.arange(1, len(museums) + 1))
+    return pd.DataFrame(rows, mediums, museums)
+
+
+def sizes(museums):
+    width, height = RANDOM.integers(80, 8000, (2, 40 * len(museums)))
+    return width, height, np.repeat(np.array(museums, dtype=object), 40)
+
+
+def cloud(mediums):
+    return RANDOM.normal(size=(8 * len(mediums), 2)), np.repeat(np.array(mediums, object), 8)
+
+
+def curve(rows):
+    table = {"iteration": np.arange(1, rows + 1)}
+    table |= {name: RANDOM.random(rows) for name in CURVE_COLUMNS[1:]}
+    return pd.DataFrame(table)
+
+
+def per_class(mediums):
+    """The last medium, but for two, has no rows."""
+    columns = ["recall", "recall_low", "recall_high", "f1", "f1_low", "f1_high"]
+    table = pd.DataFrame(RANDOM.random((len(mediums), 6)), columns=columns)
+    table[["recall_low", "recall_high"]] = table["recall"].to_numpy()[:, None] * [0.9, 1.0]
+    table.insert(0, "medium", mediums)
+    table.insert(1, "rows", 5)
+    if len(mediums) > 2:
+        table.loc[len(mediums) - 1, columns], table.loc[len(mediums) - 1, "rows"] = EMPTY, 0
+    return table
+
+
+def confusion(mediums):
+    shares = np.full((len(mediums),) * 2, 0.04)
+    shares[0, 1], shares[1, 0] = 0.05, 0.96
+    return pd.DataFrame(shares, mediums, mediums)
+
+
+def intervals(name, value, names):
+    table = pd.DataFrame({name: names, value: np.linspace(1, 0, len(names))})
+    return table.assign(low=table[value] - 0.1, high=table[value] + 0.1)
+
+
+def headline(names):
+    """The first is a model, the others are baselines."""
+    table = intervals("name", "accuracy", names)
+    table.loc[1:, ["low", "high"]] = np.nan
+    return table
+
+
+def museums(names):
+    return intervals("museum", "accuracy", names).assign(rows=1234)
+
+
+def importance(groups):
+    return intervals("group", "accuracy_drop", groups)
+
+
+BINS = pd.DataFrame({"confidence": [0.3, 0.35, 1.0], "accuracy": [0, 0.5, 1], "rows": [1, 2, 9]})
+NO_VAL = curve(3).assign(val_log_loss=np.nan, val_accuracy=np.nan)
+FEW = ("clay", "gold")
+CASES = {
+    "rows": partial(figures.draw_rows, counts(FEW, FEW)),
+    "rows-29": partial(figures.draw_rows, counts(long_names(29), long_names(3))),
+    "rows-40": partial(figures.draw_rows, counts(long_names(40), long_names(12))),
+    "sizes": partial(figures.draw_sizes, *sizes(long_names(12))),
+    "sizes-one": partial(figures.draw_sizes, *np.array([[500], [500]]), ["_"]),
+    "sizes-far": partial(figures.draw_sizes, *np.array([[1, 2**10], [2**10, 1]]), ["a", "b"]),
+    "embedding": partial(figures.draw_embedding, RANDOM.random(1024), np.zeros(1024)),
+    "map": partial(figures.draw_map, *cloud(FEW)),
+    "map-40": partial(figures.draw_map, *cloud(long_names(40))),
+    "training": partial(figures.draw_training, curve(400)),
+    "training-3": partial(figures.draw_training, curve(3)),
+    "training-1": partial(figures.draw_training, curve(1)),
+    "training-0": partial(figures.draw_training, curve(0)),
+    "training-no-val": partial(figures.draw_training, NO_VAL),
+    "headline": partial(figures.draw_headline, headline(long_names(4))),
+    "importance": partial(figures.draw_importance, importance(["embedding", "museum"])),
+    "per-class": partial(figures.draw_per_class, per_class(FEW)),
+    "per-class-29": partial(figures.draw_per_class, per_class(long_names(29))),
+    "per-class-40": partial(figures.draw_per_class, per_class(long_names(40))),
+    "confusion": partial(figures.draw_confusion, confusion(FEW)),
+    "confusion-29": partial(figures.draw_confusion, confusion(long_names(29))),
+    "confusion-40": partial(figures.draw_confusion, confusion(long_names(40))),
+    "reliability": partial(figures.draw_reliability, BINS),
+    "museums": partial(figures.draw_museums, museums(long_names(12))),
+    "museums-one": partial(figures.draw_museums, museums(["LACMA"])),
+}
+# One of each function.
+KINDS = {name.partition("-")[0]: name for name in reversed(CASES)}
+
+
+def texts(figure):
+    """The texts of a picture that are drawn: not the labels of ticks that are out of sight."""
+    drawn = []
+
+    def draw(text, renderer):
+        drawn.append(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", draw)
+        figure.draw_without_rendering()
+    return [text for text in drawn if text.get_visible() and text.get_text()]
+
+
+def written(figure):
+    return [text.get_text() for text in texts(figure)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_text_can_be_read(case):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = CASES[case]()
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
+    page = figure.bbox.padded(1)
+    for text, box in boxes:
+        assert page.x0 <= box.x0 <= box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 <= box.y1 <= page.y1, text
+    for (one, box), (other, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), (one, other)
+
+
+@pytest.mark.parametrize("case", KINDS.values())
+def test_files_have_the_same_bytes_each_time_whatever_the_users_settings(case, tmp_path):
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    figure = CASES[case]()
+    figures.to_png(figure, one)
+    svg = figures.to_svg(figure, case)
+    settings = {"font.size": 20, "savefig.dpi": 10, "savefig.transparent": True, "svg.id": "x"}
+    with matplotlib.rc_context(settings):
+        figure = CASES[case]()
+        figures.to_png(figure, other)
+        assert figures.to_svg(figure, case) == svg
+        assert matplotlib.rcParams["font.size"] == 20
+    assert one.read_bytes() == other.read_bytes()
+    assert b"Software" not in one.read_bytes()
+
+
+def test_a_picture_is_drawn_on_white(tmp_path):
+    figures.to_png(CASES["museums-one"](), tmp_path / "a.png")
+    assert (matplotlib.image.imread(tmp_path / "a.png")[0, 0] == 1).all()
+
+
+@pytest.fixture(scope="module")
+def svgs():
+    """A figure of each kind by its name, as it is written."""
+    return {name: figures.to_svg(CASES[case](), name) for name, case in KINDS.items()}
+
+
+def attributes(svg, *names):
+    """The values of attributes in a picture, their names without namespaces."""
+    return [
+        value
+        for element in ElementTree.fromstring(svg).iter()
+        for key, value in element.items()
+        if key.rpartition("}")[2] in names
+    ]
+
+
+def test_an_svg_takes_its_size_and_its_colour_from_the_page(svgs):
+    for name, svg in svgs.items():
+        root = ElementTree.fromstring(svg)
+        assert svg.startswith("<svg "), name
+        assert root.tag == "{http://www.w3.org/2000/svg}svg", name
+        assert {"width", "height", "style"}.isdisjoint(root.keys()), name
+        assert re.fullmatch(r"0 0 [\d.]+ [\d.]+", root.get("viewBox")), name
+        assert len(svg) < 120_000, name
+        assert "currentColor" in svg, name
+        assert figures.INK not in svg, name
+        fills = [text.get("style") for text in root.iterfind(".//{*}text")]
+        assert fills, name
+        # Only what stands on the colours of the confusions has a colour of its own.
+        own = [fill for fill in fills if "fill: currentColor" not in fill]
+        assert all(re.search("fill: #(101010|ffffff)", fill) for fill in own), name
+        assert not own or name == "confusion"
+        assert "font-family:" not in svg, name
+        assert not list(root.iterfind(".//{*}style")), name
+
+
+def test_an_svg_asks_for_nothing_from_outside(svgs):
+    for name, svg in svgs.items():
+        namespace = 'xmlns="http://www.w3.org/2000/svg"'
+        assert svg.count(namespace) == 1, name
+        assert "http" not in svg.replace(namespace, ""), name
+        assert "<!" not in svg, name
+        assert not attributes(svg, "src"), name
+        targets = attributes(svg, "href") + re.findall(r"url\((.*?)\)", svg)
+        assert all(re.match(r"#|data:image/png;base64,\w", target) for target in targets), name
+
+
+def test_svgs_of_one_page_do_not_share_ids(svgs):
+    svgs = {**svgs, "again": figures.to_svg(CASES[KINDS["sizes"]](), "again")}
+    seen = set()
+    for name, svg in svgs.items():
+        ids = attributes(svg, "id")
+        assert all(there.startswith(f"{name}-") for there in ids), name
+        assert len(set(ids)) == len(ids), name
+        assert seen.isdisjoint(ids), name
+        seen.update(ids)
+        targets = attributes(svg, "href") + re.findall(r"url\((.*?)\)", svg)
+        inside = {target[1:] for target in targets if target.startswith("#")}
+        assert inside <= set(ids), name
+    assert re.search(r"url\(#again-", svgs["again"])
+
+
+def test_text_stays_text_whatever_it_holds():
+    name = r"$\frac{gold$ <b>&amp; url(#a) id='b'"
+    svg = figures.to_svg(figures.draw_museums(museums([name])), "a")
+    found = [text.text for text in ElementTree.fromstring(svg).iterfind(".//{*}text")]
+    assert f"{name}, 1,234 rows" in found
+
+
+def test_a_map_of_many_points_is_a_small_file():
+    mediums = np.repeat(np.array(long_names(29), dtype=object), 2000 // 29)
+    points = RANDOM.normal(size=(len(mediums), 2))
+    assert len(figures.to_svg(figures.draw_map(points, mediums), "a")) < 260_000
+
+
+def test_the_title_of_a_panel_ends_lines_where_words_end():
+    names = ["Textile (woven/embroidered)", *"abcde"]
+    titles = written(figures.draw_map(*cloud(names)))
+    assert "Textile (woven/\nembroidered)" in titles
+
+
+def bars(figure):
+    """The widths of a picture's bars, by their colours."""
+    found = {}
+    for bar in figure.axes[0].patches:
+        found.setdefault(to_hex(bar.get_facecolor()), []).append(bar.get_width())
+    return found
+
+
+def test_the_smaller_of_many_museums_are_drawn_together():
+    table = counts(FEW, list("abcdefgh"))
+    figure = figures.draw_rows(table)
+    found = bars(figure)
+    assert len(found) == 6
+    assert found[figures.GREY] == [10 + 20 + 30 + 3, 10 + 20 + 30]
+    assert found[figures.BLUE] == [81, 80]
+    assert sum(map(sum, found.values())) == table.to_numpy().sum()
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["h", "g", "f", "e", "d", "other museums"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["gold", "clay"]
+    six = figures.draw_rows(counts(FEW, list("abcdef")))
+    assert "other museums" not in written(six)
+
+
+def test_each_museum_has_the_shares_of_its_own_rows():
+    width = np.array([100, 100, 100, 800, 800])
+    museum = np.array(["a", "a", "a", "a", "b"], dtype=object)
+    figure = figures.draw_sizes(width, np.full(5, 100), museum)
+    for axes in figure.axes:
+        a, b = (steps.get_data() for steps in axes.patches)
+        assert a.values[[0, -1]].tolist() == [0.75, 0.25]
+        assert b.values[[0, -1]].tolist() == [0, 1]
+        assert a.values.sum() == 1
+        assert a.edges[0] < (100 if axes is figure.axes[0] else 1) < a.edges[1]
+    assert {"1", "2", "4", "8"} <= set(written(figure))
+
+
+def test_a_panel_of_the_map_has_all_rows_behind_those_of_its_medium():
+    points, mediums = cloud(["gold", "clay"])
+    first, second = figures.draw_map(points, mediums).axes
+    for axes, medium in ((first, "clay"), (second, "gold")):
+        behind, own = (dots.get_offsets() for dots in axes.collections)
+        assert np.array_equal(behind, points)
+        assert np.array_equal(own, points[mediums == medium])
+
+
+@pytest.mark.parametrize(("rows", "markers"), [(3, {"o", "s"}), (400, {""})])
+def test_only_short_curves_have_markers(rows, markers):
+    for axes in figures.draw_training(curve(rows)).axes:
+        assert {line.get_marker() for line in axes.lines} == markers
+        assert [len(line.get_xdata()) for line in axes.lines] == [rows, rows]
+
+
+def test_a_curve_shows_what_was_measured():
+    assert "val" not in written(figures.draw_training(NO_VAL))
+    assert written(figures.draw_training(curve(0))).count("not measured") == 2
+    gaps = curve(3)
+    gaps.loc[1, "val_accuracy"] = np.nan
+    train, val = figures.draw_training(gaps).axes[1].lines
+    assert train.get_xdata().tolist() == [1, 2, 3]
+    assert val.get_xdata().tolist() == [1, 3]
+
+
+def test_a_baseline_is_grey():
+    figure = figures.draw_headline(headline(["model", "majority"]))
+    assert bars(figure) == {figures.BLUE: [1], figures.GREY: [0]}
+    assert {"100.0", "0.0"} <= set(written(figure))
+
+
+def test_mediums_are_sorted_by_recall_and_those_without_rows_say_so():
+    table = per_class(["a", "b", "c", "d"])
+    table.loc[:2, "recall"] = [0.2, 0.9, 0.5]
+    figure = figures.draw_per_class(table)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["b", "c", "a", "d"]
+    found = [text for text in texts(figure) if text.get_text() == "no test rows"]
+    assert [text.get_position()[1] for text in found] == [labels.index("d")]
+    recall, f1 = figure.axes[0].lines
+    assert recall.get_xdata().tolist()[:3] == [0.9, 0.5, 0.2]
+    assert f1.get_xdata()[:3].tolist() == table["f1"][[1, 2, 0]].tolist()
+    assert recall.get_marker() != f1.get_marker()
+
+
+def test_large_shares_off_the_diagonal_are_written():
+    cells = figures.draw_confusion(confusion(FEW)).axes[0].texts
+    assert {cell.get_position(): cell.get_text() for cell in cells} == {(1, 0): "5", (0, 1): "96"}
+    assert [to_hex(cell.get_color()) for cell in cells] == ["#ffffff", "#101010"]
+    assert not figures.draw_confusion(confusion(long_names(31))).axes[0].texts
+
+
+def test_bins_of_confidence_have_the_rows_that_are_in_them():
+    bars = figures.draw_reliability(BINS).axes[1].patches
+    assert [bar.get_height() for bar in bars] == [0] * 4 + [1, 2] + [0] * 8 + [9]
+    assert bars[4].get_x() < 0.3 < bars[4].get_x() + bars[4].get_width()
