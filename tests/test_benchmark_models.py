@@ -94,7 +94,9 @@ def test_every_model_and_every_other_way_is_measured():
 def test_the_stages_that_run_are_those_of_the_pipeline():
     stages = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
     ran = [*benchmark.BEFORE_TRAIN, "train", "evaluate"]
-    assert [stage["cmd"] for stage in stages.values()] == [f"python -m stages.{s}" for s in ran]
+    # The report only tells what evaluate has measured.
+    commands = [stage["cmd"] for name, stage in stages.items() if name != "report"]
+    assert commands == [f"python -m stages.{stage}" for stage in ran]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.label)

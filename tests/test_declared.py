@@ -208,7 +208,8 @@ READS = [
     (stage, "synthetic" if stage == "download" else "file and logistic_regression", dep)
     for stage in STAGES
     for dep in STAGES[stage]["deps"]
-    if not dep.endswith(".py")
+    # Not requirements.txt, which is only compared with what is installed.
+    if not dep.endswith((".py", ".txt"))
 ]
 
 

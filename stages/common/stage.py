@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from stages.common.environment import check_environment
+
 
 class PipelineError(Exception):
     """Something that the user can mend; its text is one sentence that says how."""
@@ -32,12 +34,15 @@ def shorten(text: str, length: int = 60) -> str:
 def run(stage: str, main: Callable[[], str]) -> None:
     """Run a stage's `main` and close with one log line: what `main` returned, and the seconds.
 
+    Packages that are not those of requirements.txt get a line on standard error before it.
     A `PipelineError` or a file that cannot be read or written ends the process with
     one sentence on standard error and exit code 1 (2 for a `ParameterError`);
     Ctrl-C ends it with exit code 130.
     """
-    start = time.perf_counter()
     try:
+        if (note := check_environment()) is not None:
+            print(f"[{stage}] note: {note}", file=sys.stderr, flush=True)
+        start = time.perf_counter()
         summary = main()
     except PipelineError as error:
         _stop(stage, str(error), error.exit_code)
