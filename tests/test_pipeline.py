@@ -1,5 +1,6 @@
 """DVC for real, on a tiny table: what runs, what does not, and what can be compared."""
 
+import csv
 import html
 import json
 import re
@@ -194,6 +195,16 @@ def test_branches_compare_with_an_empty_cache(project):
         assert {rev for part in parts for rev in part["revisions"]} == {"main", "workspace"}, name
         drawn = texts(parts[0])
         assert {"main", "workspace"} <= set(drawn), name
+    content = plots["data"]["Recall of each medium"][0]["content"]
+    points = (json.loads(content) if isinstance(content, str) else content)["data"]["values"]
+    shown = {(point["rev"], point["medium"]): float(point["recall"]) for point in points}
+    table = project.git("show", "main:reports/plots/per_class.csv").stdout
+    for rev, text in {
+        "main": table,
+        "workspace": (project.folder / "reports/plots/per_class.csv").read_text(),
+    }.items():
+        for line in csv.DictReader(text.splitlines()):
+            assert shown[rev, line["medium"]] == float(line["recall"])
     project.dvc("params", "diff", "main")
 
 
