@@ -8,10 +8,14 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-slow lint format bench bench-models requirements
+.PHONY: repro verify test test-slow lint format bench bench-models requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
+
+# Computes the last commit's results from nothing, elsewhere, and compares them.
+verify:
+	@$(PYTHON) scripts/verify.py
 
 test: $(VENV)/.requirements-dev
 	python -m pytest -n 2 -m "not slow"

@@ -24,7 +24,8 @@ SHARED = PROJECT.parent / "shared"
 NOT_RUN = {
     "make test": "it runs this test",
     'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2 -m "not slow"': "it runs this test",
-    "python3 -m venv .venv": "`make repro` of .ci/run does it",
+    "make verify": "tests/test_verify.py runs it here, and .ci/run in a new environment",
+    "python3 -m venv .venv": "`make verify` of .ci/run does it",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt": "as above",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt "
     "-r requirements-dev.txt": "as above",

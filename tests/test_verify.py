@@ -1,0 +1,148 @@
+"""`make verify` finds out whether results can be computed again, and says what it found."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT
+
+from scripts.verify import Row, checksums, compare, flatten, has_exact_promise, table
+
+LOCK = b"""schema: '2.0'
+stages:
+  train:
+    cmd: python -m stages.train
+    deps:
+    - path: data/features/train.parquet
+      hash: md5
+      md5: aaa
+      size: 1
+    - path: stages/train.py
+      hash: md5
+      md5: bbb
+      size: 1
+    outs:
+    - path: models/model.onnx
+      hash: md5
+      md5: ccc
+      size: 1
+"""
+METRICS = {"data": {"source": "file"}, "test": {"accuracy": 0.9, "log_loss": 0.25}}
+
+
+def results(lock=LOCK, **test):
+    metrics = METRICS | {"test": METRICS["test"] | test}
+    return {"dvc.lock": lock, "reports/metrics.json": json.dumps(metrics, indent=1).encode()}
+
+
+def run_verify(project):
+    """Run it on a copy of the project, with the packages that are installed here."""
+    return subprocess.run(
+        [sys.executable, "scripts/verify.py", "--environment", sys.prefix],
+        cwd=project.folder,
+        env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_results_that_come_out_again_are_verified_with_a_row_for_each(project):
+    result = run_verify(project)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if line.endswith("kept")]
+    named = {row[0] for row in rows}
+    assert {"dvc.lock", "models/model.onnx", "reports/metrics.json", "reports/index.html"} <= named
+    assert {"data/raw", "data/artefacts.parquet", "reports/figures", "stages"} <= named
+    assert "[verify] all kept" in result.stdout
+
+
+def test_a_result_that_was_made_up_is_found(project):
+    path = project.folder / "reports/metrics.json"
+    found = json.loads(path.read_text())["test"]["accuracy"]
+    path.write_text(path.read_text().replace(f'"accuracy": {found}', '"accuracy": 1.0'))
+    project.commit()
+    result = run_verify(project)
+    assert result.returncode == 1
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("reports/metrics")]
+    assert row.endswith("BROKEN")
+    assert '- "accuracy": 1.0' in row
+    assert "1 of " in result.stdout.splitlines()[-1]
+
+
+def test_without_committed_results_one_sentence_says_so(project):
+    (project.folder / "dvc.lock").unlink()
+    project.commit()
+    result = run_verify(project)
+    assert result.returncode == 1
+    assert "[verify] error: dvc.lock is not committed" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def broken(rows):
+    return [row.what for row in rows if not row.kept]
+
+
+def test_each_file_of_the_lock_is_compared_and_no_script():
+    assert checksums(LOCK.decode()) == {
+        "data/features/train.parquet": "aaa",
+        "models/model.onnx": "ccc",
+    }
+    other = results(LOCK.replace(b"ccc", b"ddd"))
+    assert broken(compare(results(), results(), exact=True)) == []
+    assert broken(compare(results(), other, exact=True)) == ["dvc.lock", "models/model.onnx"]
+    assert len(compare(results(), other, exact=True)) == 4
+
+
+def test_a_missing_result_is_a_broken_promise():
+    lock_only = {"dvc.lock": LOCK}
+    assert broken(compare(results(), lock_only, exact=True)) == ["reports/metrics.json"]
+    assert broken(compare(results(), lock_only, exact=False)) == ["reports/metrics.json"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "kept"), [(0.9, True), (0.909, True), (0.891, True), (0.92, False), (0.88, False)]
+)
+def test_elsewhere_than_on_x86_64_figures_may_differ_by_the_tolerance(accuracy, kept):
+    other = results(LOCK.replace(b"ccc", b"ddd"), accuracy=accuracy)
+    (row,) = compare(results(), other, exact=False)
+    assert row.kept == kept
+    assert ("test.accuracy" in row.found) == (accuracy != 0.9)
+
+
+def test_figures_that_only_one_side_has_are_no_match():
+    (row,) = compare(results(), results(extra=1), exact=False)
+    assert not row.kept
+    assert "test.extra" in row.found
+
+
+def test_another_source_of_the_data_is_no_match():
+    other = results()
+    other["reports/metrics.json"] = other["reports/metrics.json"].replace(b'"file"', b'"mame"')
+    assert broken(compare(results(), other, exact=False)) == ["reports/metrics.json"]
+
+
+def test_the_same_bytes_are_promised_on_x86_64_only():
+    names = ["x86_64", "AMD64", "aarch64", "arm64"]
+    assert [has_exact_promise(name) for name in names] == [True, True, False, False]
+
+
+def test_nested_figures_are_named_with_dots():
+    assert flatten(METRICS)["test.log_loss"] == 0.25
+
+
+def test_the_table_marks_what_is_broken():
+    rows = [Row("a", "the same bytes", "the same bytes", True), Row("bb", "0", "2", False)]
+    assert table(rows).splitlines() == [
+        "result  promised        found",
+        "------  --------------  --------------  ------",
+        "a       the same bytes  the same bytes  kept",
+        "bb      0               2               BROKEN",
+    ]
+
+
+def test_it_needs_nothing_but_python():
+    code = "import sys; sys.path.insert(0, '.'); import scripts.verify"
+    result = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=PROJECT)
+    assert result.returncode == 0
