@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro verify test test-slow lint format bench bench-models requirements
+.PHONY: repro verify test test-slow lint format bench bench-models bench-pipeline requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -39,6 +39,10 @@ bench: $(VENV)/.requirements-bench
 # Writes docs/models.md: takes an hour or two of a quiet machine. TABLE=/somewhere/x.parquet adds a table.
 bench-models: $(VENV)/.requirements-bench
 	python -m benchmarks.models $(if $(TABLE),--table $(TABLE))
+
+# Writes docs/pipeline_speed.md: takes some five minutes of a quiet machine.
+bench-pipeline: $(VENV)/.requirements
+	python -m benchmarks.pipeline
 
 # Pins what the .in files ask for, for every system and Python at once.
 requirements: $(VENV)/.requirements-dev
