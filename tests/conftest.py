@@ -61,10 +61,11 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.umask = -1  # as it is
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        """Run a command in the copy; with `check`, a failure shows what it printed."""
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """The settings that commands run with."""
+        return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             # Nothing of the user's own settings, and nothing left behind outside the copy.
@@ -79,8 +80,16 @@ class Project:
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Run a command in the copy; with `check`, a failure shows what it printed."""
         result = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            umask=self.umask,
+            capture_output=True,
+            text=True,
         )
         if check and result.returncode:
             pytest.fail(f"{' '.join(command)}\n{result.stdout}\n{result.stderr}")
@@ -109,6 +118,23 @@ class Project:
         """A copy of the copy, cache included."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
+
+    def clone(self, folder: Path) -> "Project":
+        """What a colleague gets: only what Git has, with a cache and settings of their own."""
+        folder.mkdir(parents=True)
+        self.git("clone", "--quiet", str(self.folder), str(folder / "project"))
+        return Project(folder / "project")
+
+    def results(self) -> dict[str, bytes]:
+        """The bytes of dvc.lock and of every file below data/, models/ and reports/."""
+        paths = [self.folder / "dvc.lock"]
+        for folder in ("data", "models", "reports"):
+            paths += (self.folder / folder).rglob("*")
+        return {
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
+            for path in paths
+            if path.is_file()
+        }
 
 
 def stages_run(output: str) -> list[str]:

@@ -264,22 +264,3 @@ def test_a_failing_stage_leaves_no_data_for_git_to_see(project, tmp_path):
     assert "[parse_embeddings_to_parquet] error: the raw table has no column" in result.stderr
     changed = {line[3:] for line in project.git("status", "--porcelain").stdout.splitlines()}
     assert changed == {"params.yaml", "dvc.lock"}
-
-
-def test_another_environment_gives_the_same_lock_and_reports(project, monkeypatch):
-    for name, value in {
-        "OPENBLAS_CORETYPE": "Nehalem",
-        "OPENBLAS_NUM_THREADS": "2",
-        "OMP_NUM_THREADS": "2",
-        "PYTHONHASHSEED": "7",
-        "TZ": "Asia/Tokyo",
-        "LC_ALL": "C",
-    }.items():
-        monkeypatch.setenv(name, value)
-    project.set_params(**{"featurize.embedding": "pca", "train.model": "xgboost"})
-    project.repro()
-    project.commit()
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        monkeypatch.delenv(name)
-    assert project.repro("--force") == ALL
-    assert project.git("status", "--porcelain").stdout == ""

@@ -33,23 +33,6 @@ def cache_files(project: Project) -> dict[str, Path]:
     return {path: cache / md5[:2] / md5[2:] for path, md5 in checksums.items()}
 
 
-def contents(project: Project) -> dict[str, bytes]:
-    """The bytes of every file below data/, models/ and reports/."""
-    return {
-        path.relative_to(project.folder).as_posix(): path.read_bytes()
-        for folder in ("data", "models", "reports")
-        for path in (project.folder / folder).rglob("*")
-        if path.is_file()
-    }
-
-
-def clone(project: Project, folder: Path) -> Project:
-    """What a colleague gets: only what Git has, in a folder and with a cache of their own."""
-    folder.mkdir()
-    project.git("clone", "--quiet", str(project.folder), str(folder / "project"))
-    return Project(folder / "project")
-
-
 def uncommitted(project: Project) -> str:
     return project.git("status", "--porcelain").stdout
 
@@ -64,17 +47,17 @@ def pushed(project, tmp_path):
 
 
 def test_a_clone_that_pulls_from_a_folder_has_all_files_and_runs_nothing(pushed, tmp_path):
-    colleague = clone(pushed, tmp_path / "colleague")
-    assert "data/artefacts.parquet" not in contents(colleague)
+    colleague = pushed.clone(tmp_path / "colleague")
+    assert "data/artefacts.parquet" not in colleague.results()
     colleague.dvc("pull")
-    assert contents(colleague) == contents(pushed)
+    assert colleague.results() == pushed.results()
     assert colleague.repro() == []
     assert uncommitted(colleague) == ""
 
 
 @pytest.mark.slow
 def test_another_training_fetches_only_what_the_stages_from_there_read(pushed, tmp_path):
-    colleague = clone(pushed, tmp_path / "colleague")
+    colleague = pushed.clone(tmp_path / "colleague")
     colleague.set_params(**{"train.logistic_regression.C": 1.0})
     before = cache_files(colleague)
     assert colleague.repro("--pull", "--allow-missing") == ["train", "evaluate", "report"]
@@ -166,7 +149,7 @@ def test_a_clone_that_pulls_from_s3_has_all_files_and_git_no_credential(project,
     project.commit()
     project.dvc("push")
 
-    colleague = clone(project, tmp_path / "colleague")
+    colleague = project.clone(tmp_path / "colleague")
     # The clone knows the place, and nothing that opens it.
     refused = colleague.dvc("pull", check=False)
     assert refused.returncode != 0
@@ -178,7 +161,7 @@ def test_a_clone_that_pulls_from_s3_has_all_files_and_git_no_credential(project,
 
     log_in(colleague, key, secret)
     colleague.dvc("pull")
-    assert contents(colleague) == contents(project)
+    assert colleague.results() == project.results()
     assert colleague.repro() == []
     assert uncommitted(colleague) == ""
 

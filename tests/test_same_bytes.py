@@ -1,0 +1,99 @@
+"""The same input gives the same bytes, whatever the folder and the shell's settings."""
+
+import platform
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from conftest import Project
+
+from stages.train import Params
+
+MODELS = get_args(Params.model_fields["model"].annotation)
+X86_64 = platform.machine() in ("x86_64", "AMD64")
+# What a shell may have that steers threads, processor kernels, texts, times and new files.
+SETTINGS = {
+    "LC_ALL": "C",
+    "MKL_NUM_THREADS": "2",
+    "NPY_DISABLE_CPU_FEATURES": "AVX2",
+    "NUMEXPR_NUM_THREADS": "2",
+    "OMP_DYNAMIC": "true",
+    "OMP_NUM_THREADS": "2",
+    "OMP_THREAD_LIMIT": "1",
+    "OMP_WAIT_POLICY": "active",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "OPENBLAS_L2_SIZE": "2048",
+    "OPENBLAS_NUM_THREADS": "2",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "7",
+    "PYTHONUTF8": "0",
+    "TZ": "Asia/Tokyo",
+}
+
+
+class Machine(Project):
+    """A clean clone whose commands see all of `SETTINGS`, or none."""
+
+    def __init__(self, project: Project, settings: dict[str, str], umask: int) -> None:
+        super().__init__(project.folder)
+        self.settings, self.umask = settings, umask
+
+    def environment(self) -> dict[str, str]:
+        kept = {
+            k: v for k, v in super().environment().items() if k not in (*SETTINGS, "MATPLOTLIBRC")
+        }
+        return kept | self.settings
+
+
+def machines(project: Project, first: Path, second: Path) -> tuple[Machine, Machine]:
+    """Two clones in folders that are unlike, without any result."""
+    # A style of the user's own for figures.
+    second.mkdir()
+    (second / "matplotlibrc").write_text("font.size: 30\nlines.linewidth: 9\n")
+    clones = (
+        Machine(project.clone(first), {}, 0o022),
+        Machine(
+            project.clone(second / "a folder with blanks"),
+            SETTINGS | {"MATPLOTLIBRC": str(second)},
+            0o077,
+        ),
+    )
+    for clone in clones:
+        # What is missing is computed; what is in Git would be taken as it is.
+        for name in filter(None, clone.git("ls-files", "dvc.lock", "reports").stdout.split("\n")):
+            (clone.folder / name).unlink()
+    return clones
+
+
+@pytest.fixture(scope="module")
+def tiny_pair(reproduced, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    return machines(reproduced, folder / "plain", folder / "other")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_two_clones_with_other_settings_give_the_same_bytes(tiny_pair, model):
+    for clone in tiny_pair:
+        clone.set_params(**{"train.model": model})
+        assert {"train", "evaluate", "report"} <= set(clone.repro())
+    first, second = (clone.results() for clone in tiny_pair)
+    assert {"dvc.lock", "models/model.onnx", "reports/index.html"} < first.keys()
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not X86_64, reason="the committed bytes are promised on x86-64 only")
+def test_the_committed_results_come_out_with_other_settings(clone_project, tmp_path):
+    project = clone_project()
+    project.commit()
+    committed = project.git("ls-files", "dvc.lock", "reports").stdout.splitlines()
+    _, other = machines(project, tmp_path / "plain", tmp_path / "other")
+    assert len(other.repro()) == 7
+    found = other.results()
+    for name in committed:
+        if not name.endswith(".gitignore"):
+            assert found[name] == (project.folder / name).read_bytes(), name
+    assert other.git("status", "--porcelain").stdout == ""
