@@ -11,9 +11,6 @@ import vl_convert
 from conftest import PROJECT
 from ruamel.yaml import YAML
 
-PARSE = "parse-embeddings-to-parquet"
-ALL = ["download", PARSE, "split", "featurize", "train", "evaluate", "report"]
-
 
 def metrics(project):
     return json.loads((project.folder / "reports/metrics.json").read_text())
@@ -43,116 +40,6 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
     assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
     assert set(found["baseline"]) == {"majority", "nearest_centroid", "dimensions"}
     assert set(found["baseline"]["majority"]) == {"accuracy"}
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({"train.logistic_regression.C": 1.0}, ["train", "evaluate", "report"]),
-        # The model's file names its parameters, so that it is another one.
-        ({"train.seed": 2}, ["train", "evaluate", "report"]),
-        ({"train.refit_on_val": True}, ["train", "evaluate", "report"]),
-        ({"train.xgboost.max_depth": 3}, []),
-        ({"train.ensemble.members.lda.params.shrinkage": 0.5}, []),
-        ({"train.model": "ensemble"}, ["train", "evaluate", "report"]),
-        ({"train.model": "xgboost"}, ["train", "evaluate", "report"]),
-        ({"evaluate.plots_subset": "val"}, ["evaluate", "report"]),
-        ({"featurize.museum": True}, ["featurize", "train", "evaluate", "report"]),
-        ({"featurize.embedding": "pca"}, ["featurize", "train", "evaluate", "report"]),
-        ({"featurize.dimensions": False}, ["featurize", "train", "evaluate", "report"]),
-        # Not used by `standardize`: the features come out the same. The report tells of it.
-        ({"featurize.pca_components": 5}, ["featurize", "report"]),
-        # The parser checks the subsets only for the official split; its table stays the same.
-        (
-            {"split.strategy": "stratified"},
-            [PARSE, "split", "featurize", "train", "evaluate", "report"],
-        ),
-        ({"split.stratified.seed": 7}, ["split"]),
-        # Another file with the same rows; the model is scored on it.
-        (
-            {"parse_embeddings_to_parquet.compression": "gzip"},
-            [PARSE, "split", "featurize", "evaluate", "report"],
-        ),
-        ({"parse_embeddings_to_parquet.on_bad_row": "quarantine"}, [PARSE]),
-        ({"download.synthetic.seed": 1}, []),
-        ({"download.mame.places": []}, []),
-    ],
-    ids=str,
-)
-def test_a_changed_parameter_reruns_the_stages_it_affects(project, changed, expected):
-    project.set_params(**changed)
-    assert project.repro() == expected
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        ("stages/__init__.py", ALL),
-        ("stages/common/stage.py", ALL),
-        ("stages/common/environment.py", ALL),
-        # An upgraded library may give other results.
-        ("requirements.txt", ALL),
-        ("stages/common/params.py", ALL),
-        ("stages/common/files.py", ALL),
-        ("stages/common/raw.py", ["download", PARSE, "report"]),
-        ("stages/common/tables.py", [PARSE, "split", "featurize", "train", "evaluate", "report"]),
-        ("stages/download.py", ["download"]),
-        ("stages/simulator.py", ["download"]),
-        ("stages/parse_embeddings_to_parquet.py", [PARSE]),
-        ("stages/parser/contract.py", [PARSE]),
-        ("stages/parser/parquet_sizes.py", [PARSE]),
-        ("stages/split.py", ["split"]),
-        ("stages/common/artefacts.py", ["featurize", "train", "evaluate", "report"]),
-        ("stages/common/transformer.py", ["featurize", "train", "evaluate"]),
-        ("stages/featurize.py", ["featurize"]),
-        ("stages/common/examples.py", ["train"]),
-        ("stages/common/graph.py", ["train"]),
-        ("stages/common/scores.py", ["train", "evaluate"]),
-        ("stages/common/bootstrap.py", ["evaluate"]),
-        ("stages/common/model_file.py", ["train", "evaluate", "report"]),
-        ("stages/train.py", ["train"]),
-        ("stages/models/base.py", ["train"]),
-        ("stages/models/logistic_regression.py", ["train"]),
-        ("stages/models/xgboost.py", ["train"]),
-        ("stages/evaluate.py", ["evaluate"]),
-        ("stages/model_card.py", ["evaluate"]),
-        ("stages/report.py", ["report"]),
-        ("stages/reporting/captions.py", ["report"]),
-        ("stages/reporting/figures.py", ["report"]),
-        ("README.md", []),
-    ],
-)
-def test_a_changed_script_is_a_change_of_the_stages_that_import_it(project, script, expected):
-    with (project.folder / script).open("a", encoding="utf-8") as file:
-        file.write("\n# One more line.\n")
-    changed = json.loads(project.dvc("status", "--json").stdout)
-    assert set(changed) == set(expected)
-
-
-def test_a_changed_script_reruns_its_stage_and_no_later_one_when_the_output_is_the_same(project):
-    with (project.folder / "stages/split.py").open("a", encoding="utf-8") as file:
-        file.write("\n# One more line.\n")
-    assert project.repro() == ["split"]
-
-
-def test_a_comment_or_another_order_of_keys_reruns_nothing(project):
-    path = project.folder / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    text = text.replace("  seed: 1\n  # cpu, or", "  # One more comment.\n  seed: 1\n  # cpu, or")
-    sections = ("\n" + text).split("\nevaluate:")
-    path.write_text("evaluate:" + sections[1] + sections[0], encoding="utf-8")
-    assert "One more comment" in text
-    assert project.repro() == []
-
-
-def test_going_back_restores_from_the_cache_and_gives_the_same_reports(project):
-    project.set_params(**{"featurize.museum": True})
-    project.repro()
-    assert "reports/metrics.json" in project.git("status", "--porcelain").stdout
-    project.git("checkout", "--quiet", "params.yaml")
-    # Its results are kept in Git and not in the cache, so `evaluate` runs again.
-    assert project.repro() == ["evaluate"]
-    assert project.git("status", "--porcelain").stdout == ""
 
 
 def test_an_experiment_with_another_model_changes_the_metrics(project):

@@ -1,0 +1,287 @@
+"""Which stages a change affects: for each parameter, each script, and all other files."""
+
+import shutil
+from collections.abc import Iterable
+from contextlib import chdir
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Project
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+PARSE = "parse-embeddings-to-parquet"
+ALL = ["download", PARSE, "split", "featurize", "train", "evaluate", "report"]
+PARAMS = YAML(typ="safe").load(PROJECT / "params.yaml")
+
+
+def leaves(content: dict, prefix: str = "") -> dict[str, object]:
+    """Each parameter with its value: {"train.seed": 1}. A list is one parameter."""
+    found = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        found |= leaves(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+LEAVES = leaves(PARAMS)
+# The section or key that a parameter begins with, and the stages that read it. The longest counts.
+STAGES_OF_PARAMS = {
+    "download": ["download"],
+    "parse_embeddings_to_parquet": [PARSE],
+    "split": ["split"],
+    "split.strategy": [PARSE, "split", "report"],
+    "featurize": ["featurize", "report"],
+    "train": ["train"],
+    "evaluate": ["evaluate"],
+    "evaluate.plots_subset": ["evaluate", "report"],
+}
+# These choose a section, and the others like it are not read.
+SELECTORS = {
+    "download.source": [
+        key for key, value in PARAMS["download"].items() if isinstance(value, dict)
+    ],
+    "train.model": [key for key, value in PARAMS["train"].items() if isinstance(value, dict)],
+}
+SECTIONS = [(selector, choice) for selector, choices in SELECTORS.items() for choice in choices]
+
+
+def section_of(selector: str, choice: str) -> str:
+    """The parameters that are read with a choice: `train.lda.` for `train.model: lda`."""
+    return f"{selector.split('.')[0]}.{choice}."
+
+
+COMMON = [
+    name
+    for name in LEAVES
+    if not name.startswith(tuple(section_of(*section) for section in SECTIONS))
+]
+
+
+def stages_of(name: str) -> list[str]:
+    """The stages that read a parameter."""
+    prefixes = [p for p in STAGES_OF_PARAMS if name == p or name.startswith(f"{p}.")]
+    assert prefixes, f"{name} is not in the table: which stages does it affect?"
+    return STAGES_OF_PARAMS[max(prefixes, key=len)]
+
+
+def another(name: str, value: object) -> object:
+    """Another value for a parameter."""
+    if name in SELECTORS:
+        return next(choice for choice in SELECTORS[name] if choice != value)
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}x"
+        case list():
+            return value[:-1]
+        case None:
+            return 1
+    pytest.fail(f"{name}: no other value for {value!r}")
+
+
+@pytest.fixture
+def project(project, monkeypatch) -> Project:
+    """The reproduced project, which DVC may look at in this process."""
+    for name, value in project.environment().items():
+        if name.startswith("DVC_"):
+            monkeypatch.setenv(name, value)
+    return project
+
+
+def affected(project: Project) -> list[str]:
+    """The stages that a `dvc repro` would start with: those whose own inputs have changed."""
+    # In the folder, DVC calls a stage by its name alone.
+    with chdir(project.folder), Repo() as repo:
+        return sorted(repo.status(), key=ALL.index)
+
+
+def affected_by_each(project: Project, names: Iterable[str]) -> dict[str, list[str]]:
+    """What changing each parameter alone affects."""
+    path = project.folder / "params.yaml"
+    before = path.read_bytes()
+    values = leaves(YAML(typ="safe").load(path))
+    found = {}
+    for name in names:
+        project.set_params(**{name: another(name, values[name])})
+        found[name] = affected(project)
+        path.write_bytes(before)
+    assert affected(project) == []
+    return found
+
+
+def test_every_parameter_affects_the_stages_that_read_it_and_no_other(project):
+    assert len(COMMON) > 30
+    assert affected_by_each(project, COMMON) == {name: stages_of(name) for name in COMMON}
+
+
+@pytest.mark.parametrize(("selector", "choice"), SECTIONS, ids=[c for _, c in SECTIONS])
+def test_only_the_parameters_of_what_is_chosen_affect_its_stage(project, selector, choice):
+    stage = selector.split(".")[0]
+    project.set_params(**{selector: choice})
+    with chdir(project.folder), Repo() as repo:
+        # As after a run: the lock has the parameters of this choice.
+        repo.commit(stage, force=True)
+    others = [section_of(selector, c) for c in SELECTORS[selector] if c != choice]
+    names = [name for name in LEAVES if name.startswith(section_of(selector, choice))]
+    # One of each section that is not chosen stands for all: the lock has none of it.
+    unread = [next(name for name in LEAVES if name.startswith(other)) for other in others]
+    expected = {name: [stage] for name in names} | {name: [] for name in unread}
+    assert affected_by_each(project, expected) == expected
+
+
+# Each script of a stage, and each that several share. `*` stands for a part of a name.
+STAGES_OF_FILES = {
+    "stages/__init__.py": ALL,
+    "stages/common/artefacts.py": ["featurize", "train", "evaluate", "report"],
+    "stages/common/bootstrap.py": ["evaluate"],
+    "stages/common/environment.py": ALL,
+    "stages/common/examples.py": ["train"],
+    "stages/common/files.py": ALL,
+    "stages/common/graph.py": ["train"],
+    "stages/common/model_file.py": ["train", "evaluate", "report"],
+    "stages/common/params.py": ALL,
+    "stages/common/raw.py": ["download", PARSE, "report"],
+    "stages/common/scores.py": ["train", "evaluate"],
+    "stages/common/stage.py": ALL,
+    "stages/common/tables.py": [PARSE, "split", "featurize", "train", "evaluate", "report"],
+    "stages/common/transformer.py": ["featurize", "train", "evaluate"],
+    "stages/compare.py": [],
+    "stages/download.py": ["download"],
+    "stages/evaluate.py": ["evaluate"],
+    "stages/featurize.py": ["featurize"],
+    "stages/model_card.py": ["evaluate"],
+    "stages/models/*.py": ["train"],
+    "stages/parse_embeddings_to_parquet.py": [PARSE],
+    "stages/parser/*.py": [PARSE],
+    "stages/report.py": ["report"],
+    "stages/reporting/*.py": ["report"],
+    "stages/reporting/template.html": ["report"],
+    "stages/simulator.py": ["download"],
+    "stages/simulator_facts.csv": ["download"],
+    "stages/split.py": ["split"],
+    "stages/train.py": ["train"],
+    # An upgraded library may give other results.
+    "requirements.txt": ALL,
+}
+# What makes the results, beside the files above: it may not change without the others' notice.
+RESULTS = ["data/*", "models/*", "reports/*", "dvc.lock", "dvc.yaml", "params.yaml", ".dvc/*"]
+
+
+def tracked(project: Project) -> list[str]:
+    return project.git("ls-files").stdout.splitlines()
+
+
+def append_line(path: Path) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n# One more line.\n")
+
+
+def test_every_script_affects_the_stages_that_import_it_and_no_other(project):
+    expected, found = {}, {}
+    for name in tracked(project):
+        patterns = [pattern for pattern in STAGES_OF_FILES if fnmatch(name, pattern)]
+        if name.startswith("stages/"):
+            assert len(patterns) == 1, f"{name} is not in the table: which stages does it affect?"
+        if patterns:
+            path = project.folder / name
+            before = path.read_bytes()
+            append_line(path)
+            expected[name], found[name] = STAGES_OF_FILES[patterns[0]], affected(project)
+            path.write_bytes(before)
+    assert len(expected) > 40
+    assert found == expected
+    # Undone, a change affects nothing.
+    assert affected(project) == []
+
+
+def test_no_other_file_affects_a_stage(project):
+    changed = []
+    for name in tracked(project):
+        if not any(fnmatch(name, pattern) for pattern in [*STAGES_OF_FILES, *RESULTS]):
+            append_line(project.folder / name)
+            changed.append(name)
+    assert {"README.md", "Makefile", "requirements-dev.txt", "tests/conftest.py"} < set(changed)
+    assert affected(project) == []
+
+
+def test_another_time_and_another_folder_rerun_nothing(project):
+    before = project.results()
+    for name in tracked(project):
+        (project.folder / name).touch()
+    shutil.rmtree(project.folder / ".dvc/tmp")
+    moved = Project(project.folder.rename(project.folder.with_name("moved")))
+    assert moved.repro() == []
+    assert moved.results() == before
+
+
+def test_a_comment_or_another_order_of_keys_affects_nothing(project):
+    path = project.folder / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("  seed: 1\n  # cpu, or", "  # One more comment.\n  seed: 1\n  # cpu, or")
+    assert "One more comment" in text
+    sections = ("\n" + text).split("\nevaluate:")
+    path.write_text("evaluate:" + sections[1] + sections[0], encoding="utf-8")
+    assert affected(project) == []
+
+
+# What then runs is more, or less: the stages that read an output which has become another one.
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        # The model's file names its parameters, so that it is another one.
+        ({"train.seed": 2}, ["train", "evaluate", "report"]),
+        ({"train.model": "ensemble"}, ["train", "evaluate", "report"]),
+        ({"evaluate.plots_subset": "val"}, ["evaluate", "report"]),
+        ({"featurize.embedding": "pca"}, ["featurize", "train", "evaluate", "report"]),
+        # Not used by `standardize`: the features come out the same. The report tells of it.
+        ({"featurize.pca_components": 5}, ["featurize", "report"]),
+        # The parser checks the subsets only for the official split; its table stays the same.
+        (
+            {"split.strategy": "stratified"},
+            [PARSE, "split", "featurize", "train", "evaluate", "report"],
+        ),
+        ({"split.stratified.seed": 7}, ["split"]),
+        # Another file with the same rows; the model is scored on it.
+        (
+            {"parse_embeddings_to_parquet.compression": "gzip"},
+            [PARSE, "split", "featurize", "evaluate", "report"],
+        ),
+        ({"download.synthetic.seed": 1}, []),
+    ],
+    ids=str,
+)
+def test_a_changed_parameter_reruns_what_it_affects_until_an_output_stays_the_same(
+    project, changed, expected
+):
+    project.set_params(**changed)
+    assert project.repro() == expected
+
+
+def test_a_changed_script_reruns_its_stage_and_no_later_one_when_the_output_is_the_same(project):
+    append_line(project.folder / "stages/split.py")
+    assert project.repro() == ["split"]
+
+
+def test_an_upgraded_library_reruns_all_stages_and_each_names_what_is_installed(project):
+    path = project.folder / "requirements.txt"
+    text = path.read_text(encoding="utf-8")
+    assert "\npillow==" in text
+    path.write_text(text.replace("\npillow==", "\npillow==1!"), encoding="utf-8")
+    result = project.dvc("repro")
+    assert result.stderr.count("note: pillow is ") == len(ALL)
+    assert result.stdout.count("Running stage '") == len(ALL)
+
+
+def test_going_back_restores_from_the_cache_and_gives_the_same_reports(project):
+    project.set_params(**{"featurize.museum": True})
+    project.repro()
+    assert "reports/metrics.json" in project.git("status", "--porcelain").stdout
+    project.git("checkout", "--quiet", "params.yaml")
+    # Its results are kept in Git and not in the cache, so `evaluate` runs again.
+    assert project.repro() == ["evaluate"]
+    assert project.git("status", "--porcelain").stdout == ""
