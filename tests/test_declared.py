@@ -99,20 +99,25 @@ def test_a_stage_its_script_and_its_section_have_one_name(stage):
     assert f'STAGE = "{name}"' in (PROJECT / script_of(stage)).read_text(encoding="utf-8")
 
 
+def resolve(text, params):
+    """A text of dvc.yaml with the values of the parameters that it names as `${...}`."""
+    return re.sub(r"\$\{(.*?)\}", lambda match: str(lookup(params, match[1])), text)
+
+
+def outs_of(stage):
+    """The files and folders that dvc.yaml says the stage writes."""
+    return {out if isinstance(out, str) else next(iter(out)) for out in STAGES[stage]["outs"]}
+
+
 class Sandbox:
     """A folder that holds what a stage declares and nothing else."""
 
     def __init__(self, folder: Path, stage: str, project: Project) -> None:
         self.folder, self.stage = folder, stage
-        yaml = YAML(typ="safe")
-        params = yaml.load(project.folder / "params.yaml")
-
-        def resolve(text):
-            return re.sub(r"\$\{(.*?)\}", lambda match: str(lookup(params, match[1])), text)
-
-        self.deps = [resolve(dep) for dep in STAGES[stage]["deps"]]
-        self.params = [resolve(param) for param in STAGES[stage]["params"]]
-        self.outs = {o if isinstance(o, str) else next(iter(o)) for o in STAGES[stage]["outs"]}
+        params = YAML(typ="safe").load(project.folder / "params.yaml")
+        self.deps = [resolve(dep, params) for dep in STAGES[stage]["deps"]]
+        self.params = [resolve(param, params) for param in STAGES[stage]["params"]]
+        self.outs = outs_of(stage)
         for dep in self.deps:
             source, target = project.folder / dep, folder / dep
             target.parent.mkdir(parents=True, exist_ok=True)
