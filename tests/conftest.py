@@ -1,8 +1,10 @@
 """What the tests share: a tiny table, and copies of the project in which DVC runs for real."""
 
 import csv
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import vl_convert
 
 from benchmarks.stages import set_params as change_params
 from stages import parse_embeddings_to_parquet
@@ -145,6 +148,12 @@ def stages_run(output: str) -> list[str]:
         for line in output.splitlines()
         if line.startswith(prefix)
     ]
+
+
+def texts(plot):
+    """All texts of a plot, drawn as a browser would."""
+    svg = vl_convert.vegalite_to_svg(plot["content"], vl_version="5.20")
+    return [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]+)</text>", svg)]
 
 
 @pytest.fixture(scope="session")
