@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,25 +11,43 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT, tiny_rows
+from conftest import PROJECT, Project, tiny_rows
 from test_download import give, server
 
 from stages.parser.contract import MAME_MEDIUMS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+GUIDE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# The guide's 100,000 files take hours.
+FEWER_EXAMPLES = GUIDE.replace("FUZZ_EXAMPLES=100000", "FUZZ_EXAMPLES=5")
+PROMISES = (PROJECT / "docs/reproducibility.md").read_text(encoding="utf-8")
 CHOICES = (PROJECT / "docs/choices.md").read_text(encoding="utf-8")
 RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
 SHARED = PROJECT.parent / "shared"
 
-# Lines of the README that this test does not run, and why.
-NOT_RUN = {
-    "make test": "it runs this test",
-    'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2 -m "not slow"': "it runs this test",
+# Commands that these tests do not run, and why or where else they are run.
+ELSEWHERE = {
+    "make test": "it runs these tests",
+    "make test-slow": "the same",
+    'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2 -m "not slow"': "the same",
+    ".ci/run": "the same",
     "make verify": "tests/test_verify.py runs it here, and .ci/run in a new environment",
+    "python scripts/verify.py --keep": "as above",
     "python3 -m venv .venv": "`make verify` of .ci/run does it",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt": "as above",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt "
     "-r requirements-dev.txt": "as above",
+    "python -m pip uninstall xgboost-cpu": "it needs an NVIDIA graphics card, as the README says",
+    "python -m pip install xgboost==3.2.0": "as above",
+    "dvc exp run -S train.model=xgboost -S train.device=cuda": "as above",
+    "python -m pip install dvc-s3==3.3.0": "requirements-dev.txt pins that version",
+    "dvc remote modify team endpointurl URL": "tests/test_remotes.py, with the URL of a server",
+    "dvc remote modify --local team access_key_id ...": "tests/test_remotes.py, with a key",
+    "dvc remote modify --local team secret_access_key ...": "as above",
+    "make bench": "it takes long; tests/test_benchmarks.py runs its parts",
+    "make bench-models TABLE=/somewhere/table.parquet": "tests/test_benchmark_models.py, as above",
+    "make bench-pipeline": "tests/test_benchmark_pipeline.py, as above",
+    "make requirements": "it asks the index of packages for the newest",
 }
 
 # What the README tells to type after an experiment.
@@ -36,14 +55,49 @@ GO_BACK = "git checkout params.yaml dvc.lock reports && dvc checkout"
 
 
 def commands(document: str) -> list[str]:
-    """The lines of all sh blocks, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", document, flags=re.DOTALL)
-    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
-    return [line for line in lines if line]
+    """The commands of a document in their order: lines of its blocks, without comments, and words
+    in the text that begin as a command does."""
+    found = []
+    for block, words in re.findall(r"```(?:sh|text)\n(.*?)```|`([^`\n]+)`", document, re.DOTALL):
+        lines = [line.split("  #")[0].strip() for line in block.splitlines()]
+        found += [line for line in lines if line]
+        if re.match(r"(make|dvc|git|python) [-\w]+|\.ci/run", words) and words != "git add":
+            found.append(words)
+    return found
 
 
-def test_commands_that_are_not_run_are_in_the_readme():
-    assert set(NOT_RUN) <= set(commands(README))
+def run_commands(project: Project, document: str, folder: Path) -> None:
+    """Run the commands of a document that are not run elsewhere; `/somewhere` is `folder`."""
+    for command in commands(document):
+        if command in ELSEWHERE:
+            continue
+        project.run("bash", "-c", command.replace("/somewhere", str(folder)))
+        if command == "make repro":
+            project.commit()
+        elif command.startswith("dvc exp run"):
+            project.run("bash", "-c", GO_BACK)
+
+
+def add_environment(project: Project) -> None:
+    """An environment that is there already, in the place where the documents have it."""
+    environment = project.folder / ".venv"
+    environment.mkdir()
+    for part in Path(sys.prefix).iterdir():
+        if not part.name.startswith("."):
+            (environment / part.name).symlink_to(part)
+    for done in (".requirements", ".requirements-dev"):
+        (environment / done).touch()
+
+
+def test_commands_that_are_run_elsewhere_are_in_the_documents_and_can_be_run():
+    assert set(ELSEWHERE) <= {*commands(README), *commands(GUIDE), *commands(PROMISES)}
+    for command in ELSEWHERE:
+        if command.startswith("make"):
+            # It says what it would do; a target that is not there is an error.
+            run = ["make", "--dry-run", *command.split()[1:]]
+            subprocess.run(run, cwd=PROJECT, check=True, capture_output=True)
+    pins = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert "\ndvc-s3==3.3.0 " in pins
 
 
 def test_the_way_back_that_is_run_is_the_one_in_the_documents():
@@ -68,12 +122,7 @@ def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     pa.csv.write_csv(pq.read_table(table).drop_columns(["MobileNetV1 features"]), metadata)
     content = table.read_bytes()
     project = clone_project()
-    # An environment that is there already, in the place where the README has it.
-    (project.folder / ".venv").mkdir()
-    for part in Path(sys.prefix).iterdir():
-        if not part.name.startswith("."):
-            (project.folder / ".venv" / part.name).symlink_to(part)
-    (project.folder / ".venv/.requirements").touch()
+    add_environment(project)
     with server(give(content)) as (url, _):
         checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
         places = [{"url": url, "checksum": checksum, "size": len(content)}]
@@ -86,14 +135,16 @@ def test_the_commands_of_the_readme_run(clone_project, tmp_path):
             }
         )
         project.commit()
-        for command in commands(README):
-            if command in NOT_RUN:
-                continue
-            project.run("bash", "-c", command.replace("/somewhere", str(tmp_path)))
-            if command == "make repro":
-                project.commit()
-            elif command.startswith("dvc exp run"):
-                project.run("bash", "-c", GO_BACK)
+        run_commands(project, README, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_and_of_the_promises_run(project, tmp_path):
+    add_environment(project)
+    run_commands(project, FEWER_EXAMPLES, tmp_path)
+    run_commands(project, PROMISES, tmp_path)
+    # The style was right before, so that `make format` has nothing to mend.
+    assert project.git("status", "--porcelain").stdout == ""
 
 
 def test_the_graph_in_the_readme_is_the_one_that_dvc_draws(project):
