@@ -50,7 +50,7 @@ def machines(project: Project, first: Path, second: Path) -> tuple[Machine, Mach
     """Two clones in folders that are unlike, without any result."""
     # A style of the user's own for figures.
     second.mkdir()
-    (second / "matplotlibrc").write_text("font.size: 30\nlines.linewidth: 9\n")
+    (second / "matplotlibrc").write_text("axes.linewidth: 9\nsavefig.facecolor: red\n")
     clones = (
         Machine(project.clone(first), {}, 0o022),
         Machine(

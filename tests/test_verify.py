@@ -58,17 +58,20 @@ def test_results_that_come_out_again_are_verified_with_a_row_for_each(project):
     assert "[verify] all kept" in result.stdout
 
 
-def test_a_result_that_was_made_up_is_found(project):
+def test_a_result_that_was_made_up_is_found_also_when_the_lock_names_it(project):
     path = project.folder / "reports/metrics.json"
     found = json.loads(path.read_text())["test"]["accuracy"]
     path.write_text(path.read_text().replace(f'"accuracy": {found}', '"accuracy": 1.0'))
+    # DVC now takes it for what `evaluate` wrote.
+    project.dvc("commit", "--force", "evaluate", "report")
+    assert project.repro() == []
     project.commit()
     result = run_verify(project)
     assert result.returncode == 1
-    (row,) = [line for line in result.stdout.splitlines() if line.startswith("reports/metrics")]
-    assert row.endswith("BROKEN")
-    assert '- "accuracy": 1.0' in row
-    assert "1 of " in result.stdout.splitlines()[-1]
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if "BROKEN" in line}
+    assert set(rows) == {"dvc.lock", "reports/metrics.json"}
+    assert '- "accuracy": 1.0' in rows["reports/metrics.json"]
+    assert "2 of " in result.stdout.splitlines()[-1]
 
 
 def test_without_committed_results_one_sentence_says_so(project):
