@@ -357,24 +357,30 @@ def run_model(folder: Path, source: Source, model: str) -> ModelRun:
 
 
 def score() -> dict[str, float]:
-    """Score the test rows with models/model.onnx, all of the current folder.
+    """Score the test rows with models/model.onnx, all of the current folder, as its users do.
 
-    Returns the seconds that scoring took, without reading, and how many rows it scored, how
-    many the model was trained on and how many mediums it tells apart.
+    Returns the seconds that scoring took by ONNX Runtime, without reading, and how many rows it
+    scored, how many the model was trained on and how many mediums it tells apart.
     """
+    import onnxruntime
+
     from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
-    from stages.common.model_file import MODEL, ModelFile
+    from stages.common.model_file import BATCH_ROWS, MODEL, PROBABILITIES, ModelFile
 
     model = ModelFile(MODEL)
+    session = onnxruntime.InferenceSession(MODEL)
     with_embedding = model.embedding_length is not None
     batches = read_artefacts("test", subsets_of_artefacts(), with_embedding, "score")
     test = Artefacts.join([artefacts for artefacts, _ in batches])
+    rows = len(test.width)
     start = time.perf_counter()
-    probabilities = model.predict_proba(test)
+    for first in range(0, rows, BATCH_ROWS):
+        some = slice(first, first + BATCH_ROWS)
+        session.run([PROBABILITIES], {name: getattr(test, name)[some] for name in model.inputs})
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
-        "rows": len(probabilities),
+        "rows": rows,
         "training_rows": model.metadata["training_rows"],
         "mediums": len(model.labels),
     }

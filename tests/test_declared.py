@@ -252,8 +252,8 @@ USED = {
     "split": set(),
     "featurize": {"sklearn"},
     "train": {"sklearn", "onnx"},
-    "evaluate": {"sklearn", "onnxruntime"},
-    "report": {"sklearn", "matplotlib", "onnxruntime"},
+    "evaluate": {"sklearn", "onnx"},
+    "report": {"sklearn", "matplotlib", "onnx"},
 }
 
 

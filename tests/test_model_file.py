@@ -393,7 +393,7 @@ def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp
     names = {"embedding": one.embedding}
     exec(block(model_card(METRICS, model.metadata, model.inputs), "python"), names)
     expected = model.predict_proba(one)
-    np.testing.assert_array_equal(names["probabilities"], expected)
+    np.testing.assert_allclose(names["probabilities"], expected, rtol=0, atol=1e-5)
     assert names["labels"] == LABELS
     assert names["medium"].tolist() == [LABELS[expected.argmax()]]
 

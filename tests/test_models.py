@@ -14,7 +14,7 @@ from scipy.special import expit, log_softmax, softmax
 from stages.common import examples
 from stages.common.artefacts import Artefacts
 from stages.common.examples import Examples
-from stages.common.model_file import MEDIUM, ModelFile
+from stages.common.model_file import MEDIUM, PROBABILITIES, ModelFile
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
 from stages.common.tables import Features
@@ -23,7 +23,7 @@ from stages.featurize import fit as fit_transformer
 from stages.models import base, kernel, kernel_ridge
 from stages.models.base import CURVE_COLUMNS, Settings, curve_point
 from stages.models.calibration import fit_temperature, fit_weights
-from stages.models.ensemble import columns_of
+from stages.models.ensemble import Blend, Member, columns_of
 from stages.models.kernel import Kernel, feature_scales
 from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
 from stages.models.linear import Linear
@@ -175,8 +175,10 @@ def test_the_file_gives_the_probabilities_and_the_medium_of_the_fitted_model(
     expected = softmax(model.logits(data.transformer.transform(new)) / 1.7, axis=1)
     found = load(model, classes, temperature=1.7).predict_proba(new)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    # What others get, by ONNX Runtime, is what is measured here, by NumPy.
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (mediums,) = session.run([MEDIUM], vars(new))
+    probabilities, mediums = session.run([PROBABILITIES, MEDIUM], vars(new))
+    np.testing.assert_allclose(probabilities, found, rtol=0, atol=1e-5)
     assert mediums.tolist() == np.array(data.labels)[expected.argmax(axis=1)].tolist()
 
 
@@ -268,6 +270,19 @@ def test_the_file_stands_scores_that_are_far_apart(load, separate):
     slope[0, separate] = 1e5
     found = load(Linear(slope, np.zeros(2, dtype=np.float32)), 2).predict_proba(strangers(2)[0])
     assert set(np.unique(found)) == {0, 1}
+
+
+def test_a_member_that_has_no_weight_leaves_the_blend_as_it_is_however_sure_it_is(load):
+    data = made_up(2)
+    everything = np.arange(len(data.train.names))
+    slope = np.zeros((len(everything), 2), dtype=np.float32)
+    slope[0, 1] = 1e5
+    lda = fitted("lda", 2)[0]
+    sure = Linear(slope, np.zeros(2, dtype=np.float32))
+    blend = Blend([Member("lda", lda, everything, 1.0), Member("sure", sure, everything, 0.0)])
+    new = strangers(2)[0]
+    expected = load(lda, 2).predict_proba(new)
+    np.testing.assert_allclose(load(blend, 2).predict_proba(new), expected, rtol=0, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bytes(kind):
