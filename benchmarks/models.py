@@ -118,7 +118,7 @@ VARIANTS = (
     *(
         Variant(
             f"embedding: {count} principal components",
-            {"featurize.embedding": "pca", "featurize.pca_components": count},
+            {"featurize.embedding": "pca", "featurize.pca.components": count},
         )
         for count in (128, 256, 512)
     ),

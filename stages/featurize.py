@@ -35,17 +35,31 @@ EXPONENTS = (-8.0, 8.0)
 NEARLY_0 = 1e-6
 
 
+class Nothing(Section):
+    """A section that has no keys."""
+
+
+class Pca(Section):
+    """`featurize.pca`"""
+
+    components: int = Field(gt=0)
+
+
 class Params(Section):
-    """`featurize`"""
+    """`featurize`; the sections that are not chosen are None."""
 
     embedding: Literal["none", "raw", "standardize", "power", "pca"]
-    pca_components: int = Field(gt=0)
+    none: Nothing | None = None
+    raw: Nothing | None = None
+    standardize: Nothing | None = None
+    power: Nothing | None = None
+    pca: Pca | None = None
     dimensions: bool
     museum: bool
 
 
 def main() -> str:
-    params = load_params(STAGE, Params)
+    params = load_params(STAGE, Params, choice="embedding")
     check_params(params, embedding_length(ARTEFACTS))
     subset_of = subsets_of_artefacts()
     read = partial(
@@ -94,9 +108,9 @@ def check_params(params: Params, length: int | None) -> None:
             "the table has no embeddings: set `featurize.embedding` to none to use the metadata "
             "alone, or name their column in `parse_embeddings_to_parquet.columns.embedding`"
         )
-    if params.embedding == "pca" and params.pca_components > length:
+    if params.pca is not None and params.pca.components > length:
         raise PipelineError(
-            f"`featurize.pca_components` is {params.pca_components}, "
+            f"`featurize.pca.components` is {params.pca.components}, "
             f"more than the {length} numbers of an embedding"
         )
 
@@ -121,16 +135,16 @@ def fit(train: Artefacts, params: Params) -> Transformer:
             embedding = yeo_johnson(embedding, exponents)
         scaler = StandardScaler().fit(embedding)
         embedding_mean, embedding_scale = scaler.mean_, scaler.scale_
-        if params.embedding == "pca":
+        if params.pca is not None:
             from sklearn.decomposition import PCA
 
-            if params.pca_components >= len(train.embedding):
+            if params.pca.components >= len(train.embedding):
                 raise PipelineError(
-                    f"`featurize.pca_components` is {params.pca_components}, but "
+                    f"`featurize.pca.components` is {params.pca.components}, but "
                     f"{len(train.embedding)} training rows have fewer principal components"
                 )
             # The exact solver: the default one may draw at random.
-            pca = PCA(params.pca_components, svd_solver="covariance_eigh")
+            pca = PCA(params.pca.components, svd_solver="covariance_eigh")
             components = pca.fit(scaler.transform(train.embedding)).components_.astype(np.float64)
     if params.dimensions:
         scaler = StandardScaler().fit(dimensions_of(train))

@@ -118,7 +118,8 @@ def read_inputs() -> Inputs:
         name: pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False, na_values=[""])
         for name in ("confusion", "per_class", "reliability", "importance", "training_curve")
     }
-    parameters = ("embedding", "pca_components", "dimensions", "museum")
+    chosen = load_value("featurize.embedding")
+    parameters = ("embedding", chosen, "dimensions", "museum")
     return Inputs(
         provenance=json.loads(PROVENANCE.read_text(encoding="utf-8")),
         artefacts=read_table(),

@@ -32,21 +32,24 @@ STAGE = "split"
 ROWS_AT_A_TIME = 1024
 
 
+class Official(Section):
+    """`split.official`: the table has it all."""
+
+
 class Stratified(Section):
     """`split.stratified`"""
 
-    train_fraction: float = Field(gt=0, lt=1)
     val_fraction: float = Field(gt=0, lt=1)
     test_fraction: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _fractions_add_up(self) -> "Stratified":
-        total = self.train_fraction + self.val_fraction + self.test_fraction
-        if abs(total - 1) > 1e-9:
+    def _some_rows_are_left(self) -> "Stratified":
+        total = self.val_fraction + self.test_fraction
+        if total >= 1:
             raise ValueError(
-                f"has a train_fraction, val_fraction and test_fraction that add up to {total:g}, "
-                "not to 1"
+                f"has a val_fraction and a test_fraction that add up to {total:g}, which leaves "
+                "nothing for train"
             )
         return self
 
@@ -60,15 +63,16 @@ class HoldoutMuseum(Section):
 
 
 class Params(Section):
-    """`split`"""
+    """`split`; the sections that are not chosen are None."""
 
     strategy: Literal["official", "stratified", "holdout_museum"]
-    stratified: Stratified
-    holdout_museum: HoldoutMuseum
+    official: Official | None = None
+    stratified: Stratified | None = None
+    holdout_museum: HoldoutMuseum | None = None
 
 
 def main() -> str:
-    params = load_params(STAGE, Params)
+    params = load_params(STAGE, Params, choice="strategy")
     columns = ["image_file", "medium", "museum", "subset"]
     artefacts = pq.read_table(ARTEFACTS, columns=columns).to_pandas()
     subset = assign_subsets(artefacts, params)

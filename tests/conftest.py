@@ -188,7 +188,7 @@ def reproduced(clone_project, tmp_path_factory):
         **{
             "download.source": "file",
             "download.file.path": str(table),
-            "featurize.pca_components": 4,
+            "featurize.pca.components": 4,
             "train.model": "logistic_regression",
             "train.xgboost.rounds": 5,
             "train.xgboost.max_depth": 2,

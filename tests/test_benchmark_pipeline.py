@@ -40,8 +40,7 @@ def check_parameters(notebook: dict) -> None:
     assert params["featurize"]["embedding"] == "standardize"
     assert params["featurize"]["dimensions"]
     assert not params["featurize"]["museum"]
-    members = params["train"]["ensemble"]["members"]
-    ridge, lda, trees = (members[name]["params"] for name in ("kernel_ridge", "lda", "xgboost"))
+    ridge, lda, trees = params["train"]["ensemble"].values()
     features = notebook["X"].shape[1]
     assert notebook["gamma"] == pytest.approx(ridge["gamma"] / features)
     kernel = notebook["X_kernel"][:, -1] / notebook["X_sizes"][:, -1]
@@ -54,7 +53,7 @@ def check_parameters(notebook: dict) -> None:
     names = {"rounds": "n_estimators"}
     chosen = {**defaults, **{k: v for k, v in notebook["trees"].get_params().items() if v}}
     for name, value in trees.items():
-        if name != "threads":
+        if name not in ("features", "threads"):
             assert chosen[names.get(name, name)] == value
 
 

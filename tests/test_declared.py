@@ -100,8 +100,15 @@ def test_a_stage_its_script_and_its_section_have_one_name(stage):
 
 
 def resolve(text, params):
-    """A text of dvc.yaml with the values of the parameters that it names as `${...}`."""
-    return re.sub(r"\$\{(.*?)\}", lambda match: str(lookup(params, match[1])), text)
+    """A text of dvc.yaml with the values of the parameters that it names as `${...}`.
+
+    The section of a model that is `train.**.lda` stands in `train.ensemble` or in `train`.
+    """
+    text = re.sub(r"\$\{(.*?)\}", lambda match: str(lookup(params, match[1])), text)
+    parent, _, name = text.partition(".**.")
+    if name and name not in params[parent]:
+        return f"{parent}.ensemble.{name}"
+    return f"{parent}.{name}" if name else text
 
 
 def outs_of(stage):

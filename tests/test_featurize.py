@@ -28,9 +28,10 @@ def artefacts(rows=60, length=6, seed=0):
     )
 
 
-def params(embedding="standardize", pca_components=3, dimensions=True, museum=False):
+def params(embedding="standardize", components=3, dimensions=True, museum=False):
+    section = {"components": components} if embedding == "pca" else {}
     return Params(
-        embedding=embedding, pca_components=pca_components, dimensions=dimensions, museum=museum
+        **{"embedding": embedding, embedding: section}, dimensions=dimensions, museum=museum
     )
 
 
@@ -181,7 +182,7 @@ def test_the_file_takes_the_columns_that_it_needs_and_no_others(part, columns):
     [
         (params("none", dimensions=False), 8, "no features: set `featurize.embedding`"),
         (params("standardize"), None, "the table has no embeddings: set `featurize.embedding`"),
-        (params("pca", pca_components=9), 8, "is 9, more than the 8 numbers of an embedding"),
+        (params("pca", components=9), 8, "is 9, more than the 8 numbers of an embedding"),
     ],
 )
 def test_parameters_that_do_not_fit_the_table_are_refused(chosen, length, problem):
@@ -191,7 +192,7 @@ def test_parameters_that_do_not_fit_the_table_are_refused(chosen, length, proble
 
 def test_more_components_than_training_rows_are_refused():
     with pytest.raises(PipelineError, match="is 5, but 4 training rows have fewer"):
-        fit(artefacts(rows=4), params("pca", pca_components=5))
+        fit(artefacts(rows=4), params("pca", components=5))
 
 
 def run_to_features(folder, rows):
@@ -207,7 +208,7 @@ def run_to_features(folder, rows):
 def set_embedding(folder, value):
     text = (folder / "params.yaml").read_text()
     text = text.replace("embedding: standardize", f"embedding: {value}")
-    text = text.replace("pca_components: 256", "pca_components: 4")
+    text = text.replace("components: 256", "components: 4")
     (folder / "params.yaml").write_text(text.replace("museum: false", "museum: true"))
 
 

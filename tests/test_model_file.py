@@ -188,7 +188,7 @@ def train_on(set_params):
 
 def test_the_metadata_says_what_was_fitted_on_what(train_on):
     data = made_up(noise=3.0)
-    model = train_on(data, **{"model": "lda", "lda.shrinkage": 0.25, "seed": 7})
+    model = train_on(data, **{"model": "lda", "ensemble.lda.shrinkage": 0.25, "seed": 7})
     found = model.metadata
     assert set(found) == {
         "labels",
@@ -210,7 +210,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "device": "cpu",
         "class_weight": "none",
         "refit_on_val": False,
-        "lda": {"shrinkage": 0.25},
+        "lda": {"features": "all", "shrinkage": 0.25},
     }
     assert found["training_rows"] == 120
     probabilities = model.predict_proba(artefacts(draw=2, noise=3.0)[0])
@@ -226,7 +226,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 def test_the_probabilities_are_calibrated_on_val(train_on, class_weight):
     data = made_up(4, (50, 20, 40, 10), 3.0)
-    chosen = {"model": "lda", "class_weight": class_weight, "lda.shrinkage": 0.1}
+    chosen = {"model": "lda", "class_weight": class_weight, "ensemble.lda.shrinkage": 0.1}
     found = train_on(data, **chosen).metadata["temperature"]
     model, _ = fit("lda", data=data, class_weight=class_weight, shrinkage=0.1)
     logits, classes = model.logits(data.val.values), data.val.classes
@@ -264,9 +264,15 @@ def test_one_medium_is_nothing_to_tell_apart(train_on):
 
 
 def test_wrong_members_of_an_ensemble_are_refused_before_any_data_is_read(set_params):
-    section = {"features": "all", "params": {"shrinkage": 2.0}}
-    set_params(**{"train.model": "ensemble", "train.ensemble": {"members": {"lda": section}}})
-    with pytest.raises(ParameterError, match=r"members\.lda\.params\.shrinkage`"):
+    section = {"features": "all", "shrinkage": 2.0}
+    set_params(**{"train.model": "ensemble", "train.ensemble": {"lda": section}})
+    with pytest.raises(ParameterError, match=r"`train\.ensemble\.lda\.shrinkage`"):
+        train.main()
+
+
+def test_a_model_without_a_section_is_named(set_params):
+    set_params(**{"train.model": "lda", "train.ensemble": {}})
+    with pytest.raises(ParameterError, match=r"is lda, and neither `train` nor `train\.ens"):
         train.main()
 
 
@@ -351,8 +357,9 @@ def test_the_card_names_every_medium_and_the_limits_of_its_inputs():
 def linear_file(path, embedding="standardize", dimensions=True, museum=True):
     """A file of a linear model with random weights, and artefacts to score."""
     rows, _ = artefacts()
+    section = {"components": 3} if embedding == "pca" else {}
     params = FeaturizeParams(
-        embedding=embedding, pca_components=3, dimensions=dimensions, museum=museum
+        **{"embedding": embedding, embedding: section}, dimensions=dimensions, museum=museum
     )
     transformer = fit_transformer(rows, params)
     names = transformer.feature_names

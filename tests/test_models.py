@@ -20,10 +20,10 @@ from stages.common.stage import PipelineError
 from stages.common.tables import Features
 from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
-from stages.models import base, kernel, kernel_ridge
-from stages.models.base import CURVE_COLUMNS, Settings, curve_point
+from stages.models import base, ensemble, kernel, kernel_ridge
+from stages.models.base import CURVE_COLUMNS, Settings, columns_of, curve_point
 from stages.models.calibration import fit_temperature, fit_weights
-from stages.models.ensemble import Blend, Member, columns_of
+from stages.models.ensemble import Blend, Member
 from stages.models.kernel import Kernel, feature_scales
 from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
 from stages.models.linear import Linear
@@ -65,17 +65,16 @@ PARAMS = {
 }
 
 
+PARAMS = {kind: {"features": "all", **params} for kind, params in PARAMS.items()}
+ALONE = list(PARAMS)
+
+
 def members(**features):
     """A section `train.ensemble`: members with the features that each takes."""
-    return {
-        "members": {
-            name: {"features": chosen, "params": PARAMS[name]} for name, chosen in features.items()
-        }
-    }
+    return {name: PARAMS[name] | {"features": chosen} for name, chosen in features.items()}
 
 
 PARAMS["ensemble"] = members(kernel_ridge="all", lda="embedding", xgboost="metadata")
-ALONE = [kind for kind in PARAMS if kind != "ensemble"]
 
 
 def artefacts(classes=4, rows_each=30, draw=1, noise=1.2):
@@ -103,8 +102,8 @@ def made_up(classes=4, rows_each=30, noise=1.2):
     """A transformer, and the rows that models learn from."""
     train, train_classes = artefacts(classes, rows_each, 1, noise)
     val, val_classes = artefacts(classes, rows_each, 2, noise)
-    sections = {"embedding": "standardize", "dimensions": True, "museum": True}
-    transformer = fit_transformer(train, FeaturizeParams(pca_components=1, **sections))
+    chosen = {"embedding": "standardize", "dimensions": True, "museum": True}
+    transformer = fit_transformer(train, FeaturizeParams(**chosen))
     labels = [f"medium {class_}" for class_ in range(classes)]
     names = transformer.feature_names
     return SimpleNamespace(
@@ -116,9 +115,12 @@ def made_up(classes=4, rows_each=30, noise=1.2):
 
 
 def fit_on(kind, train, val, seed=1, device="cpu", class_weight="none", tuned=None, **changed):
-    module = MODELS[kind]
-    params = check_section(f"train.{kind}", PARAMS[kind] | changed, module.Params)
-    return module.fit(params, train, val, Settings(seed, device, class_weight), tuned)
+    settings = Settings(f"train.{kind}", seed, device, class_weight)
+    if kind == "ensemble":
+        params = ensemble.check("train.ensemble", changed or PARAMS[kind])
+        return ensemble.fit(params, train, val, settings, tuned)
+    params = check_section(f"train.{kind}", PARAMS[kind] | changed, MODELS[kind].Params)
+    return MODELS[kind].fit(params, train, val, settings, tuned)
 
 
 def fit(kind, classes=4, data=None, **chosen):
@@ -274,12 +276,11 @@ def test_the_file_stands_scores_that_are_far_apart(load, separate):
 
 def test_a_member_that_has_no_weight_leaves_the_blend_as_it_is_however_sure_it_is(load):
     data = made_up(2)
-    everything = np.arange(len(data.train.names))
-    slope = np.zeros((len(everything), 2), dtype=np.float32)
+    slope = np.zeros((len(data.train.names), 2), dtype=np.float32)
     slope[0, 1] = 1e5
     lda = fitted("lda", 2)[0]
     sure = Linear(slope, np.zeros(2, dtype=np.float32))
-    blend = Blend([Member("lda", lda, everything, 1.0), Member("sure", sure, everything, 0.0)])
+    blend = Blend([Member("lda", lda, 1.0), Member("sure", sure, 0.0)])
     new = strangers(2)[0]
     expected = load(lda, 2).predict_proba(new)
     np.testing.assert_allclose(load(blend, 2).predict_proba(new), expected, rtol=0, atol=1e-6)
@@ -333,14 +334,11 @@ CHANGES = {
     "ensemble": [
         members(kernel_ridge="all", lda="embedding"),
         members(kernel_ridge="all", lda="all", xgboost="metadata"),
-        {
-            "members": PARAMS["ensemble"]["members"]
-            | {"lda": {"features": "embedding", "params": {"shrinkage": 0.9}}}
-        },
+        PARAMS["ensemble"] | {"lda": {"features": "embedding", "shrinkage": 0.9}},
     ],
 }
 # Parameters that have tests of their own.
-APART = {"threads", "patience", "early_stopping_rounds"}
+APART = {"features", "threads", "patience", "early_stopping_rounds"}
 
 
 @pytest.mark.parametrize(
@@ -357,6 +355,7 @@ def test_each_parameter_makes_a_difference(kind, changed):
     assert np.abs(first - other).max() > 1e-3
 
 
+@pytest.mark.parametrize("kind", ALONE)
 def test_no_parameter_is_left_out_of_these_tests(kind):
     tried = {key for changed in CHANGES[kind] for key in changed}
     assert tried | APART >= set(MODELS[kind].Params.model_fields)
@@ -607,7 +606,9 @@ def test_kernel_ridge_keeps_the_rows_of_rare_classes():
 
 
 def test_a_penalty_that_is_too_small_is_refused():
-    with pytest.raises(PipelineError, match=r"`train\.kernel_ridge\.penalty` is too small for si"):
+    with pytest.raises(
+        PipelineError, match="the `penalty` of kernel ridge regression is too small"
+    ):
         fit("kernel_ridge", penalty=1e-9, gamma=1e-4)
 
 
@@ -712,36 +713,26 @@ def test_an_ensemble_without_any_features_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "problem"),
+    ("content", "problem"),
     [
+        ({"forest": {"features": "all"}}, r"`train\.ensemble\.forest` is no model: there are kern"),
+        ({"ensemble": {"features": "all"}}, r"`train\.ensemble\.ensemble` is no model"),
+        ({"lda": {"features": "all"}}, r"`train\.ensemble\.lda\.shrinkage` is missing"),
+        ({"lda": {"features": "all", "shrinkage": 2.0}}, r"`train\.ensemble\.lda\.shrinkage`"),
         (
-            "forest",
-            {"features": "all", "params": {}},
-            r"`train\.ensemble\.members\.forest` is no m",
+            {"lda": {"features": "all", "shrinkage": 0.5, "shrinking": 1}},
+            r"unknown key `train\.ensemble\.lda\.shrinking`, did you mean `shrinkage`",
         ),
-        ("ensemble", {"features": "all", "params": {}}, r"`train\.ensemble\.members\.ensemble` is"),
-        ("lda", {"features": "all", "params": {}}, r"`train\.ensemble\.members\.lda\.params\.shr"),
-        (
-            "lda",
-            {"features": "all", "params": {"shrinkage": 2.0}},
-            r"`train\.ensemble\.members\.lda\.params\.shrinkage`",
-        ),
-        (
-            "lda",
-            {"features": "all", "params": {"shrinkage": 0.5, "shrinking": 1}},
-            r"`train\.ensemble\.members\.lda\.params\.shrinking`",
-        ),
-        ("lda", {"features": "sizes", "params": {}}, r"`train\.ensemble\.members\.lda\.features`"),
-        (
-            "lda",
-            {"features": "all", "params": {"shrinkage": 0.5}, "more": 1},
-            r"`train\.ensemble\.members\.lda\.more`",
-        ),
+        ({"lda": {"features": "sizes", "shrinkage": 0.5}}, r"`train\.ensemble\.lda\.features`"),
+        ({"lda": None}, r"`train\.ensemble\.lda` should be a mapping"),
+        ({}, r"`train\.ensemble` should hold the sections of its members"),
+        (None, r"`train\.ensemble` should hold the sections of its members"),
     ],
+    ids=str,
 )
-def test_wrong_members_are_refused_by_the_name_of_their_key(name, content, problem):
+def test_wrong_members_are_refused_by_the_name_of_their_key(content, problem):
     with pytest.raises(ParameterError, match=problem):
-        fit("ensemble", members={name: content})
+        ensemble.check("train.ensemble", content)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALONE if kind != "xgboost"])
@@ -835,5 +826,5 @@ def test_kernel_ridge_needs_two_rows_for_each_medium():
 
 
 def test_an_ensemble_without_trees_refuses_a_graphics_card():
-    with pytest.raises(PipelineError, match="an ensemble without xgboost runs on the cpu only"):
+    with pytest.raises(PipelineError, match="but ensemble runs on the cpu only"):
         fit("ensemble", device="cuda", **members(lda="all"))

@@ -4,13 +4,17 @@ import importlib
 import subprocess
 import sys
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from conftest import PROJECT
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from stages.common.params import ParameterError, Section, load_params
+from stages import train
+from stages.common.params import ParameterError, Section, check_section, load_params
+from stages.models import ensemble
+from stages.train import MODELS
 
 STAGES = ["download", "parse_embeddings_to_parquet", "split", "featurize", "train", "evaluate"]
 
@@ -121,26 +125,39 @@ def test_each_stage_refuses_an_unknown_key_before_any_work(folder, stage):
 def test_params_yaml_as_it_stands_is_valid_for_every_source_and_model(folder):
     yaml = YAML()
     content = yaml.load(PROJECT / "params.yaml")
-    for section, key in (("download", "source"), ("train", "model")):
+    for section, key in (("download", "source"), ("split", "strategy"), ("featurize", "embedding")):
         schema = importlib.import_module(f"stages.{section}").Params
-        options = schema.model_fields[key].annotation.__args__
-        for option in options:
+        for option in get_args(schema.model_fields[key].annotation):
             content[section][key] = option
             yaml.dump(content, folder / "params.yaml")
-            params = load_params(section, schema, choice=key)
-            assert getattr(params, option) is not None
-            if section == "train":
-                module = importlib.import_module(f"stages.models.{option}")
-                module.Params.model_validate(getattr(params, option))
+            assert getattr(load_params(section, schema, choice=key), option) is not None
+    assert len(MODELS) == 7
+    for model in MODELS:
+        content["train"]["model"] = model
+        yaml.dump(content, folder / "params.yaml")
+        _, section, found = train.read_params()
+        assert section.endswith(f".{model}")
+        check_section(section, found, MODELS[model].Params)
+    content["train"]["model"] = "ensemble"
+    yaml.dump(content, folder / "params.yaml")
+    _, section, found = train.read_params()
+    assert list(ensemble.check(section, found)) == ["kernel_ridge", "lda", "size_trees"]
 
 
-def test_every_key_of_params_yaml_has_a_comment_above_it():
+def test_every_key_of_params_yaml_has_a_comment_above_it_or_where_a_model_has_it_too():
     lines = (PROJECT / "params.yaml").read_text(encoding="utf-8").splitlines()
+    in_train = lines[lines.index("train:") :]
+    explained = {
+        line.split(":")[0].strip()
+        for above, line in pairwise(in_train)
+        if above.lstrip().startswith("#")
+    }
     # Sections of a stage, a source, a strategy or a model are named, not commented.
-    sections = {line for line in lines if line.endswith(":") and "places" not in line}
-    for above, line in pairwise(lines):
+    sections = {line for line in lines if line.endswith((":", "{}")) and line.strip() != "places:"}
+    for number, (above, line) in enumerate(pairwise(lines)):
         is_key = ":" in line and not line.lstrip().startswith(("#", "-")) and line not in sections
-        if is_key and not line.startswith("        "):
+        of_model = number > len(lines) - len(in_train) and line.split(":")[0].strip() in explained
+        if is_key and not of_model and not line.startswith("        "):
             assert above.lstrip().startswith("#"), f"no comment above: {line}"
 
 

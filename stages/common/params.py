@@ -32,9 +32,7 @@ def load_params(stage: str, schema: type[SectionType], choice: str | None = None
     Raises ParameterError, which names the first key that is unknown, missing, of
     the wrong type or out of range.
     """
-    section = _read_yaml().get(stage)
-    if not isinstance(section, dict):
-        raise ParameterError(f"params.yaml has no section `{stage}`")
+    section = load_section(stage)
     if choice is not None:
         options = get_args(schema.model_fields[choice].annotation)
         picked = section.get(choice)
@@ -42,6 +40,17 @@ def load_params(stage: str, schema: type[SectionType], choice: str | None = None
             raise ParameterError(f"params.yaml: `{stage}.{picked}` is missing")
         section = {k: v for k, v in section.items() if k == picked or k not in options}
     return check_section(stage, section, schema)
+
+
+def load_section(stage: str) -> dict[str, Any]:
+    """Read the section of params.yaml that has the stage's name, unchecked.
+
+    Raises ParameterError when there is none.
+    """
+    section = _read_yaml().get(stage)
+    if not isinstance(section, dict):
+        raise ParameterError(f"params.yaml has no section `{stage}`")
+    return section
 
 
 def load_value(key: str) -> Any:

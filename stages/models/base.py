@@ -1,4 +1,4 @@
-"""What every module of `stages/models` has: `Params`, a schema of its section, and `fit`.
+"""What every model's module has: `Params`, a schema of its section, and `fit`.
 
     fit(params, train, val, settings, tuned=None) -> (Classifier, curve)
 
@@ -10,6 +10,7 @@ looked into, one row for the last.
 """
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,19 +18,33 @@ import pandas as pd
 
 from stages.common.examples import Examples, accuracy, log_loss
 from stages.common.graph import Graph
+from stages.common.params import Section
 from stages.common.stage import PipelineError
+from stages.common.transformer import is_embedding
 
 MOST_TRAIN_ROWS = 1000
 CURVE_COLUMNS = ("iteration", "train_log_loss", "val_log_loss", "train_accuracy", "val_accuracy")
 
 
+class ModelParams(Section):
+    """What each model's section has."""
+
+    features: Literal["all", "embedding", "metadata"]
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What all models share: `train.seed`, `train.device` and `train.class_weight`."""
+    """Where a model's section stands, and `train.seed`, `train.device` and `train.class_weight`."""
 
+    section: str  # such as train.ensemble.lda, for messages
     seed: int
     device: Literal["cpu", "cuda"]
     class_weight: Literal["none", "balanced"]
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.section.rpartition(".")[2]
 
 
 class Classifier(Protocol):
@@ -42,6 +57,62 @@ class Classifier(Protocol):
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names."""
+
+
+@dataclass(frozen=True)
+class OnFeatures:
+    """A classifier that sees some of the features."""
+
+    model: Classifier
+    columns: np.ndarray  # (m,) int, their places among all
+
+    @property
+    def tuned(self) -> Any:
+        """What was decided on val."""
+        return self.model.tuned
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """Logits (n, k) of n rows of all features."""
+        return self.model.logits(np.ascontiguousarray(values[:, self.columns]))
+
+    def add_to(self, graph: Graph, features: str) -> str:
+        """Add the model to an ONNX model; give the logits of what `features` names."""
+        return self.model.add_to(
+            graph, graph.add("Gather", features, graph.constant(self.columns), axis=1)
+        )
+
+
+def fit_on_features(
+    module: ModuleType,
+    params: ModelParams,
+    train: Examples,
+    val: Examples | None,
+    settings: Settings,
+    tuned: Any = None,
+) -> tuple[OnFeatures, pd.DataFrame]:
+    """Fit a model of `module` on the features that `params` choose.
+
+    Raises PipelineError when the table has none of them.
+    """
+    columns = columns_of(params.features, train.names)
+    if not columns.size:
+        raise PipelineError(
+            f"`{settings.section}.features` is {params.features}, and `featurize` leaves those out"
+        )
+    model, curve = module.fit(
+        params,
+        train.with_features(columns),
+        val and val.with_features(columns),
+        settings,
+        tuned,
+    )
+    return OnFeatures(model, columns), curve
+
+
+def columns_of(features: str, names: list[str]) -> np.ndarray:
+    """The places of all features, of those of the embedding, or of the others: (m,) int."""
+    wanted = {"all": (True, False), "embedding": (True,), "metadata": (False,)}[features]
+    return np.array([i for i, name in enumerate(names) if is_embedding(name) in wanted], dtype=int)
 
 
 def curve_point(
@@ -62,9 +133,9 @@ def curve_point(
     return pd.DataFrame([figures]).reindex(columns=list(CURVE_COLUMNS))
 
 
-def refuse_cuda(settings: Settings, model: str) -> None:
+def refuse_cuda(settings: Settings) -> None:
     """Raise PipelineError when `train.device` is cuda, for a model that cannot use it."""
     if settings.device != "cpu":
         raise PipelineError(
-            f"`train.device` is {settings.device}, but {model} runs on the cpu only"
+            f"`train.device` is {settings.device}, but {settings.name} runs on the cpu only"
         )

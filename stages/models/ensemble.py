@@ -3,54 +3,52 @@
 The weights are fitted on val (`stages.models.calibration.fit_weights`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from stages.common.examples import Examples, log_softmax
 from stages.common.graph import Graph
-from stages.common.params import ParameterError, Section, check_section
+from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError, log
-from stages.common.transformer import is_embedding
 from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
-from stages.models.base import Classifier, Settings, curve_point, refuse_cuda
+from stages.models.base import (
+    Classifier,
+    ModelParams,
+    Settings,
+    columns_of,
+    curve_point,
+    fit_on_features,
+    refuse_cuda,
+)
 from stages.models.calibration import fit_weights
 
-NAME = "ensemble"
-MEMBERS: dict[str, ModuleType] = {
-    module.NAME: module for module in (kernel_ridge, lda, logistic_regression, mlp, svm, xgboost)
+# The module of each model, by the name of its section.
+MODELS: dict[str, ModuleType] = {
+    "kernel_ridge": kernel_ridge,
+    "lda": lda,
+    "size_trees": xgboost,
+    "svm": svm,
+    "logistic_regression": logistic_regression,
+    "mlp": mlp,
+    "xgboost": xgboost,
 }
-
-
-class MemberParams(Section):
-    """`train.ensemble.members.NAME`"""
-
-    features: Literal["all", "embedding", "metadata"]
-    params: dict[str, Any]
-
-
-class Params(Section):
-    """`train.ensemble`"""
-
-    members: dict[str, MemberParams] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Member:
-    """A model, the places of its features among all, and its weight."""
+    """A model and its weight."""
 
     name: str
     model: Classifier
-    columns: np.ndarray  # (m,) int
     weight: float
 
     def log_probabilities(self, values: np.ndarray) -> np.ndarray:
         """Logarithms of the probabilities (n, k) of n rows of all features."""
-        return log_softmax(self.model.logits(np.ascontiguousarray(values[:, self.columns])))
+        return log_softmax(self.model.logits(values))
 
 
 @dataclass(frozen=True)
@@ -72,64 +70,62 @@ class Blend:
         """Add the model to an ONNX model; give the logits of what `features` names."""
         parts = []
         for member in self.members:
-            chosen = graph.add("Gather", features, graph.constant(member.columns), axis=1)
-            opinion = graph.add("LogSoftmax", member.model.add_to(graph, chosen), axis=1)
+            opinion = graph.add("LogSoftmax", member.model.add_to(graph, features), axis=1)
             weight = graph.constant(np.float32(member.weight))
             parts.append(graph.add("Mul", opinion, weight))
         return graph.add("Sum", *parts)
 
 
-def check(params: Params) -> dict[str, Section]:
-    """The checked parameters of each member.
+def check(section: str, content: dict[str, Any]) -> dict[str, ModelParams]:
+    """The checked parameters of each member of the ensemble, whose section has this content.
 
-    Raises ParameterError for a member that is no model, or whose parameters are wrong.
+    Raises ParameterError where there is no member, for one that is no model, and for parameters
+    that are wrong.
     """
+    if not isinstance(content, dict) or not content:
+        raise ParameterError(f"params.yaml: `{section}` should hold the sections of its members")
     checked = {}
-    for name, member in params.members.items():
-        place = f"train.{NAME}.members.{name}"
-        if name not in MEMBERS:
-            known = ", ".join(MEMBERS)
-            raise ParameterError(f"params.yaml: `{place}` is no model: there are {known}")
-        checked[name] = check_section(f"{place}.params", member.params, MEMBERS[name].Params)
+    for name, params in content.items():
+        if name not in MODELS:
+            known = ", ".join(MODELS)
+            raise ParameterError(f"params.yaml: `{section}.{name}` is no model: there are {known}")
+        checked[name] = check_section(f"{section}.{name}", params, MODELS[name].Params)
     return checked
 
 
 def fit(
-    params: Params,
+    params: dict[str, ModelParams],
     train: Examples,
     val: Examples | None,
     settings: Settings,
     tuned: dict[str, tuple[Any, float]] | None = None,
 ) -> tuple[Blend, pd.DataFrame]:
-    """Fit as `stages.models.base` says.
+    """Fit as `stages.models.base` says; `params` are those of each member.
 
     The curve has a row for each member that is added, in their order. Only XGBoost uses
     `train.device` cuda. A member whose features are left out is left out too.
 
     Raises PipelineError when no member has features, or none can use the device.
     """
-    if settings.device != "cpu" and "xgboost" in params.members:
+    on_device = [name for name in params if MODELS[name] is xgboost]
+    if settings.device != "cpu":
+        if not on_device:
+            refuse_cuda(settings)
         xgboost.check_cuda()
-    elif settings.device != "cpu":
-        refuse_cuda(settings, "an ensemble without xgboost")
     members: list[Member] = []
-    for name, member_params in check(params).items():
-        columns = columns_of(params.members[name].features, train.names)
-        if not columns.size:
+    for name, member_params in params.items():
+        if not columns_of(member_params.features, train.names).size:
             log("train", f"{name} is left out of the ensemble: its features are left out")
             continue
-        own = Settings(
-            settings.seed, settings.device if name == "xgboost" else "cpu", settings.class_weight
+        own = replace(
+            settings,
+            section=f"{settings.section}.{name}",
+            device=settings.device if name in on_device else "cpu",
         )
-        model, _ = MEMBERS[name].fit(
-            member_params,
-            train.with_features(columns),
-            val and val.with_features(columns),
-            own,
-            None if tuned is None else tuned[name][0],
+        model, _ = fit_on_features(
+            MODELS[name], member_params, train, val, own, None if tuned is None else tuned[name][0]
         )
-        weight = 1.0 if tuned is None else tuned[name][1]
-        members.append(Member(name, model, columns, weight))
+        members.append(Member(name, model, 1.0 if tuned is None else tuned[name][1]))
     if not members:
         raise PipelineError("no member of the ensemble has any features")
     if val is None:
@@ -142,7 +138,7 @@ def fit(
         found = fit_weights(opinions[:count], val.classes, weights)
         blend = Blend(
             [
-                Member(member.name, member.model, member.columns, float(weight))
+                replace(member, weight=float(weight))
                 for member, weight in zip(members, found, strict=False)
             ]
         )
@@ -155,9 +151,3 @@ def fit(
             + ", ".join(f"{member.weight:.2f}" for member in blend.members),
         )
     return blend, pd.concat(points, ignore_index=True)
-
-
-def columns_of(features: str, names: list[str]) -> np.ndarray:
-    """The places of all features, of those of the embedding, or of the others: (m,) int."""
-    wanted = {"all": (True, False), "embedding": (True,), "metadata": (False,)}[features]
-    return np.array([i for i, name in enumerate(names) if is_embedding(name) in wanted], dtype=int)

@@ -18,18 +18,16 @@ from tqdm import tqdm
 
 from stages.common.examples import Examples
 from stages.common.graph import Graph
-from stages.common.params import Section
 from stages.common.stage import PipelineError, log
-from stages.models.base import Settings, curve_point, refuse_cuda
+from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
 from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
 from stages.models.linear import Linear
 
-NAME = "kernel_ridge"
 # Leave-one-out scores of so many rows are enough to fit a softmax.
 MOST_SCORED_ROWS = 6000
 
 
-class Params(Section):
+class Params(ModelParams):
     """`train.kernel_ridge`"""
 
     gamma: float = Field(gt=0, le=1e6)
@@ -70,24 +68,25 @@ def fit(
     Raises PipelineError when the penalty is too small for single precision, or when
     `most_rows` are fewer than two a class.
     """
-    refuse_cuda(settings, NAME)
+    refuse_cuda(settings)
     from threadpoolctl import threadpool_limits
 
     if params.most_rows < 2 * len(train.labels):
         raise PipelineError(
-            f"`train.{NAME}.most_rows` is {params.most_rows}, fewer than two for each of the "
+            f"`{settings.section}.most_rows` is {params.most_rows}, fewer than two for each of the "
             f"{len(train.labels)} mediums"
         )
     # By class and at random within it: the last rows hold some of each class.
     order = stratified_order(train.classes, settings.seed)
     if len(order) > params.most_rows:
-        log("train", f"{NAME} learns from {params.most_rows:,} of the {len(order):,} rows")
+        log("train", f"{settings.name} learns from {params.most_rows:,} of the {len(order):,} rows")
         order = order[-params.most_rows :]
     classes = train.classes[order]
     weights = train.row_weights(settings.class_weight)[order]
     kernel = Kernel.around(
         train.values[order], feature_scales(train.names, params.metadata_weight), params.gamma
     )
+    log("train", f"{settings.name}: solving for {len(order):,} rows")
     # Bytes depend on the number of threads in a product, but not on that of the cores.
     with threadpool_limits(params.threads, user_api="blas"):
         coefficients, scores, means = solve(kernel, classes, weights, params.penalty)
@@ -131,7 +130,7 @@ def solve(
     centres = kernel.centres()
     count = len(centres)
     matrix = np.empty((count, count), dtype=np.float32)
-    with tqdm(desc=f"train {NAME}", total=count, unit=" rows", disable=None) as bar:
+    with tqdm(desc="train kernel", total=count, unit=" rows", disable=None) as bar:
         for start in range(0, count, BLOCK_ROWS):
             end = min(start + BLOCK_ROWS, count)
             # The matrix is symmetric: what lies above the diagonal is never read.
@@ -142,13 +141,12 @@ def solve(
     targets = np.eye(classes.max() + 1)[classes]
     means = np.average(targets, axis=0, weights=row_weights)
     targets = (targets - means).astype(np.float32)
-    log("train", f"{NAME}: solving for {count:,} rows")
     # LAPACK stores by columns: for it this is the transposed matrix, and its upper part.
     factor, failed = lapack.spotrf(matrix.T, lower=0, overwrite_a=1, clean=0)
     if failed:
         raise PipelineError(
-            f"`train.{NAME}.penalty` is too small for single precision: raise it, or "
-            f"raise `train.{NAME}.gamma`"
+            "the `penalty` of kernel ridge regression is too small for single precision: raise it, "
+            "or raise `gamma`"
         )
     coefficients, _ = lapack.spotrs(factor, targets, lower=0)
     # The last block of the inverse matrix comes from the last block of the factor alone.

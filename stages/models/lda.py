@@ -10,14 +10,11 @@ import pandas as pd
 from pydantic import Field
 
 from stages.common.examples import Examples
-from stages.common.params import Section
-from stages.models.base import Settings, curve_point, refuse_cuda
+from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
 from stages.models.linear import Linear
 
-NAME = "lda"
 
-
-class Params(Section):
+class Params(ModelParams):
     """`train.lda`"""
 
     shrinkage: float = Field(ge=0, le=1)
@@ -34,7 +31,7 @@ def fit(
 
     With balanced class weights, all classes are equally probable before a row is seen.
     """
-    refuse_cuda(settings, NAME)
+    refuse_cuda(settings)
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     count = len(train.labels)

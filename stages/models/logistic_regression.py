@@ -6,15 +6,12 @@ import pandas as pd
 from pydantic import Field
 
 from stages.common.examples import Examples
-from stages.common.params import Section
 from stages.common.stage import log
-from stages.models.base import Settings, curve_point, refuse_cuda
+from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
 from stages.models.linear import Linear
 
-NAME = "logistic_regression"
 
-
-class Params(Section):
+class Params(ModelParams):
     """`train.logistic_regression`"""
 
     C: float = Field(gt=0)
@@ -33,7 +30,7 @@ def fit(
 
     The seed changes nothing: the solver draws nothing at random.
     """
-    refuse_cuda(settings, NAME)
+    refuse_cuda(settings)
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -45,7 +42,7 @@ def fit(
         log(
             "train",
             f"not converged after {params.max_iterations} iterations: "
-            f"raise `train.{NAME}.max_iterations`",
+            f"raise `{settings.section}.max_iterations`",
         )
     model = Linear.of(estimator)
     return model, curve_point(int(estimator.n_iter_[0]), model, train, val)

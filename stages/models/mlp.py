@@ -9,14 +9,11 @@ from tqdm import tqdm
 
 from stages.common.examples import Examples
 from stages.common.graph import Graph
-from stages.common.params import Section
 from stages.common.stage import log
-from stages.models.base import Settings, curve_point, refuse_cuda
-
-NAME = "mlp"
+from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
 
 
-class Params(Section):
+class Params(ModelParams):
     """`train.mlp`"""
 
     networks: int = Field(gt=0, le=100)
@@ -76,7 +73,7 @@ def fit(
     The curve has a row for each epoch that was tried; the epoch with the best log loss on
     val is kept.
     """
-    refuse_cuda(settings, NAME)
+    refuse_cuda(settings)
     from sklearn.neural_network import MLPClassifier
 
     estimators = [
@@ -94,7 +91,7 @@ def fit(
     best, best_loss = None, np.inf
     points = []
     epochs = tuned or params.epochs
-    with tqdm(desc=f"train {NAME}", total=epochs, unit=" epochs", disable=None) as bar:
+    with tqdm(desc=f"train {settings.name}", total=epochs, unit=" epochs", disable=None) as bar:
         for epoch in range(1, epochs + 1):
             for estimator in estimators:
                 estimator.partial_fit(
@@ -114,7 +111,7 @@ def fit(
                 break
     if val is None:
         return best, curve_point(epochs, best, train, None)
-    log("train", f"{NAME}: best epoch {best.tuned} of {epoch} tried")
+    log("train", f"{settings.name}: best epoch {best.tuned} of {epoch} tried")
     return best, pd.concat(points, ignore_index=True)
 
 

@@ -15,16 +15,14 @@ from pydantic import Field
 
 from stages.common.examples import Examples
 from stages.common.graph import Graph
-from stages.common.params import Section
-from stages.models.base import Settings, curve_point, refuse_cuda
+from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
 from stages.models.kernel import Kernel, feature_scales
 
-NAME = "svm"
 # At a margin, where a decision value is 1, the probability is 0.98.
 STEEPNESS = 4
 
 
-class Params(Section):
+class Params(ModelParams):
     """`train.svm`"""
 
     C: float = Field(gt=0)
@@ -111,7 +109,7 @@ def fit(
 
     The seed changes nothing: libsvm draws nothing at random without its own probabilities.
     """
-    refuse_cuda(settings, NAME)
+    refuse_cuda(settings)
     from sklearn.svm import SVC
 
     kernel = Kernel.around(

@@ -12,17 +12,14 @@ from tqdm import tqdm
 
 from stages.common.examples import Examples
 from stages.common.graph import TREES, Graph
-from stages.common.params import Section
 from stages.common.stage import PipelineError, log
-from stages.models.base import CURVE_COLUMNS, Settings
+from stages.models.base import CURVE_COLUMNS, ModelParams, Settings
 
 if TYPE_CHECKING:
     import xgboost
 
-NAME = "xgboost"
 
-
-class Params(Section):
+class Params(ModelParams):
     """`train.xgboost`"""
 
     rounds: int = Field(gt=0)
@@ -130,7 +127,7 @@ def fit(
         evals.append((quantized(val, None, train_data), "val"))
     rounds = tuned or params.rounds
     found: dict[str, dict[str, list[float]]] = {}
-    with tqdm(desc=f"train {NAME}", total=rounds, unit=" rounds", disable=None) as bar:
+    with tqdm(desc=f"train {settings.name}", total=rounds, unit=" rounds", disable=None) as bar:
         booster = xgboost.train(
             {
                 "objective": "multi:softprob",
@@ -165,7 +162,7 @@ def fit(
     if val is None:
         return Trees(booster, rounds), curve
     best = booster.best_iteration + 1
-    log("train", f"{NAME}: best round {best} of {booster.num_boosted_rounds()} tried")
+    log("train", f"{settings.name}: best round {best} of {booster.num_boosted_rounds()} tried")
     return Trees(booster[:best], best), curve
 
 
