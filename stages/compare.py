@@ -1,6 +1,6 @@
 """Say whether the difference between the models of two revisions is real.
 
-    python -m stages.compare REV_A [REV_B] [--subset test|val]
+    python -m stages.compare REV_A [REV_B] [--subset val|test]
 
 Reads data/predictions.parquet of both through DVC. A revision is a Git commit, branch or tag,
 or the name of a DVC experiment; `workspace` is the working copy. This is a command for people,
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.common.bootstrap import RESAMPLES, figures, interval, resample, row_terms
+from stages.common.intervals import RESAMPLES, figures, interval, resample, row_terms
 from stages.common.stage import PipelineError, run, shorten
 from stages.common.tables import PREDICTIONS, matrix
 
@@ -115,7 +115,10 @@ def parse_arguments() -> argparse.Namespace:
         "b", metavar="REV_B", nargs="?", default=WORKSPACE, help="another (default: %(default)s)"
     )
     parser.add_argument(
-        "--subset", choices=("test", "val"), default="test", help="rows (default: %(default)s)"
+        "--subset",
+        choices=("val", "test"),
+        default="val",
+        help="rows; choose between models on val, and look at test once (default: %(default)s)",
     )
     return parser.parse_args()
 
@@ -235,7 +238,7 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
                 name,
                 float(exact_a[name][0]),
                 float(exact_b[name][0]),
-                *map(float, interval(drawn_b[name] - drawn_a[name])),
+                *interval(drawn_b[name] - drawn_a[name]),
             )
             for name in FIGURES
         ],
@@ -277,8 +280,10 @@ def describe(comparison: Comparison, subset: str, names: tuple[str, str]) -> str
         *(f"{side}  {shorten(name)}" for side, name in zip("AB", names, strict=True)),
         f"The same {comparison.rows:,} {subset} rows, {source}",
     ]
-    if subset == "val":
-        lines.append("Both models were calibrated on val or more: decide on test.")
+    if subset == "test":
+        lines.append(
+            "Look at test once, after the choice: a model chosen by it looks better than it is."
+        )
     for side, mediums in comparison.unknown.items():
         if mediums:
             lines.append(

@@ -1,7 +1,8 @@
 """Measure the model on val and test.
 
-Reads models/model.onnx, models/training_curve.csv, data/artefacts.parquet,
-data/split.parquet, data/features/train.parquet and test.parquet, and data/quarantine.csv.
+Reads models/model.onnx, models/val_probabilities.parquet, models/training_curve.csv,
+data/artefacts.parquet, data/split.parquet, data/features/train.parquet and test.parquet, and
+data/quarantine.csv.
 Writes reports/metrics.json, the data of the plots under reports/plots/, what the model
 says of each row, data/predictions.parquet, and the model's card, models/model_card.md.
 """
@@ -16,8 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
-from stages.common.bootstrap import figures, interval, intervals, resample, row_terms
+from stages.common.consistency import consistent
 from stages.common.files import write_csv, write_json, write_text
+from stages.common.intervals import (
+    f1_interval,
+    figures,
+    interval,
+    intervals,
+    resample,
+    row_terms,
+    wilson,
+)
 from stages.common.model_file import MODEL, MODEL_CARD, TRAINING_CURVE, ModelFile
 from stages.common.params import Section, load_params
 from stages.common.scores import calibration_bins, rounded, scores
@@ -27,10 +37,12 @@ from stages.common.tables import (
     PREDICTIONS,
     QUARANTINE,
     SPLIT,
+    VAL_PROBABILITIES,
     Features,
     embedding_length,
-    fixed_size_list,
+    matrix,
     predictions_schema,
+    probabilities_column,
     read_features,
     write_batches,
 )
@@ -77,8 +89,14 @@ class Scored:
 def main() -> str:
     params = load_params(STAGE, Params)
     model = ModelFile(MODEL)
+    if params.plots_subset == "val" and model.metadata["parameters"]["refit_on_val"]:
+        raise PipelineError(
+            "`evaluate.plots_subset` is val, whose rows the model was fitted on: set it to test, "
+            "or `train.refit_on_val` to false"
+        )
     subset_of = subsets_of_artefacts()
-    val, test = (score(model, subset, subset_of) for subset in ("val", "test"))
+    val = read_val(model, subset_of)
+    test = score(model, read_rows("test", model, subset_of))
     train, test_features = read_features("train"), read_features("test")
     check_features(model, train)
     metrics = {
@@ -87,7 +105,7 @@ def main() -> str:
             "rows": len(subset_of),
             "quarantined": count_quarantined(pd.read_csv(QUARANTINE)),
         },
-        **measure(model, val, test, near_duplicates(test.image_files)),
+        **measure(model.labels, val, test, near_duplicates(test.image_files)),
         "baseline": accuracies(
             {
                 **baselines(train, test_features),
@@ -101,9 +119,11 @@ def main() -> str:
     write_csv(PLOTS / "confusion.csv", confusion_counts(chosen, model.labels))
     write_csv(PLOTS / "per_class.csv", per_class(chosen, model.labels))
     write_csv(PLOTS / "reliability.csv", reliability(chosen, model.labels))
-    write_csv(PLOTS / "importance.csv", importance(model, chosen))
+    # For val, the probabilities above are cross-fitted, and no longer those of the model.
+    write_csv(PLOTS / "importance.csv", importance(model, score(model, chosen)))
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
-    write_text(MODEL_CARD, model_card(rounded(metrics), model.metadata, model.inputs))
+    card = model_card(rounded(metrics), model.metadata, model.inputs, model.embedding_length)
+    write_text(MODEL_CARD, card)
     write_predictions(train.source, model.labels, {"val": val, "test": test})
     return (
         f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
@@ -111,38 +131,55 @@ def main() -> str:
     )
 
 
-def score(model: ModelFile, subset: str, subset_of: dict[str, str]) -> Scored:
-    """Read the rows of a subset and ask the model.
+def read_rows(subset: str, model: ModelFile, subset_of: dict[str, str]) -> Scored:
+    """Read the rows of a subset, with no probabilities yet: (n, 0).
 
-    Raises PipelineError when the subset has no rows, when the model takes other embeddings
-    than the table has, or when a row has a medium that the model does not know.
+    Raises PipelineError when the subset has no rows, when the model takes embeddings and the
+    table has none, or when a row has a medium that the model does not know.
     """
     with_embedding = model.embedding_length is not None
     if with_embedding and embedding_length(ARTEFACTS) is None:
         raise PipelineError(
             f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
         )
-    parts = []
-    for artefacts, batch in read_artefacts(subset, subset_of, with_embedding, STAGE):
-        image_files, mediums = (
-            batch.column(name).to_numpy(zero_copy_only=False) for name in ("image_file", "medium")
-        )
-        parts.append(Scored(image_files, mediums, artefacts, model.predict_proba(artefacts)))
-    rows = Scored(
-        np.concatenate([part.image_files for part in parts]),
-        np.concatenate([part.mediums for part in parts]),
-        Artefacts.join([part.artefacts for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
+    parts = list(read_artefacts(subset, subset_of, with_embedding, STAGE))
+    image_files, mediums = (
+        np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for _, batch in parts])
+        for name in ("image_file", "medium")
     )
-    if not len(rows.mediums):
+    if not len(mediums):
         raise PipelineError(f"no rows are in {subset}: set another `split.strategy`")
-    unknown = sorted(set(rows.mediums) - set(model.labels))
+    unknown = sorted(set(mediums) - set(model.labels))
     if unknown:
         raise PipelineError(
             f"{MODEL} does not know the medium {unknown[0]} of {subset} "
             f"(mediums that it does not know: {len(unknown)}): run `dvc repro`"
         )
-    return rows
+    artefacts = Artefacts.join([artefacts for artefacts, _ in parts])
+    return Scored(image_files, mediums, artefacts, np.empty((len(mediums), 0), np.float32))
+
+
+def score(model: ModelFile, rows: Scored) -> Scored:
+    """The rows with what the model says of them.
+
+    Raises PipelineError when the model takes other embeddings than the table has.
+    """
+    return replace(rows, probabilities=model.predict_proba(rows.artefacts))
+
+
+def read_val(model: ModelFile, subset_of: dict[str, str]) -> Scored:
+    """The rows of val with the probabilities that `train` wrote.
+
+    They are cross-fitted: each row's come from decisions that the row had no part in, where the
+    model itself has seen all of val when it decided how sure to be.
+
+    Raises PipelineError as `read_rows` does, and when the probabilities are of other rows.
+    """
+    rows = read_rows("val", model, subset_of)
+    table = pq.read_table(VAL_PROBABILITIES)
+    if table["image_file"].to_pylist() != rows.image_files.tolist():
+        raise PipelineError(f"{VAL_PROBABILITIES} is of other rows than val: run `dvc repro`")
+    return replace(rows, probabilities=matrix(table["probabilities"]))
 
 
 def check_features(model: ModelFile, train: Features) -> None:
@@ -152,20 +189,20 @@ def check_features(model: ModelFile, train: Features) -> None:
 
 
 def measure(
-    model: ModelFile, val: Scored, test: Scored, duplicate: np.ndarray
+    labels: list[str], val: Scored, test: Scored, duplicate: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     """The model's figures on val and test, with intervals on test: a part of metrics.json.
 
-    `duplicate` (number of test rows,) bool, of `near_duplicates`, marks rows that get no part
-    in one of the measurements. It is left out when all rows or none are marked. When the
-    model was fitted again on val too, its figures on val are those from before.
+    Beside the figures of a subset stand those that it would show if the model's probabilities
+    were exactly right. `duplicate` (number of test rows,) bool, of `near_duplicates`, marks rows
+    that get no part in one of the measurements. It is left out when all rows or none are marked.
     """
-    labels = model.labels
-    refitted = model.metadata["parameters"]["refit_on_val"]
     found = {
-        "val": model.metadata["val"] if refitted else scores_of(val, labels),
+        "val": scores_of(val, labels),
+        "val_if_calibrated": consistent(val.probabilities).figures(),
         "test": scores_of(test, labels),
         "test_interval": intervals_of(test, labels),
+        "test_if_calibrated": consistent(test.probabilities).figures(),
     }
     if duplicate.any() and not duplicate.all():
         distinct = test.take(~duplicate)
@@ -177,12 +214,13 @@ def measure(
     found["test_museum"] = {}
     for museum in np.unique(test.artefacts.museum):
         rows = test.take(test.artefacts.museum == museum)
-        figures_there, ranges = scores_of(rows, labels), intervals_of(rows, labels)
+        figures_there, count = scores_of(rows, labels), len(rows.mediums)
+        low, high = wilson(figures_there["accuracy"] * count, np.array(count))
         found["test_museum"][str(museum) or "unknown"] = {
-            "rows": len(rows.mediums),
+            "rows": count,
             "accuracy": figures_there["accuracy"],
-            "accuracy_low": ranges["accuracy"]["low"],
-            "accuracy_high": ranges["accuracy"]["high"],
+            "accuracy_low": float(low),
+            "accuracy_high": float(high),
             "log_loss": figures_there["log_loss"],
         }
     return found
@@ -289,27 +327,36 @@ def per_class(rows: Scored, labels: list[str]) -> pd.DataFrame:
     Columns medium, rows, precision, recall, recall_low, recall_high, f1, f1_low, f1_high.
     The figures of a label without rows are empty.
     """
-    truth = _truth(rows, labels)
+    truth, answers = _truth(rows, labels), rows.probabilities.argmax(axis=1)
     terms = row_terms(truth, rows.probabilities)
     exact = figures(terms.sum(axis=0, keepdims=True), len(labels))
-    drawn = figures(resample(terms), len(labels))
-    table = {"medium": labels, "rows": np.bincount(truth, minlength=len(labels))}
-    table["precision"] = exact["precision"][0]
-    for name in ("recall", "f1"):
-        table[name] = exact[name][0]
-        table[f"{name}_low"], table[f"{name}_high"] = interval(drawn[name])
+    actual, named, hits = (
+        np.bincount(places, minlength=len(labels))
+        for places in (truth, answers, truth[truth == answers])
+    )
+    table = {"medium": labels, "rows": actual, "precision": exact["precision"][0]}
+    # Of a medium without rows nothing is said, also where it was named.
+    either = np.where(actual > 0, actual + named - hits, 0)
+    ends = {"recall": wilson(hits, actual), "f1": f1_interval(hits, either)}
+    for name, (low, high) in ends.items():
+        table |= {name: exact[name][0], f"{name}_low": low, f"{name}_high": high}
     return pd.DataFrame(table)
 
 
 def reliability(rows: Scored, labels: list[str]) -> pd.DataFrame:
-    """How sure the model is, and how often it is right then: confidence, accuracy, rows.
+    """How sure the model is, and how often it is right then.
 
-    One line for each bin of confidence that has rows; both figures are means over them.
+    Columns confidence, accuracy, low, high, rows: one line for each bin of confidence that has
+    rows. The first two are means over them; `low` and `high` are the ends of the range in which
+    the accuracy of a calibrated model lies in 95 of 100 cases.
     """
     right = rows.probabilities.argmax(axis=1) == _truth(rows, labels)
     confidence, bins = calibration_bins(rows.probabilities)
+    expected = consistent(rows.probabilities)
     table = pd.DataFrame({"confidence": confidence, "accuracy": right, "rows": 1, "bin": bins})
     parts = table.groupby("bin").agg({"confidence": "mean", "accuracy": "mean", "rows": "sum"})
+    for place, name, ends in ((2, "low", expected.bin_low), (3, "high", expected.bin_high)):
+        parts.insert(place, name, ends[parts.index])
     return parts.reset_index(drop=True)
 
 
@@ -339,7 +386,7 @@ def importance(model: ModelFile, rows: Scored) -> pd.DataFrame:
 
 
 def write_predictions(source: str, labels: list[str], subsets: dict[str, Scored]) -> None:
-    """Write what the model says of each row of val and test."""
+    """Write what the model says of each row of val, cross-fitted, and of test."""
     schema = predictions_schema(source, labels)
     batches = [
         pa.RecordBatch.from_arrays(
@@ -348,8 +395,7 @@ def write_predictions(source: str, labels: list[str], subsets: dict[str, Scored]
                 pa.array([subset] * len(rows.mediums), pa.string()),
                 pa.array(rows.mediums, pa.string()),
                 pa.array(rows.artefacts.museum, pa.string()),
-                # Below six decimals, processors may differ.
-                fixed_size_list(rows.probabilities.round(6)),
+                probabilities_column(rows.probabilities),
             ],
             schema=schema,
         )

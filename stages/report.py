@@ -342,7 +342,9 @@ def pictures(inputs: Inputs) -> list[Picture]:
             "reliability",
             f"Reliability, on {subset}",
             "A line near the diagonal: the share of right answers by how sure the model was.",
-            captions.reliability(inputs.reliability),
+            captions.reliability(
+                inputs.reliability, metrics[subset], metrics[f"{subset}_if_calibrated"]
+            ),
             lambda: figures.draw_reliability(inputs.reliability),
         ),
         Picture(

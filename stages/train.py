@@ -1,27 +1,36 @@
 """Fit the chosen model, calibrate it, and write it with all that comes before it as one file.
 
 Reads data/features/train.parquet and val.parquet, and data/features/transformer.npz.
-Writes models/model.onnx and models/training_curve.csv.
+Writes models/model.onnx, models/training_curve.csv, and models/val_probabilities.parquet: what
+the model says of each row of val, had that row had no part in its decisions.
 """
 
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
-from stages.common.examples import Examples, log_softmax
+from stages.common.examples import Examples, log_loss, log_softmax
 from stages.common.files import atomic_write, write_csv
 from stages.common.graph import Graph
 from stages.common.model_file import MEDIUM, MODEL, PROBABILITIES, TRAINING_CURVE
 from stages.common.params import ParameterError, Section, check_section, load_section
-from stages.common.scores import rounded, scores
 from stages.common.stage import PipelineError, log, run
-from stages.common.tables import TRANSFORMER, read_features
+from stages.common.tables import (
+    TRANSFORMER,
+    VAL_PROBABILITIES,
+    Features,
+    probabilities_column,
+    read_features,
+    val_probabilities_schema,
+    write_batches,
+)
 from stages.common.transformer import Transformer
 from stages.models import ensemble
 from stages.models.base import Classifier, Settings, fit_on_features
-from stages.models.calibration import fit_temperature
+from stages.models.calibration import FEW_ROWS, fit_temperature, folds_of, own_parts
 
 STAGE = "train"
 ENSEMBLE = "ensemble"
@@ -55,18 +64,24 @@ def main() -> str:
         )
     train, val = (Examples.of(rows, labels) for rows in (train_rows, val_rows))
     log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
-    model, curve = fit(model_params, train, val, settings)
-    logits = model.logits(val.values)
-    temperature = fit_temperature(logits, val.classes, val.row_weights(params.class_weight))
-    probabilities = np.exp(log_softmax(logits / temperature))
-    val_scores = scores(val_rows.mediums, probabilities, np.array(labels))
+    fitted = fit(model_params, train, val, settings)
+    row_weights = val.row_weights(params.class_weight)
+    temperature = fit_temperature(fitted.model.logits(val.values), val.classes, row_weights)
+    if len(val.classes) < FEW_ROWS:
+        log(
+            STAGE,
+            f"val has {len(val.classes)} rows, too few to say how sure the model may be: its "
+            "probabilities are calibrated in part",
+        )
+    probabilities = cross_fitted(fitted.without_fold, val.classes, row_weights)
+    curve = fitted.curve
     if params.refit_on_val:
         train = train.join(val)
         log(STAGE, f"fitting {params.model} again, on the {len(train.classes):,} rows of both")
-        model, _ = fit(model_params, train, None, settings, model.tuned)
+        fitted = fit(model_params, train, None, settings, fitted.model.tuned)
     file = model_bytes(
         Transformer.load(TRANSFORMER),
-        model,
+        fitted.model,
         temperature,
         {
             "labels": labels,
@@ -76,17 +91,41 @@ def main() -> str:
             "parameters": {**params.model_dump(), params.model: content},
             "temperature": temperature,
             "training_rows": len(train.classes),
-            "val": rounded(val_scores),
+            "rows_used": fitted.rows,
+            "val_rows": len(val.classes),
         },
     )
     with atomic_write(MODEL) as temporary:
         temporary.write_bytes(file)
     write_csv(TRAINING_CURVE, curve)
+    write_val_probabilities(val_rows, labels, probabilities)
+    loss = log_loss(np.log(probabilities), val.classes)
     return (
         f"{params.model}: {len(train.classes):,} rows, {len(train.names):,} features, "
-        f"{len(labels)} mediums, log loss on val {val_scores['log_loss']:.4f}, "
-        f"{len(file) / 1e6:.1f} MB"
+        f"{len(labels)} mediums, log loss on val {loss:.4f}, {len(file) / 1e6:.1f} MB"
     )
+
+
+def cross_fitted(
+    without_fold: np.ndarray, classes: np.ndarray, row_weights: np.ndarray
+) -> np.ndarray:
+    """Probabilities (n, k) of the n rows of val, each by decisions that its fold had no part in.
+
+    `without_fold` is that of `Fitted`. The temperature is fitted without the fold too.
+    """
+    parts = []
+    for logits, fold in zip(without_fold, folds_of(classes), strict=True):
+        temperature = fit_temperature(logits[~fold], classes[~fold], row_weights[~fold])
+        parts.append(np.exp(log_softmax(logits / temperature)))
+    return own_parts(np.array(parts), classes)
+
+
+def write_val_probabilities(rows: Features, labels: list[str], probabilities: np.ndarray) -> None:
+    """Write the probabilities (n, k) of the rows of val for `evaluate`, which measures them."""
+    schema = val_probabilities_schema(rows.source, labels)
+    columns = [pa.array(rows.image_files, pa.string()), probabilities_column(probabilities)]
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    write_batches(VAL_PROBABILITIES, schema, [batch])
 
 
 def read_params() -> tuple[Params, str, Any]:
@@ -111,18 +150,26 @@ def read_params() -> tuple[Params, str, Any]:
 def model_bytes(
     transformer: Transformer, model: Classifier, temperature: float, metadata: dict[str, Any]
 ) -> bytes:
-    """The ONNX file: from the columns of artefacts to calibrated probabilities and a medium."""
+    """The ONNX file: from the columns of artefacts to calibrated probabilities and a medium.
+
+    A row that cannot be used has nan for each probability, and an empty text as its medium.
+    """
     graph = Graph()
-    logits = model.add_to(graph, transformer.add_to(graph))
-    calibrated = graph.add(
-        "Mul", graph.cast(logits, np.float32), graph.constant(np.float32(1 / temperature))
-    )
-    probabilities = graph.add("Softmax", calibrated, axis=1)
-    best = graph.add("ArgMax", probabilities, axis=1, keepdims=0)
     labels = metadata["labels"]
+    features, usable = transformer.add_to(graph)
+    calibrated = graph.add(
+        "Mul",
+        graph.cast(model.add_to(graph, features), np.float32),
+        graph.constant(np.float32(1 / temperature)),
+    )
+    softmax = graph.add("Softmax", calibrated, axis=1)
+    column = graph.add("Unsqueeze", usable, graph.constant(np.array([1])))
+    probabilities = graph.add("Where", column, softmax, graph.constant(np.float32(np.nan)))
+    best = graph.add("ArgMax", softmax, axis=1, keepdims=0)
+    place = graph.add("Where", usable, best, graph.constant(np.int64(len(labels))))
+    texts = graph.constant(np.array([*labels, ""], dtype=object))
     graph.output(PROBABILITIES, probabilities, np.float32, len(labels))
-    medium = graph.add("Gather", graph.constant(np.array(labels, dtype=object)), best)
-    graph.output(MEDIUM, medium, np.str_, None)
+    graph.output(MEDIUM, graph.add("Gather", texts, place), np.str_, None)
     return graph.to_bytes(
         metadata,
         "Tells the medium of an artefact from the embedding of its photograph and its "

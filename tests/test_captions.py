@@ -19,6 +19,7 @@ METRICS = {
         "calibration_error": 0.01,
     },
     "test_interval": {"accuracy": {"low": 0.88, "high": 0.92}},
+    "test_if_calibrated": {"calibration_error": {"mean": 0.02, "high": 0.03}},
     "test_museum": {"Met": {"accuracy": 0.9}, "LACMA": {"accuracy": 0.8}},
     "baseline": {
         "majority": {"accuracy": 0.1},
@@ -169,7 +170,7 @@ def test_training_says_where_val_was_best():
 def test_the_headline_compares_with_the_best_baseline():
     text = captions.headline(METRICS)
     assert "names 90.0 % of the test rows right" in text
-    assert "between 88.0 % and 92.0 %" in text
+    assert "it may be from 88.0 % to 92.0 %: of intervals that are made like this, about 95" in text
     assert "mean features are nearest, has 70.0 %: the model is 20.0 points better" in text
     equal = captions.headline(changed(baseline__dimensions__accuracy=0.89))
     assert "looking at the dimensions alone, has 89.0 %: it is within the interval" in equal
@@ -181,11 +182,24 @@ def test_the_headline_compares_with_the_best_baseline():
 
 def test_per_class_names_the_best_the_worst_and_those_without_rows():
     text = captions.per_class(per_class_table(Clay=0.95, Gold=0.4, Iron=0.7, Jade=None))
-    assert "Clay is recognised best, 95 % of its 100 rows, Gold worst, 40 % of 100" in text
-    assert "1 of 3 mediums have a recall of at least 90 %, 1 of less than half" in text
+    assert text.startswith("Of the 3 mediums with at least 30 rows, Clay is recognised best, 95 % ")
+    assert "of its 100 rows, Gold worst, 40 % of 100 (interval 10 % to 90 %)" in text
+    assert "1 of them have a recall of at least 90 %, 1 of less than half" in text
     assert "No rows to measure on: Jade." in text
-    few = per_class_table(Clay=0.95, Gold=0.4).assign(rows=[100, 8])
-    assert "so wide intervals: Gold." in captions.per_class(few)
+
+
+def test_nothing_is_claimed_of_mediums_with_few_rows():
+    table = per_class_table(Clay=0.95, Gold=0.0, Iron=0.7)
+    text = captions.per_class(table.assign(rows=[100, 29, 30]))
+    assert "Of the 2 mediums with at least 30 rows" in text
+    assert "Iron worst, 70 % of 30" in text
+    assert "0 of less than half" in text
+    assert text.endswith("Fewer than 30 rows, so that little can be said of them: Gold.")
+    assert captions.per_class(table.assign(rows=3)).startswith("Fewer than 30 rows, so that")
+    for claim in (captions.to_try(METRICS, curve(0.3), table.assign(rows=[100, 29, 30])),):
+        assert "more rows of Iron and Clay, which are recognised least" in " ".join(claim)
+    none = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=3)))
+    assert "recognised least" not in none
 
 
 def test_the_largest_confusion_is_told_in_its_share_and_its_family():
@@ -200,6 +214,8 @@ def test_the_largest_confusion_is_told_in_its_share_and_its_family():
     counts["Gold__Clay"] = 30
     text = captions.confusion(confusion_table(**counts))
     assert text.startswith("Etching is taken for Engraving in 31 % of cases (31 of 100 rows)")
+    text = captions.confusion(confusion_table(Clay__Clay=3, Clay__Gold=6))
+    assert text.startswith("Clay is taken for Gold in 6 of 9 rows, the largest single confusion")
     assert captions.confusion(confusion_table(Clay__Clay=3, Clay__Gold=0)) == (
         "No row is taken for another medium."
     )
@@ -214,27 +230,60 @@ def test_the_most_confused_pairs_are_sorted_by_rows():
 
 
 def bins(*lines):
-    return pd.DataFrame(lines, columns=["confidence", "accuracy", "rows"])
+    columns = ["confidence", "accuracy", "low", "high", "rows"]
+    return pd.DataFrame(lines, columns=columns)
 
 
-def test_reliability_says_in_which_direction_the_model_errs():
-    sure = captions.reliability(bins((0.5, 0.5, 50), (0.9, 0.7, 50)))
-    assert "mean probability of 70.0 %, and 60.0 % of them are right" in sure
-    assert "surer than it should be" in sure
-    assert "is 10.0 points (calibration error)" in sure
-    assert "where the model says 90 % and 70 % are right" in sure
-    assert "less sure than it could be" in captions.reliability(bins((0.5, 0.8, 10)))
-    assert "as sure as it should be" in captions.reliability(bins((0.5, 0.5, 10)))
+def reliability(table, error=0.05, high=0.06, low_accuracy=0.55, high_accuracy=0.65):
+    figures = {"accuracy": np.average(table["accuracy"], weights=table["rows"])}
+    expected = {
+        "accuracy": {"low": low_accuracy, "high": high_accuracy},
+        "calibration_error": {"mean": 0.04, "high": high},
+    }
+    return captions.reliability(table, figures | {"calibration_error": error}, expected)
+
+
+def test_reliability_calls_a_fault_what_is_beyond_chance_and_nothing_else():
+    table = bins((0.5, 0.5, 0.4, 0.6, 50), (0.9, 0.7, 0.65, 0.95, 50))
+    text = reliability(table)
+    assert "mean probability of 70.0 %, and 60.0 % of them are right" in text
+    assert "between 55.0 % and 65.0 % in 95 of 100 cases: on the whole, the model is as" in text
+    assert "the difference is 5.0 points (calibration error)" in text
+    assert "4.0 points on average, by chance, and more than 6.0 points in 5 of 100" in text
+    assert text.endswith("cases: nothing speaks against them.")
+    assert "these are off by more" in reliability(table, error=0.07)
+    assert "surer than it should be" in reliability(table, low_accuracy=0.61)
+    assert "less sure than it could be" in reliability(table, high_accuracy=0.59)
+
+
+def test_reliability_names_the_bin_that_is_farthest_beyond_its_range():
+    table = bins((0.5, 0.38, 0.4, 0.6, 50), (0.9, 0.5, 0.65, 0.95, 50), (0.1, 0.9, 0, 0.2, 29))
+    assert reliability(table).endswith(
+        "Of the bins with at least 30 rows, the one farthest beyond its range is where the model "
+        "says 90 %: 50 % are right, and chance explains 65 % to 95 %."
+    )
 
 
 def test_museums_differ_only_where_their_intervals_do():
     table = pd.DataFrame(
         {"museum": ["A", "B"], "accuracy": [0.9, 0.5], "low": [0.8, 0.4], "high": [1.0, 0.6]}
-    )
+    ).assign(rows=30)
     assert "highest at A, 90.0 %, and lowest at B, 50.0 %" in captions.museums(table)
     assert "do not overlap" in captions.museums(table)
     assert "Their intervals overlap" in captions.museums(table.assign(high=[1.0, 0.85]))
     assert "of one museum" in captions.museums(table.head(1))
+
+
+def test_nothing_is_claimed_of_museums_with_few_rows():
+    table = pd.DataFrame(
+        {"museum": ["A", "B", "C"], "accuracy": [0.9, 0.5, 0.0], "low": 0.4, "high": 0.6}
+    ).assign(rows=[30, 90, 29])
+    text = captions.museums(table)
+    assert "lowest at B" in text
+    assert text.endswith("Fewer than 30 rows, too few to say anything: C.")
+    assert captions.museums(table.assign(rows=[30, 2, 2])) == (
+        "Fewer than 30 rows, too few to say anything: B and C."
+    )
 
 
 def test_importance_says_what_is_worth_nothing():
@@ -294,7 +343,10 @@ def test_what_to_try_follows_from_the_figures():
     for absent in ("real data", "ahead of val", "calibration error"):
         assert absent not in text
     other = changed(data__source="synthetic", test__calibration_error=0.05)
+    assert "calibration" not in " ".join(
+        captions.to_try(changed(test__calibration_error=0.029), curve(0.3), table)
+    )
     text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table))
     assert "Run it on real data" in text
     assert "Train is 19.0 points ahead of val" in text
-    assert "The calibration error is 5.0 points" in text
+    assert "The calibration error is 5.0 points, and chance explains 3.0 points" in text

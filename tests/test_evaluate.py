@@ -1,6 +1,7 @@
 """The figures are right on cases that can be counted by hand."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -9,17 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.common.artefacts import Artefacts
+from stages.common.consistency import consistent
+from stages.common.intervals import f1_interval, wilson
 from stages.common.stage import PipelineError
 from stages.common.tables import (
     ARTEFACTS,
     METADATA,
     PREDICTIONS,
     SPLIT,
+    VAL_PROBABILITIES,
     Features,
     artefacts_schema,
     fixed_size_list,
     matrix,
+    probabilities_column,
     split_schema,
+    val_probabilities_schema,
     write_batches,
 )
 from stages.evaluate import (
@@ -33,6 +39,8 @@ from stages.evaluate import (
     near_duplicates,
     nearest_sizes,
     per_class,
+    read_rows,
+    read_val,
     reliability,
     score,
     write_predictions,
@@ -69,12 +77,7 @@ class GoldIsWide:
     inputs = ("embedding", "width", "height")
     embedding_length = 2
 
-    def __init__(self, refit_on_val=False):
-        self.metadata = {
-            "feature_names": ["x"],
-            "parameters": {"refit_on_val": refit_on_val},
-            "val": {"accuracy": 0.123457, "log_loss": 0.5},
-        }
+    metadata = MappingProxyType({"feature_names": ["x"]})
 
     def predict_proba(self, artefacts):
         gold = np.where(artefacts.width > 1000, 0.9, 0.1).astype(np.float32)
@@ -100,8 +103,8 @@ TEST = scored(["clay", "gold", "gold", "gold"], [500, 500, 2000, 2000], ["Met", 
 LABELS = ["clay", "gold"]
 
 
-def measured(duplicate=(False,) * 4, refit_on_val=False):
-    return measure(GoldIsWide(refit_on_val), VAL, TEST, np.array(duplicate))
+def measured(duplicate=(False,) * 4):
+    return measure(LABELS, VAL, TEST, np.array(duplicate))
 
 
 def test_val_and_test_are_measured_each_on_its_own_rows():
@@ -109,8 +112,11 @@ def test_val_and_test_are_measured_each_on_its_own_rows():
     assert found["val"]["accuracy"] == pytest.approx(2 / 3)
     assert found["test"]["accuracy"] == 0.75
     assert found["test"]["log_loss"] == pytest.approx(-np.log([0.9, 0.1, 0.9, 0.9]).mean())
-    assert set(found["test_interval"]) == set(found["test"])
-    assert found["test_interval"]["accuracy"] == {"low": 0.25, "high": 1.0}
+    assert set(found["test_interval"]) == set(found["test"]) - {"calibration_error"}
+    ends = found["test_interval"]["accuracy"]
+    assert (ends["low"], ends["high"]) == pytest.approx(wilson(np.array(3), np.array(4)))
+    for subset, rows in (("val", VAL), ("test", TEST)):
+        assert found[f"{subset}_if_calibrated"] == consistent(rows.probabilities).figures()
 
 
 def test_each_museum_has_figures_of_its_own_rows():
@@ -120,7 +126,8 @@ def test_each_museum_has_figures_of_its_own_rows():
         "LACMA": (1, 1.0),
         "Met": (2, 0.5),
     }
-    assert (found["Met"]["accuracy_low"], found["Met"]["accuracy_high"]) == (0, 1)
+    ends = found["Met"]["accuracy_low"], found["Met"]["accuracy_high"]
+    assert ends == pytest.approx(wilson(np.array(1), np.array(2)))
     assert found["Met"]["log_loss"] == pytest.approx(-np.log([0.9, 0.1]).mean())
 
 
@@ -130,12 +137,6 @@ def test_a_model_of_other_features_is_refused():
         check_features(GoldIsWide(), train)
 
 
-def test_a_model_that_was_fitted_on_val_keeps_its_figures_from_before():
-    found = measured(refit_on_val=True)
-    assert found["val"] == {"accuracy": 0.123457, "log_loss": 0.5}
-    assert found["test"]["accuracy"] == 0.75
-
-
 def test_rows_without_a_near_duplicate_have_figures_of_their_own():
     found = measured(duplicate=[False, True, False, False])
     distinct = found["test_without_near_duplicates"]
@@ -143,7 +144,8 @@ def test_rows_without_a_near_duplicate_have_figures_of_their_own():
     assert distinct["accuracy"] == 1.0
     assert distinct["log_loss"] == pytest.approx(-np.log(0.9))
     ends = found["test_without_near_duplicates_interval"]["accuracy"]
-    assert ends == {"low": 1.0, "high": 1.0}
+    assert ends["low"] < 0.5
+    assert ends["high"] == 1
     assert found["test"]["accuracy"] == 0.75
 
 
@@ -185,9 +187,13 @@ def test_reliability_compares_each_bins_probability_with_its_share_of_right_answ
             gold = np.array([0.9, 0.92, 0.2, 0.6], dtype=np.float32)
             return np.column_stack([1 - gold, gold])
 
-    found = reliability(scored(["gold", "clay", "clay", "gold"], [1] * 4, model=Sure()), LABELS)
+    rows = scored(["gold", "clay", "clay", "gold"], [1] * 4, model=Sure())
+    found = reliability(rows, LABELS)
     expected = [[0.6, 1, 1], [0.8, 1, 1], [0.91, 0.5, 2]]
     np.testing.assert_allclose(found[["confidence", "accuracy", "rows"]], expected, rtol=1e-6)
+    # One row is right or wrong; of two at 91 %, both may well be right, and seldom neither.
+    assert found["low"].tolist() == [0, 0, 0.5]
+    assert found["high"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.usefixtures("stage_folder")
@@ -243,7 +249,8 @@ def write_table(length, mediums=("clay",) * 7):
 @pytest.mark.parametrize(("subset", "widths"), [("val", [1, 4, 7]), ("test", [2, 6])])
 def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, widths):
     write_table(length=3)
-    found = score(WidthsAndFirstNumbers(3), subset, SUBSET_OF)
+    model = WidthsAndFirstNumbers(3)
+    found = score(model, read_rows(subset, model, SUBSET_OF))
     assert found.probabilities.tolist() == [[width, -width] for width in widths]
     assert found.artefacts.width.tolist() == widths
     assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
@@ -253,26 +260,49 @@ def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, wi
 
 def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
     write_table(length=3)
-    found = score(WidthsAndFirstNumbers(None), "test", SUBSET_OF)
+    model = WidthsAndFirstNumbers(None)
+    found = score(model, read_rows("test", model, SUBSET_OF))
     assert found.probabilities.tolist() == [[2, 0], [6, 0]]
+
+
+def write_val(image_files, probabilities):
+    schema = val_probabilities_schema("file", LABELS)
+    columns = [pa.array(image_files), probabilities_column(np.array(probabilities))]
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    write_batches(VAL_PROBABILITIES, schema, [batch])
+
+
+def test_val_has_the_probabilities_that_train_wrote(stage_folder):
+    write_table(length=3)
+    write_val(["a", "d", "g"], [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    found = read_val(WidthsAndFirstNumbers(3), SUBSET_OF)
+    np.testing.assert_allclose(found.probabilities[:, 0], [0.1, 0.2, 0.3], atol=1e-6)
+    assert found.artefacts.width.tolist() == [1, 4, 7]
+
+
+def test_probabilities_of_other_rows_than_val_are_refused(stage_folder):
+    write_table(length=3)
+    write_val(["a", "g", "d"], [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    with pytest.raises(PipelineError, match="is of other rows than val: run `dvc repro`"):
+        read_val(WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
 def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
     write_table(length=None)
     with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
-        score(WidthsAndFirstNumbers(3), "test", SUBSET_OF)
+        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
 def test_a_medium_that_the_model_does_not_know_is_named(stage_folder):
     write_table(length=3, mediums=["clay", "jade", "clay", "clay", "clay", "iron", "clay"])
     with pytest.raises(PipelineError, match=r"not know the medium iron of test .*know: 2\)"):
-        score(WidthsAndFirstNumbers(3), "test", SUBSET_OF)
+        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
 def test_a_subset_without_rows_is_refused(stage_folder):
     write_table(length=3)
     with pytest.raises(PipelineError, match="no rows are in test"):
-        score(WidthsAndFirstNumbers(3), "test", dict.fromkeys("abcdefg", "train"))
+        read_rows("test", WidthsAndFirstNumbers(3), dict.fromkeys("abcdefg", "train"))
 
 
 def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():
@@ -306,8 +336,12 @@ def test_per_class_figures_divide_by_the_right_sums(four_rows, recwarn):
     table = per_class(four_rows, THREE).set_index("medium")
     assert table["rows"].to_dict() == {"bronze": 2, "clay": 2, "gold": 0}
     assert table.loc["bronze", ["precision", "recall", "f1"]].tolist() == [1, 0.5, 2 / 3]
-    assert table.loc["bronze", ["recall_low", "recall_high"]].tolist() == [0, 1]
-    assert table.loc["clay", ["recall", "recall_low", "recall_high"]].tolist() == [1, 1, 1]
+    for medium, hits, either in (("bronze", 1, 2), ("clay", 2, 2)):
+        ends = table.loc[medium, ["recall_low", "recall_high"]].tolist()
+        assert ends == pytest.approx(wilson(np.array(hits), np.array(2)))
+        ends = table.loc[medium, ["f1_low", "f1_high"]].tolist()
+        assert ends == pytest.approx(f1_interval(np.array(hits), np.array(either)))
+        assert ends[0] < table.loc[medium, "f1"] <= ends[1]
     # Nothing can be said about a medium without rows, and no division warns of it.
     assert table.loc["gold"].drop("rows").isna().all()
     assert not list(recwarn)

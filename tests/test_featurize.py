@@ -117,7 +117,7 @@ def test_a_saved_transformer_gives_the_same_features_and_bytes(tmp_path, embeddi
 def onnx_model(transformer):
     """The transformer alone as an ONNX model."""
     graph = Graph()
-    values = transformer.add_to(graph)
+    values, _ = transformer.add_to(graph)
     graph.output("features", values, np.float32, len(transformer.feature_names))
     return onnxruntime.InferenceSession(graph.to_bytes({}, ""))
 

@@ -88,6 +88,7 @@ def importance(groups):
 
 
 BINS = pd.DataFrame({"confidence": [0.3, 0.35, 1.0], "accuracy": [0, 0.5, 1], "rows": [1, 2, 9]})
+BINS = BINS.assign(low=[0.0, 0.1, 1.0], high=[0.9, 0.6, 1.0])
 NO_VAL = curve(3).assign(val_log_loss=np.nan, val_accuracy=np.nan)
 FEW = ("clay", "gold")
 CASES = {
@@ -355,6 +356,13 @@ def test_large_shares_off_the_diagonal_are_written():
     assert {cell.get_position(): cell.get_text() for cell in cells} == {(1, 0): "5", (0, 1): "96"}
     assert [to_hex(cell.get_color()) for cell in cells] == ["#ffffff", "#101010"]
     assert not figures.draw_confusion(confusion(long_names(31))).axes[0].texts
+
+
+def test_the_range_that_chance_explains_stands_at_each_bin():
+    (band,) = figures.draw_reliability(BINS).axes[0].collections
+    ends = [segment[:, 1].tolist() for segment in band.get_segments()]
+    assert ends == BINS[["low", "high"]].to_numpy().tolist()
+    assert [segment[0, 0] for segment in band.get_segments()] == BINS["confidence"].tolist()
 
 
 def test_bins_of_confidence_have_the_rows_that_are_in_them():

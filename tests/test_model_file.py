@@ -7,8 +7,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from test_models import ALONE, artefacts, file_of, fit, fit_on, made_up, members, strangers
+from test_models import (
+    ALONE,
+    artefacts,
+    file_of,
+    fit,
+    fit_on,
+    fit_whole,
+    made_up,
+    members,
+    strangers,
+)
 
 from stages import train
 from stages.common import model_file
@@ -16,13 +27,14 @@ from stages.common.artefacts import Artefacts
 from stages.common.graph import Graph
 from stages.common.model_file import MEDIUM, MODEL, TRAINING_CURVE, ModelFile
 from stages.common.params import ParameterError
-from stages.common.scores import rounded, scores
 from stages.common.stage import PipelineError
 from stages.common.tables import (
     TRANSFORMER,
+    VAL_PROBABILITIES,
     features_path,
     features_schema,
     fixed_size_list,
+    matrix,
     write_batches,
 )
 from stages.featurize import Params as FeaturizeParams
@@ -31,7 +43,7 @@ from stages.model_card import model_card
 from stages.models.base import CURVE_COLUMNS
 from stages.models.calibration import fit_temperature
 from stages.models.linear import Linear
-from stages.train import model_bytes
+from stages.train import cross_fitted, model_bytes
 
 LABELS = ['"quoted", and a comma', "<b>gold</b> & silver", "faïence 陶", "it's\\slashed\n{0}"]
 
@@ -113,6 +125,45 @@ def test_a_model_of_sizes_alone_takes_a_table_without_embeddings(tmp_path):
     without = Artefacts(None, new.width, new.height, new.museum)
     assert model.embedding_length is None
     np.testing.assert_array_equal(model.predict_proba(without), model.predict_proba(new))
+
+
+BAD_SIZES = [0.0, -3.0, np.nan, np.inf, -np.inf]
+BAD_NUMBERS = [np.nan, np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("embedding", ["raw", "standardize", "power", "pca"])
+def test_a_row_that_cannot_be_used_has_no_answer_and_harms_no_other(tmp_path, embedding, recwarn):
+    path = tmp_path / "model.onnx"
+    model, rows = linear_file(path, embedding=embedding)
+    good = model.predict_proba(rows)
+    bad = {}
+    for place, value in enumerate(BAD_SIZES):
+        rows.width[place], rows.height[10 + place] = value, value
+        bad |= {place: value, 10 + place: value}
+    for place, value in enumerate(BAD_NUMBERS):
+        rows.embedding[20 + place, 3] = value
+        bad[20 + place] = value
+    usable = ~np.isin(np.arange(len(good)), list(bad))
+    by_numpy = model.predict_proba(rows)
+    by_runtime, mediums = onnxruntime.InferenceSession(path).run(None, vars(rows))
+    for found in (by_numpy, by_runtime):
+        assert np.isnan(found[~usable]).all()
+        np.testing.assert_allclose(found[usable], good[usable], rtol=0, atol=1e-5)
+    assert (mediums == "").tolist() == (~usable).tolist()
+    assert set(mediums[usable]) <= set(LABELS)
+    assert not list(recwarn)
+
+
+def test_trees_give_no_answer_for_a_size_that_is_none_either(tmp_path):
+    data = made_up()
+    path = tmp_path / "model.onnx"
+    trees = fit_whole("ensemble", data.train, data.val, **members(xgboost="metadata")).model
+    path.write_bytes(file_of(trees))
+    rows, _ = artefacts()
+    rows.width[7] = np.nan
+    probabilities, mediums = onnxruntime.InferenceSession(path).run(None, vars(rows))
+    assert np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist() == [7]
+    assert np.flatnonzero(mediums == "").tolist() == [7]
 
 
 def another_model():
@@ -198,7 +249,8 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "parameters",
         "temperature",
         "training_rows",
-        "val",
+        "rows_used",
+        "val_rows",
     }
     assert found["labels"] == model.labels == LABELS
     assert found["feature_names"] == data.train.names
@@ -212,15 +264,39 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "refit_on_val": False,
         "lda": {"features": "all", "shrinkage": 0.25},
     }
-    assert found["training_rows"] == 120
-    probabilities = model.predict_proba(artefacts(draw=2, noise=3.0)[0])
-    mediums = np.array(LABELS, dtype=object)[data.val.classes]
-    expected = scores(mediums, probabilities, np.array(LABELS))
-    assert found["val"] == pytest.approx(expected, abs=1e-5)
-    assert found["val"] == rounded(found["val"])
+    assert (found["training_rows"], found["rows_used"]) == (120, {"lda": 120})
+    assert found["val_rows"] == 120
     curve = TRAINING_CURVE.read_text().splitlines()
     assert curve[0] == ",".join(CURVE_COLUMNS)
     assert len(curve) == 2
+
+
+def read_val_probabilities():
+    table = pq.read_table(VAL_PROBABILITIES)
+    assert table.schema.metadata[b"labels"].decode() == json.dumps(LABELS, ensure_ascii=False)
+    return table["image_file"].to_pylist(), matrix(table["probabilities"])
+
+
+def test_what_is_said_of_val_is_cross_fitted(train_on):
+    data = made_up(noise=3.0)
+    model = train_on(data, model="lda")
+    image_files, found = read_val_probabilities()
+    assert image_files == [f"{number}.jpg" for number in range(120)]
+    fitted = fit_whole("lda", data.train, data.val)
+    expected = cross_fitted(fitted.without_fold, data.val.classes, np.ones(120))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert (found == found.round(6)).all()
+    # The model itself has seen all of val when it decided how sure to be.
+    answered = model.predict_proba(artefacts(draw=2, noise=3.0)[0])
+    assert np.abs(found - answered).max() > 1e-3
+    assert (found.argmax(axis=1) == answered.argmax(axis=1)).all()
+
+
+def test_a_small_val_is_said_to_be_too_small(train_on, capsys):
+    train_on(made_up(4, (30, 30, 30, 9)), model="lda")
+    assert "val has 99 rows, too few to say how sure the model may be" in capsys.readouterr().out
+    train_on(made_up(4, (30, 30, 30, 10)), model="lda")
+    assert "too few" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
@@ -238,14 +314,16 @@ def test_the_probabilities_are_calibrated_on_val(train_on, class_weight):
 
 
 @pytest.mark.parametrize("kind", ["lda", "xgboost"])
-def test_a_refit_learns_from_val_too_and_keeps_its_figures_from_before(train_on, kind):
+def test_a_refit_learns_from_val_too_and_says_of_val_what_it_said_before(train_on, kind):
     data, new = made_up(noise=3.0), strangers()[0]
     small = {"rounds": 20, "early_stopping_rounds": 2, "max_depth": 2, "learning_rate": 0.5}
     chosen = {f"xgboost.{key}": value for key, value in small.items()}
     once = train_on(data, model=kind, **chosen)
+    said = read_val_probabilities()[1]
     twice = train_on(data, model=kind, refit_on_val=True, **chosen)
     assert (once.metadata["training_rows"], twice.metadata["training_rows"]) == (120, 240)
-    assert twice.metadata["val"] == once.metadata["val"]
+    assert twice.metadata["rows_used"] == {kind: 240}
+    np.testing.assert_array_equal(read_val_probabilities()[1], said)
     assert twice.metadata["temperature"] == once.metadata["temperature"]
     section = once.metadata["parameters"][kind]
     first, _ = fit_on(kind, data.train, data.val, **section)
@@ -256,6 +334,14 @@ def test_a_refit_learns_from_val_too_and_keeps_its_figures_from_before(train_on,
     expected = ModelFile(path).predict_proba(new)
     np.testing.assert_allclose(twice.predict_proba(new), expected, rtol=0, atol=1e-6)
     assert np.abs(once.predict_proba(new) - expected).max() > 1e-3
+
+
+def test_a_refit_says_that_it_drops_rows(train_on, capsys):
+    few = {"ensemble.kernel_ridge.most_rows": 130}
+    model = train_on(made_up(noise=3.0), model="kernel_ridge", refit_on_val=True, **few)
+    assert "kernel_ridge learns from 130 of the 240 rows" in capsys.readouterr().out
+    card = model_card(METRICS, model.metadata, model.inputs, model.embedding_length)
+    assert "Fitted on 240 rows of train and val (kernel_ridge on 130 of them)." in card
 
 
 def test_one_medium_is_nothing_to_tell_apart(train_on):
@@ -283,6 +369,8 @@ METADATA = {
     "model": "lda",
     "parameters": {"refit_on_val": False},
     "training_rows": 12345,
+    "rows_used": {"lda": 12345},
+    "val_rows": 678,
 }
 METRICS = {
     "test": {
@@ -299,13 +387,18 @@ METRICS = {
         "macro_f1": {"low": 0.52, "high": 0.72},
         "log_loss": {"low": 1.53, "high": 1.73},
     },
+    "test_if_calibrated": {"calibration_error": {"mean": 0.0234, "high": 0.03}},
     "baseline": {"majority": {"accuracy": 0.11}},
 }
 
 
+def card_of(metrics=METRICS, metadata=METADATA, inputs=("embedding",), length=6):
+    return model_card(metrics, metadata, list(inputs), length)
+
+
 def test_the_card_has_the_figures_of_the_metrics():
     distinct = {"test_without_near_duplicates": {"rows": 4321, "accuracy": 0.57}}
-    card = model_card(METRICS | distinct, METADATA, ["embedding"])
+    card = card_of(METRICS | distinct)
     rows = [line for line in card.splitlines() if line.startswith("| ")]
     assert rows == [
         "| figure | value | 95 % interval |",
@@ -319,7 +412,8 @@ def test_the_card_has_the_figures_of_the_metrics():
         "| accuracy on the 4,321 rows without a near-duplicate in train | 0.5700 | |",
     ]
     assert "most frequent medium of train would have an accuracy of 0.1100" in card
-    assert "near-duplicate" not in model_card(METRICS, METADATA, ["embedding"])
+    assert "would have a calibration error of 0.0234 on average, by chance" in card
+    assert "near-duplicate" not in card_of()
 
 
 @pytest.mark.parametrize(
@@ -331,27 +425,29 @@ def test_the_card_has_the_figures_of_the_metrics():
     ],
 )
 def test_the_card_says_where_the_data_is_from(source, sentence):
-    card = model_card(METRICS, METADATA | {"source": source}, ["embedding"])
+    card = card_of(metadata=METADATA | {"source": source})
     assert sentence in card
     assert ("ynthetic" in card) == (source == "synthetic")
 
 
-def test_the_card_says_on_which_rows_the_model_was_fitted():
-    assert "Fitted on 12,345 rows of train. " in model_card(METRICS, METADATA, ["embedding"])
-    refitted = METADATA | {"parameters": {"refit_on_val": True}}
-    card = model_card(METRICS, refitted, ["embedding"])
-    assert "Fitted on 12,345 rows of train and val. " in card
+def test_the_card_says_on_which_rows_the_model_was_fitted_and_calibrated():
+    assert "Fitted on 12,345 rows of train. The 678 rows of val decided on" in card_of()
+    refitted = card_of(metadata=METADATA | {"parameters": {"refit_on_val": True}})
+    assert "Fitted on 12,345 rows of train and val. " in refitted
+    used = {"kernel_ridge": 9000, "lda": 12345, "svm": 7}
+    fewer = card_of(metadata=METADATA | {"rows_used": used})
+    assert "of train (kernel_ridge on 9,000 of them, svm on 7 of them). " in fewer
 
 
 def test_the_card_names_every_medium_and_the_limits_of_its_inputs():
     labels = ["<b>gold</b>", "fired\nclay"]
-    card = model_card(METRICS, METADATA | {"labels": labels}, ["width", "height"])
+    card = card_of(metadata=METADATA | {"labels": labels}, inputs=["width", "height"], length=None)
     assert card.endswith("## Labels\n\n- `<b>gold</b>`\n- `fired clay`\n")
     assert "one of 2, from the photograph's width and its height in pixels." in card
     assert "Width and height tell" in card
     assert "the museum tells nothing" not in card
-    assert "the museum tells nothing" in model_card(METRICS, METADATA, ["museum"])
-    assert "Width and height tell" not in model_card(METRICS, METADATA, ["museum"])
+    assert "the museum tells nothing" in card_of(inputs=["museum"])
+    assert "Width and height tell" not in card_of(inputs=["museum"])
 
 
 def linear_file(path, embedding="standardize", dimensions=True, museum=True):
@@ -398,7 +494,10 @@ def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp
     )
     monkeypatch.chdir(tmp_path)
     names = {"embedding": one.embedding}
-    exec(block(model_card(METRICS, model.metadata, model.inputs), "python"), names)
+    card = card_of(METRICS, model.metadata, model.inputs, model.embedding_length)
+    # Also where the features are others, such as principal components.
+    assert ("float32 (rows, 6)" in card) == ("embedding" in model.inputs)
+    exec(block(card, "python"), names)
     expected = model.predict_proba(one)
     np.testing.assert_allclose(names["probabilities"], expected, rtol=0, atol=1e-5)
     assert names["labels"] == LABELS
@@ -409,7 +508,9 @@ def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp
 def test_the_javascript_of_the_card_gives_each_input_its_type(chosen, tmp_path):
     path = tmp_path / "model.onnx"
     model, _ = linear_file(path, **chosen)
-    code = block(model_card(METRICS, model.metadata, model.inputs), "javascript")
+    code = block(
+        card_of(METRICS, model.metadata, model.inputs, model.embedding_length), "javascript"
+    )
     session = onnxruntime.InferenceSession(path)
     types = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "string"}
     expected = [(node.name, types[node.type]) for node in session.get_inputs()]

@@ -56,15 +56,19 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def log_loss(logits: np.ndarray, classes: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean of -log(probability of the right class) over n rows, in nats.
+def row_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """-log(probability of the right class) of n rows, (n,) float64, in nats.
 
-    `logits` is (n, k), `classes` (n,) int; `weights` (n,) are how much each row counts.
+    `logits` is (n, k), `classes` (n,) int.
     """
-    losses = -log_softmax(logits)[np.arange(len(classes)), classes]
-    return float(np.average(losses, weights=weights))
+    return -log_softmax(logits)[np.arange(len(classes)), classes]
 
 
-def accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
-    """Share of rows whose largest logit is that of their class."""
-    return float(np.mean(logits.argmax(axis=1) == classes))
+def log_loss(logits: np.ndarray, classes: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean of `row_losses`; `weights` (n,) are how much each row counts."""
+    return float(np.average(row_losses(logits, classes), weights=weights))
+
+
+def accuracy(logits: np.ndarray, classes: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Share of rows whose largest logit is that of their class; `weights` as in `log_loss`."""
+    return float(np.average(logits.argmax(axis=1) == classes, weights=weights))

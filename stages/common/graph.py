@@ -5,7 +5,8 @@ https://onnx.ai. The same operators and constants give the same bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,10 @@ class Graph:
         """value @ weights + offsets"""
         product = self.add("MatMul", value, self.constant(weights))
         return self.add("Add", product, self.constant(offsets))
+
+    def all_of(self, conditions: Sequence[str]) -> str:
+        """Where each of the conditions holds."""
+        return reduce(lambda one, other: self.add("And", one, other), conditions)
 
     def output(self, name: str, value: str, type_: type[np.generic], length: int | None) -> None:
         """Give the value called `value` out as `name`, in the shape that `input` says."""

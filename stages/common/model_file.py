@@ -125,7 +125,9 @@ class ModelFile:
         def score(start: int) -> np.ndarray:
             rows = slice(start, start + BATCH_ROWS)
             feed = {name: getattr(artefacts, name)[rows] for name in self.inputs}
-            return self._evaluator.run([PROBABILITIES], feed)[0]
+            # A row that cannot be used has nan for its answer, which is no reason to warn.
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return self._evaluator.run([PROBABILITIES], feed)[0]
 
         starts = range(0, len(artefacts.width), BATCH_ROWS)
         if not starts:

@@ -6,6 +6,7 @@
 | split | the columns of `SPLIT_COLUMNS`, in the order of the artefacts |
 | features | `image_file`, `medium`, `features` |
 | predictions | `image_file`, `subset`, `medium`, `museum`, `probabilities` |
+| probabilities of val | `image_file`, `probabilities` |
 | quarantine | the columns of `QUARANTINE_COLUMNS`, as CSV |
 
 Every Parquet table names the source of its data (`synthetic`, `mame` or `file`) in its
@@ -27,6 +28,7 @@ ARTEFACTS = Path("data/artefacts.parquet")
 QUARANTINE = Path("data/quarantine.csv")
 SPLIT = Path("data/split.parquet")
 PREDICTIONS = Path("data/predictions.parquet")
+VAL_PROBABILITIES = Path("models/val_probabilities.parquet")
 TRANSFORMER = Path("data/features/transformer.npz")
 
 SUBSETS = ("train", "val", "test")
@@ -110,6 +112,14 @@ def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
             ("museum", pa.string()),
             ("probabilities", pa.list_(pa.float32(), len(labels))),
         ],
+        metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},
+    )
+
+
+def val_probabilities_schema(source: str, labels: list[str]) -> pa.Schema:
+    """Schema of the table of probabilities of val; the labels are in its metadata."""
+    return pa.schema(
+        [("image_file", pa.string()), ("probabilities", pa.list_(pa.float32(), len(labels)))],
         metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},
     )
 
@@ -203,6 +213,11 @@ def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 def fixed_size_list(values: np.ndarray) -> pa.FixedSizeListArray:
     """An (n, d) array as a column of n lists of length d; the inverse of `matrix`."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def probabilities_column(probabilities: np.ndarray) -> pa.FixedSizeListArray:
+    """Probabilities (n, k) as a column, rounded to 6 decimals: what lies below says nothing."""
+    return fixed_size_list(probabilities.astype(np.float32).round(6))
 
 
 @dataclass(frozen=True)

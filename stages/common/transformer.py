@@ -61,15 +61,24 @@ class Transformer:
             blocks.append(artefacts.museum[:, None] == self.museums[None, :])
         return np.hstack(blocks).astype(np.float32)
 
-    def add_to(self, graph: "Graph") -> str:
+    def add_to(self, graph: "Graph") -> tuple[str, str]:
         """Add `transform` to an ONNX model, with an input for each column that it takes.
 
         Every step is in 64 bits and rounded once to 32, as `transform` does it: trees
         cut features at values that rows have, where the last bit decides.
+
+        Returns the name of the features, and that of which rows can be used: those whose sizes
+        are numbers above 0 and whose embeddings are finite.
         """
-        blocks = []
+        blocks, usable = [], []
         if self.embedding_mean.size:
             embedding = graph.input("embedding", np.float32, len(self.embedding_mean))
+            # nan is not below infinity either.
+            finite = graph.add(
+                "Less", graph.add("Abs", embedding), graph.constant(np.float32(np.inf))
+            )
+            all_finite = graph.add("ReduceMin", graph.cast(finite, np.int32), axes=[1], keepdims=0)
+            usable.append(graph.cast(all_finite, np.bool_))
             block = graph.cast(embedding, np.float64)
             if self.exponents.size:
                 block = _add_yeo_johnson(graph, block, self.exponents)
@@ -78,7 +87,11 @@ class Transformer:
                 block = graph.add("MatMul", block, graph.constant(self.components.T))
             blocks.append(graph.cast(block, np.float32))
         if self.dimensions_mean.size:
-            logs = [graph.add("Log", graph.input(name, np.float64)) for name in ("width", "height")]
+            sizes = [graph.input(name, np.float64) for name in ("width", "height")]
+            for size in sizes:
+                usable.append(graph.add("Greater", size, graph.constant(np.float64(0))))
+                usable.append(graph.add("Less", size, graph.constant(np.float64(np.inf))))
+            logs = [graph.add("Log", size) for size in sizes]
             aspect = graph.add("Sub", *logs)
             columns = [*logs, graph.add("Add", *logs), aspect, graph.add("Abs", aspect)]
             last_axis = graph.constant(np.array([1]))
@@ -99,7 +112,9 @@ class Transformer:
             column = graph.add("Unsqueeze", museum, graph.constant(np.array([1])))
             is_it = graph.add("Equal", column, graph.constant(np.arange(len(self.museums))))
             blocks.append(graph.cast(is_it, np.float32))
-        return graph.add("Concat", *blocks, axis=1)
+        if not usable:  # a model of museums alone
+            usable.append(graph.add("Equal", museum, museum))
+        return graph.add("Concat", *blocks, axis=1), graph.all_of(usable)
 
     def save(self, path: Path) -> None:
         """Write the arrays to an .npz file; the same arrays give the same bytes."""

@@ -1,15 +1,13 @@
 """What every model's module has: `Params`, a schema of its section, and `fit`.
 
-    fit(params, train, val, settings, tuned=None) -> (Classifier, curve)
+    fit(params, train, val, settings, tuned=None) -> Fitted
 
 fits on the rows of `train`. What it cannot compute from them, such as when to stop, it
 decides on `val`. With `tuned`, which an earlier classifier has as its own, it takes those
-decisions as they are and `val` is None. The curve is a table with the columns
-`CURVE_COLUMNS` and a row for each iteration; where there are none, or none that can be
-looked into, one row for the last.
+decisions as they are and `val` is None.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
@@ -21,6 +19,7 @@ from stages.common.graph import Graph
 from stages.common.params import Section
 from stages.common.stage import PipelineError
 from stages.common.transformer import is_embedding
+from stages.models.calibration import FOLDS
 
 MOST_TRAIN_ROWS = 1000
 CURVE_COLUMNS = ("iteration", "train_log_loss", "val_log_loss", "train_accuracy", "val_accuracy")
@@ -60,6 +59,21 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What `fit` gives."""
+
+    model: Classifier
+    # A table with the columns `CURVE_COLUMNS` and a row for each iteration; where there are none,
+    # or none that can be looked into, one row for the last.
+    curve: pd.DataFrame
+    # How many training rows were used, by the name of the model that did.
+    rows: dict[str, int]
+    # Logits (f, n, k) of the n rows of val, in f parts: each as it would be if its fold of val had
+    # had no part in the decisions. So figures on val are not those of rows that decided them.
+    without_fold: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class OnFeatures:
     """A classifier that sees some of the features."""
 
@@ -89,7 +103,7 @@ def fit_on_features(
     val: Examples | None,
     settings: Settings,
     tuned: Any = None,
-) -> tuple[OnFeatures, pd.DataFrame]:
+) -> Fitted:
     """Fit a model of `module` on the features that `params` choose.
 
     Raises PipelineError when the table has none of them.
@@ -99,14 +113,14 @@ def fit_on_features(
         raise PipelineError(
             f"`{settings.section}.features` is {params.features}, and `featurize` leaves those out"
         )
-    model, curve = module.fit(
+    fitted = module.fit(
         params,
         train.with_features(columns),
         val and val.with_features(columns),
         settings,
         tuned,
     )
-    return OnFeatures(model, columns), curve
+    return replace(fitted, model=OnFeatures(fitted.model, columns))
 
 
 def columns_of(features: str, names: list[str]) -> np.ndarray:
@@ -115,21 +129,42 @@ def columns_of(features: str, names: list[str]) -> np.ndarray:
     return np.array([i for i, name in enumerate(names) if is_embedding(name) in wanted], dtype=int)
 
 
+def decided_nothing(
+    model: Classifier, train: Examples, val: Examples | None, settings: Settings, iteration: int = 1
+) -> Fitted:
+    """What `fit` gives for a model for which val decided nothing, after its last iteration."""
+    rows = {settings.name: len(train.classes)}
+    if val is None:
+        return Fitted(model, curve_point(iteration, model, train, settings), rows, None)
+    logits = model.logits(val.values)
+    curve = curve_point(iteration, model, train, settings, val, logits)
+    return Fitted(model, curve, rows, np.broadcast_to(logits, (FOLDS, *logits.shape)))
+
+
 def curve_point(
-    iteration: int, model: Classifier, train: Examples, val: Examples | None
+    iteration: int,
+    model: Classifier,
+    train: Examples,
+    settings: Settings,
+    val: Examples | None = None,
+    val_logits: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """A curve of one row: what a model reaches after an iteration.
 
-    On train it is measured on `MOST_TRAIN_ROWS`, evenly spaced: enough for a curve, while
-    all would cost some models as much as the fit.
+    `val_logits` (n, k) are those of the rows of val. On train it is measured on
+    `MOST_TRAIN_ROWS`, evenly spaced: enough for a curve, while all would cost some models as
+    much as the fit. With balanced class weights, rows count as they do in the fit.
     """
+    chosen = np.unique(np.linspace(0, len(train.classes) - 1, MOST_TRAIN_ROWS).astype(int))
+    weights = train.row_weights(settings.class_weight)[chosen]
+    some = train.take(chosen)
+    measured = {"train": (model.logits(some.values), some.classes, weights)}
+    if val is not None:
+        measured["val"] = (val_logits, val.classes, val.row_weights(settings.class_weight))
     figures = {"iteration": iteration}
-    chosen = np.linspace(0, len(train.classes) - 1, MOST_TRAIN_ROWS).astype(int)
-    for name, rows in (("train", train.take(np.unique(chosen))), ("val", val)):
-        if rows is not None:
-            logits = model.logits(rows.values)
-            figures[f"{name}_log_loss"] = log_loss(logits, rows.classes)
-            figures[f"{name}_accuracy"] = accuracy(logits, rows.classes)
+    for name, values in measured.items():
+        figures[f"{name}_log_loss"] = log_loss(*values)
+        figures[f"{name}_accuracy"] = accuracy(*values)
     return pd.DataFrame([figures]).reindex(columns=list(CURVE_COLUMNS))
 
 

@@ -1,11 +1,26 @@
-"""Probabilities that can be taken at their word: what is fitted on val after a model."""
+"""Probabilities that can be taken at their word: what is fitted on val after a model.
+
+Few rows of val say little. So what is fitted on them begins from a guess, and leaves it as far
+as they speak against it: the mode of a posterior with a normal prior. With some hundred rows, the
+guess is of no account.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from stages.common.examples import log_loss, log_softmax
+from stages.common.examples import log_loss, log_softmax, row_losses
 
-# Between these the temperature is sought: beyond, a model is surely or never right.
+# Between these the logarithm of the temperature is sought.
 LEAST_LOG, MOST_LOG = -5.0, 5.0
+# Standard deviations of the priors: of the logarithm of a temperature, which is 0 (logits as they
+# are), and of a weight in a blend, which is that of a plain mean.
+LOG_TEMPERATURE_SPREAD = 0.5
+WEIGHT_SPREAD = 0.25
+# With fewer rows, the priors still count.
+FEW_ROWS = 100
+# Parts of val for cross-fitting.
+FOLDS = 5
 
 
 def fit_temperature(
@@ -13,12 +28,17 @@ def fit_temperature(
 ) -> float:
     """The number by which to divide logits (n, k), so that the log loss of n rows is least.
 
-    From Guo et al. 2017, On Calibration of Modern Neural Networks.
+    From Guo et al. 2017, On Calibration of Modern Neural Networks; the prior is ours. Without
+    rows it is 1.
     """
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
-        return log_loss(logits / np.exp(log_temperature), classes, row_weights)
+        prior = (log_temperature / LOG_TEMPERATURE_SPREAD) ** 2 / 2
+        if not len(classes):
+            return prior
+        scaled = logits / np.exp(log_temperature)
+        return len(classes) * log_loss(scaled, classes, row_weights) + prior
 
     found = minimize_scalar(loss, bounds=(LEAST_LOG, MOST_LOG), method="bounded")
     return float(np.exp(found.x))
@@ -30,13 +50,13 @@ def fit_weights(
     """Weights (j,), none below 0, of j models' logarithms of probabilities, each (n, k).
 
     Their weighted sum, through a softmax, has the least log loss on n rows: a logarithmic
-    opinion pool (Genest and Zidek 1986).
+    opinion pool (Genest and Zidek 1986). The prior is ours; without rows, all weigh the same.
     """
     from scipy.optimize import minimize
 
     rows = np.arange(len(classes))
     share = np.ones(len(classes)) if row_weights is None else row_weights
-    share = share / share.sum()
+    plain = np.full(len(members), 1 / len(members))
 
     def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total = log_softmax(sum(w * member for w, member in zip(weights, members, strict=True)))
@@ -45,9 +65,43 @@ def fit_weights(
             share @ ((probabilities * member).sum(axis=1) - member[rows, classes])
             for member in members
         ]
-        return -share @ total[rows, classes], np.array(gradient)
+        away = (weights - plain) / WEIGHT_SPREAD
+        loss = away @ away / 2 - share @ total[rows, classes]
+        return loss, np.array(gradient) + away / WEIGHT_SPREAD
 
-    start = np.full(len(members), 1 / len(members))
     bounds = [(0, None)] * len(members)
-    found = minimize(loss_and_gradient, start, jac=True, bounds=bounds, method="L-BFGS-B")
+    found = minimize(loss_and_gradient, plain, jac=True, bounds=bounds, method="L-BFGS-B")
     return found.x
+
+
+def folds_of(classes: np.ndarray) -> Iterator[np.ndarray]:
+    """The `FOLDS` folds of val: in each, which of the n rows are in it, (n,) bool.
+
+    `classes` (n,) are those of the rows; each fold has its share of each.
+    """
+    fold = np.empty(len(classes), dtype=int)
+    fold[np.argsort(classes, kind="stable")] = np.arange(len(classes)) % FOLDS
+    for number in range(FOLDS):
+        yield fold == number
+
+
+def best_steps(logits: np.ndarray, classes: np.ndarray, row_weights: np.ndarray) -> list[int]:
+    """For each fold of val, the step of s that has the least log loss on all other rows.
+
+    `logits` (s, n, k) are those of n rows of val after each step of training. A fold that has
+    all rows leaves none to decide, and gets the last step.
+    """
+    losses = np.array([row_losses(step, classes) for step in logits]) * row_weights
+    found = []
+    for fold in folds_of(classes):
+        others = losses[:, ~fold].sum(axis=1)
+        found.append(int(others.argmin()) if not fold.all() else len(losses) - 1)
+    return found
+
+
+def own_parts(parts: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of `FOLDS` matrices (f, n, k), the rows of each fold from the matrix of that fold: (n, k)."""
+    result = np.empty(parts.shape[1:], dtype=parts.dtype)
+    for part, fold in zip(parts, folds_of(classes), strict=True):
+        result[fold] = part[fold]
+    return result

@@ -17,14 +17,16 @@ from stages.common.stage import PipelineError, log
 from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
 from stages.models.base import (
     Classifier,
+    Fitted,
     ModelParams,
     Settings,
     columns_of,
     curve_point,
+    decided_nothing,
     fit_on_features,
     refuse_cuda,
 )
-from stages.models.calibration import fit_weights
+from stages.models.calibration import fit_weights, folds_of, own_parts
 
 # The module of each model, by the name of its section.
 MODELS: dict[str, ModuleType] = {
@@ -99,11 +101,12 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: dict[str, tuple[Any, float]] | None = None,
-) -> tuple[Blend, pd.DataFrame]:
+) -> Fitted:
     """Fit as `stages.models.base` says; `params` are those of each member.
 
-    The curve has a row for each member that is added, in their order. Only XGBoost uses
-    `train.device` cuda. A member whose features are left out is left out too.
+    The curve has a row for each member that is added, in their order; its figures on val are
+    cross-fitted, as val decides the weights. Only XGBoost uses `train.device` cuda. A member
+    whose features are left out is left out too.
 
     Raises PipelineError when no member has features, or none can use the device.
     """
@@ -112,7 +115,7 @@ def fit(
         if not on_device:
             refuse_cuda(settings)
         xgboost.check_cuda()
-    members: list[Member] = []
+    fitted: dict[str, Fitted] = {}
     for name, member_params in params.items():
         if not columns_of(member_params.features, train.names).size:
             log("train", f"{name} is left out of the ensemble: its features are left out")
@@ -122,32 +125,50 @@ def fit(
             section=f"{settings.section}.{name}",
             device=settings.device if name in on_device else "cpu",
         )
-        model, _ = fit_on_features(
-            MODELS[name], member_params, train, val, own, None if tuned is None else tuned[name][0]
-        )
-        members.append(Member(name, model, 1.0 if tuned is None else tuned[name][1]))
-    if not members:
+        member_tuned = None if tuned is None else tuned[name][0]
+        fitted[name] = fit_on_features(MODELS[name], member_params, train, val, own, member_tuned)
+    if not fitted:
         raise PipelineError("no member of the ensemble has any features")
+    rows = {name: count for member in fitted.values() for name, count in member.rows.items()}
     if val is None:
-        blend = Blend(members)
-        return blend, curve_point(len(members), blend, train, None)
+        blend = Blend([Member(name, fitted[name].model, tuned[name][1]) for name in fitted])
+        return replace(decided_nothing(blend, train, None, settings, len(fitted)), rows=rows)
     weights = val.row_weights(settings.class_weight)
-    opinions = [member.log_probabilities(val.values) for member in members]
+    opinions = [log_softmax(member.model.logits(val.values)) for member in fitted.values()]
+    without_fold = [list(map(log_softmax, member.without_fold)) for member in fitted.values()]
     points = []
-    for count in range(1, len(members) + 1):
+    for count, last in enumerate(fitted, start=1):
         found = fit_weights(opinions[:count], val.classes, weights)
         blend = Blend(
             [
-                replace(member, weight=float(weight))
-                for member, weight in zip(members, found, strict=False)
+                Member(name, member.model, float(weight))
+                for (name, member), weight in zip(fitted.items(), found, strict=False)
             ]
         )
-        points.append(curve_point(count, blend, train, val))
-        last = points[-1].iloc[0]
+        parts = blend_without_folds(without_fold[:count], val.classes, weights)
+        logits = own_parts(parts, val.classes)
+        points.append(curve_point(count, blend, train, settings, val, logits))
+        point = points[-1].iloc[0]
         log(
             "train",
-            f"with {members[count - 1].name}: log loss on val {last['val_log_loss']:.4f}, "
-            f"accuracy {last['val_accuracy']:.4f}, weights "
+            f"with {last}: log loss on val {point['val_log_loss']:.4f}, "
+            f"accuracy {point['val_accuracy']:.4f}, weights "
             + ", ".join(f"{member.weight:.2f}" for member in blend.members),
         )
-    return blend, pd.concat(points, ignore_index=True)
+    return Fitted(blend, pd.concat(points, ignore_index=True), rows, parts)
+
+
+def blend_without_folds(
+    opinions: list[list[np.ndarray]], classes: np.ndarray, row_weights: np.ndarray
+) -> np.ndarray:
+    """Logits (f, n, k) of val, blended with the weights that val gives without each fold.
+
+    `opinions` has, for each of j members, f matrices (n, k): the logarithms of the probabilities
+    that it gives without a fold.
+    """
+    parts = []
+    for fold, members in zip(folds_of(classes), zip(*opinions, strict=True), strict=True):
+        others = [opinion[~fold] for opinion in members]
+        weights = fit_weights(others, classes[~fold], row_weights[~fold])
+        parts.append(sum(w * opinion for w, opinion in zip(weights, members, strict=True)))
+    return np.array(parts)

@@ -9,17 +9,16 @@ those scores how the classes are mixed up, and turns scores into probabilities.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.examples import Examples
 from stages.common.graph import Graph
 from stages.common.stage import PipelineError, log
-from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
 from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
 from stages.models.linear import Linear
 
@@ -62,7 +61,7 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: None = None,
-) -> tuple[KernelRidge, pd.DataFrame]:
+) -> Fitted:
     """Fit as `stages.models.base` says; the solution is direct, so the curve has one row.
 
     Raises PipelineError when the penalty is too small for single precision, or when
@@ -98,7 +97,9 @@ def fit(
             (coefficients @ softmax.weights).astype(np.float32),
             (means @ softmax.weights + softmax.offsets).astype(np.float32),
         )
-        return model, curve_point(1, model, train, val)
+        return replace(
+            decided_nothing(model, train, val, settings), rows={settings.name: len(order)}
+        )
 
 
 def stratified_order(classes: np.ndarray, seed: int) -> np.ndarray:

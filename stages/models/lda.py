@@ -6,11 +6,10 @@ overfitted (Friedman 1989, Regularized Discriminant Analysis).
 """
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from stages.common.examples import Examples
-from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
 from stages.models.linear import Linear
 
 
@@ -26,7 +25,7 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: None = None,
-) -> tuple[Linear, pd.DataFrame]:
+) -> Fitted:
     """Fit as `stages.models.base` says; the solution is direct, so the curve has one row.
 
     With balanced class weights, all classes are equally probable before a row is seen.
@@ -41,4 +40,4 @@ def fit(
         priors=np.full(count, 1 / count) if settings.class_weight == "balanced" else None,
     )
     model = Linear.of(estimator.fit(train.values.astype(np.float64), train.classes))
-    return model, curve_point(1, model, train, val)
+    return decided_nothing(model, train, val, settings)

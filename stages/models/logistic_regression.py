@@ -2,12 +2,11 @@
 
 import warnings
 
-import pandas as pd
 from pydantic import Field
 
 from stages.common.examples import Examples
 from stages.common.stage import log
-from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
 from stages.models.linear import Linear
 
 
@@ -25,7 +24,7 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: None = None,
-) -> tuple[Linear, pd.DataFrame]:
+) -> Fitted:
     """Fit as `stages.models.base` says; the curve has the iteration where the solver stopped.
 
     The seed changes nothing: the solver draws nothing at random.
@@ -44,5 +43,5 @@ def fit(
             f"not converged after {params.max_iterations} iterations: "
             f"raise `{settings.section}.max_iterations`",
         )
-    model = Linear.of(estimator)
-    return model, curve_point(int(estimator.n_iter_[0]), model, train, val)
+    iterations = int(estimator.n_iter_[0])
+    return decided_nothing(Linear.of(estimator), train, val, settings, iterations)

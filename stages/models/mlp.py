@@ -10,7 +10,15 @@ from tqdm import tqdm
 from stages.common.examples import Examples
 from stages.common.graph import Graph
 from stages.common.stage import log
-from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
+from stages.models.base import (
+    Fitted,
+    ModelParams,
+    Settings,
+    curve_point,
+    decided_nothing,
+    refuse_cuda,
+)
+from stages.models.calibration import best_steps
 
 
 class Params(ModelParams):
@@ -67,11 +75,11 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: int | None = None,
-) -> tuple[Networks, pd.DataFrame]:
+) -> Fitted:
     """Fit as `stages.models.base` says, until the log loss on val stops improving.
 
     The curve has a row for each epoch that was tried; the epoch with the best log loss on
-    val is kept.
+    val is kept. Without a fold of val, another of these epochs may have been the best.
     """
     refuse_cuda(settings)
     from sklearn.neural_network import MLPClassifier
@@ -89,7 +97,7 @@ def fit(
     weights = train.row_weights(settings.class_weight)
     classes = np.arange(len(train.labels))
     best, best_loss = None, np.inf
-    points = []
+    points, val_logits = [], []
     epochs = tuned or params.epochs
     with tqdm(desc=f"train {settings.name}", total=epochs, unit=" epochs", disable=None) as bar:
         for epoch in range(1, epochs + 1):
@@ -102,7 +110,8 @@ def fit(
             if val is None:
                 best = model
                 continue
-            points.append(curve_point(epoch, model, train, val))
+            val_logits.append(model.logits(val.values))
+            points.append(curve_point(epoch, model, train, settings, val, val_logits[-1]))
             loss = points[-1]["val_log_loss"].item()
             bar.set_postfix(val_log_loss=f"{loss:.4f}")
             if loss < best_loss:
@@ -110,9 +119,12 @@ def fit(
             elif epoch - best.tuned >= params.patience:
                 break
     if val is None:
-        return best, curve_point(epochs, best, train, None)
+        return decided_nothing(best, train, None, settings, epochs)
     log("train", f"{settings.name}: best epoch {best.tuned} of {epoch} tried")
-    return best, pd.concat(points, ignore_index=True)
+    logits = np.array(val_logits)
+    steps = best_steps(logits, val.classes, val.row_weights(settings.class_weight))
+    curve = pd.concat(points, ignore_index=True)
+    return Fitted(best, curve, {settings.name: len(train.classes)}, logits[steps])
 
 
 def network_of(estimator: "MLPClassifier") -> Network:  # noqa: F821

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from stages.common.examples import Examples
 from stages.common.graph import Graph
-from stages.models.base import ModelParams, Settings, curve_point, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
 from stages.models.kernel import Kernel, feature_scales
 
 # At a margin, where a decision value is 1, the probability is 0.98.
@@ -104,7 +103,7 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: None = None,
-) -> tuple[Machines, pd.DataFrame]:
+) -> Fitted:
     """Fit as `stages.models.base` says; the curve has the sum of all solvers' iterations.
 
     The seed changes nothing: libsvm draws nothing at random without its own probabilities.
@@ -128,4 +127,4 @@ def fit(
         np.ascontiguousarray(sign * estimator.dual_coef_.T, dtype=np.float32),
         (sign * estimator.intercept_).astype(np.float32),
     )
-    return model, curve_point(int(estimator.n_iter_.sum()), model, train, val)
+    return decided_nothing(model, train, val, settings, int(estimator.n_iter_.sum()))

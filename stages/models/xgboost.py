@@ -13,7 +13,8 @@ from tqdm import tqdm
 from stages.common.examples import Examples
 from stages.common.graph import TREES, Graph
 from stages.common.stage import PipelineError, log
-from stages.models.base import CURVE_COLUMNS, ModelParams, Settings
+from stages.models.base import CURVE_COLUMNS, Fitted, ModelParams, Settings
+from stages.models.calibration import best_steps
 
 if TYPE_CHECKING:
     import xgboost
@@ -75,14 +76,13 @@ class Trees:
             attributes["target_ids"] += [class_] * len(leaves)
             # A leaf keeps its value where others keep their threshold.
             attributes["target_weights"] += [tree["split_conditions"][node] for node in leaves]
-        base = np.array(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float32)
-        classes = int(learner["learner_model_param"]["num_class"])
+        base = intercepts(learner)
         return graph.add(
             "TreeEnsembleRegressor",
             features,
             domain=TREES,
-            n_targets=classes,
-            base_values=np.broadcast_to(base, classes).tolist(),
+            n_targets=len(base),
+            base_values=base.tolist(),
             **attributes,
         )
 
@@ -93,11 +93,11 @@ def fit(
     val: Examples | None,
     settings: Settings,
     tuned: int | None = None,
-) -> tuple[Trees, pd.DataFrame]:
+) -> Fitted:
     """Boost as `stages.models.base` says, until the log loss on val stops improving.
 
     The model has the trees up to its best round; the curve has a row for every round that
-    was tried. With balanced class weights, its figures on train are weighted too.
+    was tried. Without a fold of val, another of these rounds may have been the best.
 
     Raises PipelineError when `train.device` is cuda and there is none.
     """
@@ -118,13 +118,14 @@ def fit(
             nthread=params.threads,
         )
 
-    balanced = settings.class_weight != "none"
-    train_data = quantized(
-        train, train.row_weights(settings.class_weight) if balanced else None, None
-    )
+    def row_weights(rows: Examples) -> np.ndarray | None:
+        balanced = settings.class_weight != "none"
+        return rows.row_weights(settings.class_weight) if balanced else None
+
+    train_data = quantized(train, row_weights(train), None)
     evals = [(train_data, "train")]
     if val is not None:
-        evals.append((quantized(val, None, train_data), "val"))
+        evals.append((quantized(val, row_weights(val), train_data), "val"))
     rounds = tuned or params.rounds
     found: dict[str, dict[str, list[float]]] = {}
     with tqdm(desc=f"train {settings.name}", total=rounds, unit=" rounds", disable=None) as bar:
@@ -159,11 +160,34 @@ def fit(
         curve[f"{name}_log_loss"] = figures["mlogloss"]
         curve[f"{name}_accuracy"] = 1 - np.array(figures["merror"])
     curve = curve.reindex(columns=list(CURVE_COLUMNS))
+    used = {settings.name: len(train.classes)}
     if val is None:
-        return Trees(booster, rounds), curve
+        return Fitted(Trees(booster, rounds), curve, used, None)
     best = booster.best_iteration + 1
     log("train", f"{settings.name}: best round {best} of {booster.num_boosted_rounds()} tried")
-    return Trees(booster[:best], best), curve
+    logits = logits_by_round(booster, val.values)
+    steps = best_steps(logits, val.classes, val.row_weights(settings.class_weight))
+    return Fitted(Trees(booster[:best], best), curve, used, logits[steps])
+
+
+def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> np.ndarray:
+    """Logits (r, n, k) float32 of (n, d) features after each of r rounds."""
+    first = booster.inplace_predict(values, iteration_range=(0, 1), predict_type="margin")
+    logits = np.empty((booster.num_boosted_rounds(), *first.shape), dtype=np.float32)
+    logits[0] = first
+    start = intercepts(json.loads(booster.save_raw("json"))["learner"])
+    for number in range(1, len(logits)):
+        own = booster.inplace_predict(
+            values, iteration_range=(number, number + 1), predict_type="margin"
+        )
+        logits[number] = logits[number - 1] + (own - start)
+    return logits
+
+
+def intercepts(learner: dict) -> np.ndarray:
+    """What all trees are added to, (k,) float32, from XGBoost's own JSON."""
+    base = np.array(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float32)
+    return np.broadcast_to(base, int(learner["learner_model_param"]["num_class"]))
 
 
 def _progress(bar: tqdm) -> "xgboost.callback.TrainingCallback":

@@ -13,6 +13,7 @@ BASELINES = {
     "nearest_centroid": "naming the medium whose mean features are nearest",
     "dimensions": "looking at the dimensions alone",
 }
+# Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
 NEAR_DUPLICATE = 0.8  # cosine, as in the metrics
 
@@ -173,9 +174,10 @@ def headline(metrics: dict[str, Any]) -> str:
     baselines = {name: found["accuracy"] for name, found in metrics["baseline"].items()}
     best = max(baselines, key=baselines.get)
     text = (
-        f"The model names {percent(accuracy)} of the test rows right. With other test rows of the "
-        f"same kind, it would be between {percent(low)} and {percent(high)} in 95 of 100 cases. "
-        f"The best baseline, {BASELINES[best]}, has {percent(baselines[best])}: "
+        f"The model names {percent(accuracy)} of the test rows right. Over all rows of this kind, "
+        f"it may be from {percent(low)} to {percent(high)}: of intervals that are made like this, "
+        f"about 95 of 100 hold the true value. The best baseline, {BASELINES[best]}, has "
+        f"{percent(baselines[best])}: "
     )
     if baselines[best] < low:
         text += f"the model is {points(accuracy - baselines[best])} better, more than chance gives."
@@ -194,23 +196,26 @@ def headline(metrics: dict[str, Any]) -> str:
 
 def per_class(table: pd.DataFrame) -> str:
     """On recall and F1 of each medium."""
-    known = table[table["rows"] > 0].sort_values(["recall", "medium"])
-    worst, best = known.iloc[0], known.iloc[-1]
-    text = (
-        f"{best['medium']} is recognised best, {percent(best['recall'], 0)} of its "
-        f"{counted(int(best['rows']), 'row')}, {worst['medium']} worst, "
-        f"{percent(worst['recall'], 0)} of {worst['rows']:,.0f} "
-        f"(interval {percent(worst['recall_low'], 0)} to {percent(worst['recall_high'], 0)}). "
-        f"{int((known['recall'] >= 0.9).sum())} of {len(known)} mediums have a recall of at "
-        f"least 90 %, {int((known['recall'] < 0.5).sum())} of less than half."
-    )
-    few = known[known["rows"] < FEW_ROWS]["medium"]
+    known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
+    text = ""
+    if len(known):
+        worst, best = known.iloc[0], known.iloc[-1]
+        text = f"Of the {counted(len(known), 'medium')} with at least {FEW_ROWS} rows, "
+        text += (
+            f"{best['medium']} is recognised best, {percent(best['recall'], 0)} of its "
+            f"{best['rows']:,.0f} rows, {worst['medium']} worst, {percent(worst['recall'], 0)} of "
+            f"{worst['rows']:,.0f} "
+            f"(interval {percent(worst['recall_low'], 0)} to {percent(worst['recall_high'], 0)}). "
+            f"{int((known['recall'] >= 0.9).sum())} of them have a recall of at "
+            f"least 90 %, {int((known['recall'] < 0.5).sum())} of less than half."
+        )
+    few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]["medium"]
     if len(few):
-        text += f" Fewer than {FEW_ROWS} rows, and so wide intervals: {listed(few)}."
+        text += f" Fewer than {FEW_ROWS} rows, so that little can be said of them: {listed(few)}."
     empty = table[table["rows"] == 0]["medium"]
     if len(empty):
         text += f" No rows to measure on: {listed(empty)}."
-    return text
+    return text.strip()
 
 
 def confused_pairs(confusion: pd.DataFrame, most: int = 10) -> pd.DataFrame:
@@ -230,9 +235,11 @@ def confusion(table: pd.DataFrame) -> str:
     if pairs.empty:
         return "No row is taken for another medium."
     first, errors = pairs.iloc[0], pairs["count"].sum()
+    of_rows = f"{first['count']:,} of {counted(first['rows'], 'row')}"
+    share = f"in {percent(first['share'], 0)} of cases ({of_rows})"
+    of_rows = share if first["rows"] >= FEW_ROWS else f"in {of_rows}"
     text = (
-        f"{first['actual']} is taken for {first['predicted']} in {percent(first['share'], 0)} of "
-        f"cases ({first['count']:,} of {counted(first['rows'], 'row')}), the largest single "
+        f"{first['actual']} is taken for {first['predicted']} {of_rows}, the largest single "
         f"confusion. The ten largest make up {percent(pairs['count'].head(10).sum() / errors, 0)} "
         f"of all {counted(errors, 'error')}. "
     )
@@ -250,31 +257,42 @@ def confusion(table: pd.DataFrame) -> str:
     return text.strip()
 
 
-def reliability(bins: pd.DataFrame) -> str:
-    """On the bins of confidence that `evaluate` gives: confidence, accuracy, rows."""
+def reliability(bins: pd.DataFrame, figures: dict[str, float], expected: dict[str, Any]) -> str:
+    """On how sure the model is.
+
+    `bins` has the columns confidence, accuracy, low, high, rows. `figures` are those of the same
+    rows in metrics.json, and `expected` what a calibrated model would have.
+    """
     share = bins["rows"] / bins["rows"].sum()
-    confidence, accuracy = (
-        float((bins[name] * share).sum()) for name in ("confidence", "accuracy")
-    )
+    confidence, accuracy = float((bins["confidence"] * share).sum()), figures["accuracy"]
+    low, high = expected["accuracy"]["low"], expected["accuracy"]["high"]
     text = (
         f"Its first answers have a mean probability of {percent(confidence)}, and "
-        f"{percent(accuracy)} of them are right: "
+        f"{percent(accuracy)} of them are right. Were each probability exactly right, chance "
+        f"would put that between {percent(low)} and {percent(high)} in 95 of 100 cases: "
     )
-    if abs(confidence - accuracy) < 0.01:
+    if low <= accuracy <= high:
         text += "on the whole, the model is as sure as it should be. "
-    elif confidence > accuracy:
+    elif accuracy < low:
         text += "the model is surer than it should be. "
     else:
         text += "the model is less sure than it could be. "
-    error = float(((bins["accuracy"] - bins["confidence"]).abs() * share).sum())
-    common = bins[share >= 0.05]
-    gap = (common["accuracy"] - common["confidence"]).abs()
-    text += f"Over all bins the difference is {points(error)} (calibration error)"
-    if len(gap):
-        worst = common.loc[gap.idxmax()]
+    error, limit = figures["calibration_error"], expected["calibration_error"]["high"]
+    text += (
+        f"Over all bins the difference is {points(error)} (calibration error). Exactly right "
+        f"probabilities would show {points(expected['calibration_error']['mean'])} on average, by "
+        f"chance, and more than {points(limit)} in 5 of 100 cases"
+    )
+    text += ": nothing speaks against them" if error <= limit else ": these are off by more"
+    common = bins[bins["rows"] >= FEW_ROWS]
+    beyond = np.maximum(common["low"] - common["accuracy"], common["accuracy"] - common["high"])
+    if len(common) and beyond.max() > 0:
+        worst = common.loc[beyond.idxmax()]
         text += (
-            f"; of the bins with many rows it is largest where the model says "
-            f"{percent(worst['confidence'], 0)} and {percent(worst['accuracy'], 0)} are right"
+            f". Of the bins with at least {FEW_ROWS} rows, the one farthest beyond its range is "
+            f"where the model says {percent(worst['confidence'], 0)}: "
+            f"{percent(worst['accuracy'], 0)} are right, and chance explains "
+            f"{percent(worst['low'], 0)} to {percent(worst['high'], 0)}"
         )
     return text + "."
 
@@ -283,17 +301,25 @@ def museums(table: pd.DataFrame) -> str:
     """On the accuracy in each museum: museum, rows, accuracy, low, high."""
     if len(table) == 1:
         return "All rows are of one museum, so that there is nothing to compare."
-    best, worst = (table.loc[table["accuracy"].agg(end)] for end in ("idxmax", "idxmin"))
-    text = (
-        f"The accuracy is highest at {best['museum']}, {percent(best['accuracy'])}, and lowest at "
-        f"{worst['museum']}, {percent(worst['accuracy'])}. "
-    )
-    if worst["high"] < best["low"]:
-        return text + (
-            "Their intervals do not overlap. The museums have other mediums and other photographs, "
-            "so that this says more about what they hold than about the model."
+    few = table[table["rows"] < FEW_ROWS]["museum"]
+    table = table[table["rows"] >= FEW_ROWS]
+    text = ""
+    if len(table) > 1:
+        best, worst = (table.loc[table["accuracy"].agg(end)] for end in ("idxmax", "idxmin"))
+        text = (
+            f"The accuracy is highest at {best['museum']}, {percent(best['accuracy'])}, and lowest "
+            f"at {worst['museum']}, {percent(worst['accuracy'])}. "
         )
-    return text + "Their intervals overlap, so that the difference may be chance."
+        if worst["high"] < best["low"]:
+            text += (
+                "Their intervals do not overlap. The museums have other mediums and other "
+                "photographs, so that this says more about what they hold than about the model."
+            )
+        else:
+            text += "Their intervals overlap, so that the difference may be chance."
+    if len(few):
+        text += f" Fewer than {FEW_ROWS} rows, too few to say anything: {listed(few)}."
+    return text.strip()
 
 
 def importance(table: pd.DataFrame) -> str:
@@ -338,7 +364,7 @@ def limits(metrics: dict[str, Any], table: pd.DataFrame, groups: pd.DataFrame) -
         found.append("The data is synthetic. No figure here says anything about photographs.")
     low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
     found.append(
-        f"Chance in the choice of test rows moves the accuracy by about "
+        "By chance in the choice of test rows, the accuracy may be off by about "
         f"{points((high - low) / 2)} to each side. Smaller differences between models say nothing "
         "by themselves; `python -m stages.compare` tests them on the same rows."
     )
@@ -380,11 +406,12 @@ def to_try(metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame) ->
     found = []
     if metrics["data"]["source"] == "synthetic":
         found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
-    known = table[table["rows"] > 0].sort_values(["recall", "medium"])
-    found.append(
-        f"Collect more rows of {listed(known['medium'].head(3))}, which are recognised least "
-        "often, or look whether people can tell them from a photograph at all."
-    )
+    known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
+    if len(known):
+        found.append(
+            f"Collect more rows of {listed(known['medium'].head(3))}, which are recognised least "
+            "often, or look whether people can tell them from a photograph at all."
+        )
     if not curve.empty:
         best = curve.loc[curve["val_log_loss"].idxmin()]
         gap = best["train_accuracy"] - best["val_accuracy"]
@@ -393,10 +420,11 @@ def to_try(metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame) ->
                 f"Train is {points(gap)} ahead of val: more rows, or a stronger penalty, may help."
             )
     error = metrics["test"]["calibration_error"]
-    if error > 0.03:
+    limit = metrics["test_if_calibrated"]["calibration_error"]["high"]
+    if error > limit:
         found.append(
-            f"The calibration error is {points(error)}. More rows in val would fit the "
-            "temperature and the weights better."
+            f"The calibration error is {points(error)}, and chance explains {points(limit)}. More "
+            "rows in val would fit the temperature and the weights better."
         )
     top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
     found.append(

@@ -279,10 +279,17 @@ def draw_confusion(shares: pd.DataFrame) -> Figure:
 
 @_styled
 def draw_reliability(bins: pd.DataFrame) -> Figure:
-    """How often the model is right when it is so sure: columns confidence, accuracy, rows."""
+    """How often the model is right when it is so sure.
+
+    Columns confidence, accuracy, low, high, rows; between `low` and `high` chance alone would
+    put a model whose probabilities are exactly right.
+    """
     figure = Figure((WIDTH, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     (diagonal,) = upper.plot([0, 1], [0, 1], "--", color=GREY)
+    ends = bins["low"], bins["high"]
+    # Wide enough to be seen where chance explains next to nothing.
+    band = upper.vlines(bins["confidence"], *ends, color=GREY, alpha=0.4, lw=9, clip_on=False)
     (line,) = upper.plot(bins["confidence"], bins["accuracy"], "o-", color=BLUE, clip_on=False)
     edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
     rows, _ = np.histogram(bins["confidence"], edges, weights=bins["rows"])
@@ -294,7 +301,8 @@ def draw_reliability(bins: pd.DataFrame) -> Figure:
     lower.yaxis.set_major_formatter("{x:,.0f}")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy in %")
     lower.set(xlabel="probability of the first answer in %", ylabel="rows")
-    _legend(figure, [line, diagonal], ["the model", "as sure as it is right"])
+    names = ["the model", "as sure as it is right", "range that chance explains (95 %)"]
+    _legend(figure, [line, diagonal, band], names)
     return figure
 
 

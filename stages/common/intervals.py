@@ -1,29 +1,44 @@
-"""How far chance in the choice of rows may have moved a figure: the bootstrap of Efron 1979.
+"""How far chance in the choice of rows may have moved a figure: 95 % intervals.
 
-Every figure of `scores` is computed from sums over rows. So each row becomes a line of terms,
-a resample of the rows becomes a number of times for each, and all resamples together become
-one product of two matrices.
+A share has the interval of Wilson 1927, which also holds for few rows and for shares near 0
+and 1. Other figures have the bootstrap of Efron 1979. Every one is computed from sums over
+rows. So each row becomes a line of terms, a resample of the rows becomes a number of times for
+each, and all resamples together become one product of two matrices.
 """
 
 import numpy as np
 
-from stages.common.scores import CALIBRATION_BINS, calibration_bins
-
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # percent of the resamples below the ends of an interval
+STANDARD_ERRORS = 1.959964  # from the middle of a normal distribution to the ends of its 95 %
 # Random numbers that are drawn at a time: it bounds the memory.
 MOST_DRAWN = 4_000_000
 # Figures that are one number for all rows; the others are one for each medium.
-OVERALL = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "top3_accuracy",
-    "top5_accuracy",
-    "log_loss",
-    "calibration_error",
-)
+SHARES = ("accuracy", "top3_accuracy", "top5_accuracy")
+OVERALL = (*SHARES, "balanced_accuracy", "macro_f1", "log_loss")
 _SINGLE_TERMS = 4
+
+
+def wilson(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval of each share of `hits` among `rows`; NaN where there are none.
+
+    Both are counts of any shape (Wilson 1927, without a correction for continuity).
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share, weight = hits / rows, STANDARD_ERRORS**2 / rows
+        middle = (share + weight / 2) / (1 + weight)
+        half = np.sqrt(weight * share * (1 - share) + weight**2 / 4) / (1 + weight)
+    # In exact arithmetic they are never beyond 0 and 1.
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
+
+
+def f1_interval(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the interval of F1, from the hits among all rows that are or are named a medium.
+
+    The share of hits among these rows is the Jaccard index J, and F1 is 2 J / (1 + J).
+    """
+    low, high = (2 * end / (1 + end) for end in wilson(hits, rows))
+    return low, high
 
 
 def row_terms(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -38,7 +53,6 @@ def row_terms(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     right = best == truth
     order = np.argsort(-probabilities, axis=1, kind="stable")
     own = normalized[np.arange(rows), truth]
-    confidence, bins = calibration_bins(probabilities)
     of_class = np.eye(classes)
     return np.column_stack(
         [
@@ -46,7 +60,6 @@ def row_terms(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
             (order[:, :3] == truth[:, None]).any(axis=1),
             (order[:, :5] == truth[:, None]).any(axis=1),
             -np.log(np.maximum(own, np.finfo(np.float64).eps)),
-            np.eye(CALIBRATION_BINS)[bins] * (right - confidence)[:, None],
             of_class[truth],
             of_class[best],
             of_class[truth] * right[:, None],
@@ -61,8 +74,8 @@ def figures(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
     each class; those of a class without rows are NaN. `balanced_accuracy` and `macro_f1` are
     means over the classes that have rows.
     """
-    ends = np.cumsum([_SINGLE_TERMS, CALIBRATION_BINS, classes, classes])
-    single, bins, actual, predicted, hits = np.split(sums, ends, axis=1)
+    ends = np.cumsum([_SINGLE_TERMS, classes, classes])
+    single, actual, predicted, hits = np.split(sums, ends, axis=1)
     rows = actual.sum(axis=1)
     present = actual > 0
 
@@ -87,7 +100,6 @@ def figures(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
         "top3_accuracy": top3,
         "top5_accuracy": top5,
         "log_loss": loss,
-        "calibration_error": np.abs(bins).sum(axis=1) / rows,
         **per_class,
     }
 
@@ -110,24 +122,26 @@ def resample(terms: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the 95 % interval of r values, (r,) or (r, k); NaN where no value is a number.
-
-    The percentile method: the middle 95 % of what the resamples gave.
-    """
-    known = ~np.isnan(values).all(axis=0)
-    filled = np.where(known, values, 0.0)
-    # A class with few rows is missing from some resamples.
-    low, high = np.nanpercentile(filled, INTERVAL, axis=0)
-    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The ends of the interval of r values, (r,): the middle 95 % of what the resamples gave."""
+    low, high = np.percentile(values, INTERVAL)
+    return float(low), float(high)
 
 
 def intervals(
     truth: np.ndarray, probabilities: np.ndarray, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """The 95 % interval of each figure in `OVERALL`: `low` and `high`. See `row_terms`."""
-    found = figures(resample(row_terms(truth, probabilities), seed), probabilities.shape[1])
-    return {
-        name: dict(zip(("low", "high"), map(float, interval(found[name])), strict=True))
-        for name in OVERALL
-    }
+    """The interval of each figure in `OVERALL`: `low` and `high`. See `row_terms`."""
+    terms = row_terms(truth, probabilities)
+    classes = probabilities.shape[1]
+    shares = figures(terms.sum(axis=0, keepdims=True), classes)
+    drawn = figures(resample(terms, seed), classes)
+    found = {}
+    for name in OVERALL:
+        if name in SHARES:
+            rows = len(terms)
+            ends = (float(end) for end in wilson(shares[name][0] * rows, np.array(rows)))
+        else:
+            ends = interval(drawn[name])
+        found[name] = dict(zip(("low", "high"), ends, strict=True))
+    return found

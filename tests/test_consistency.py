@@ -1,0 +1,76 @@
+"""What chance does to figures of calibration is told from what a fault does."""
+
+import numpy as np
+import pytest
+
+from stages.common import consistency as module
+from stages.common.consistency import consistent
+from stages.common.scores import CALIBRATION_BINS, calibration_bins, scores
+
+LABELS = np.array(["bronze", "clay", "gold"])
+
+
+def made_up(rows, seed=0):
+    logits = np.random.default_rng(seed).normal(0, 2, (rows, 3))
+    probabilities = np.exp(logits)
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def drawn(probabilities, random):
+    """Mediums that are as probable as they are said to be."""
+    places = (probabilities.cumsum(axis=1) < random.random((len(probabilities), 1))).sum(axis=1)
+    return LABELS[np.minimum(places, 2)].astype(object)
+
+
+def test_a_calibrated_model_lies_in_the_ranges_in_95_of_100_cases():
+    probabilities = made_up(400)
+    expected = consistent(probabilities)
+    random = np.random.default_rng(1)
+    found = [scores(drawn(probabilities, random), probabilities, LABELS) for _ in range(300)]
+    errors = np.array([figures["calibration_error"] for figures in found])
+    assert errors.mean() == pytest.approx(expected.error_mean, rel=0.05)
+    assert np.mean(errors <= expected.error_high) == pytest.approx(0.95, abs=0.04)
+    low, high = expected.accuracy
+    accuracies = np.array([figures["accuracy"] for figures in found])
+    assert np.mean((low <= accuracies) & (accuracies <= high)) == pytest.approx(0.95, abs=0.04)
+
+
+def test_a_model_that_is_too_sure_lies_beyond_them():
+    probabilities = made_up(400)
+    mediums = drawn(probabilities, np.random.default_rng(1))
+    sure = probabilities**2 / (probabilities**2).sum(axis=1, keepdims=True)
+    figures, expected = scores(mediums, sure, LABELS), consistent(sure)
+    assert figures["calibration_error"] > 1.5 * expected.error_high
+    assert figures["accuracy"] < expected.accuracy[0]
+
+
+def test_the_ranges_of_bins_are_those_of_the_binomial_distribution():
+    # Of 40 rows that are all 80 % sure, 27 to 37 are right in 95 % of samples.
+    probabilities = np.tile([0.8, 0.15, 0.05], (40, 1))
+    found = consistent(probabilities)
+    _, (bin_, *_) = calibration_bins(probabilities)
+    assert found.bin_low[bin_] == pytest.approx(27 / 40, abs=1 / 40)
+    assert found.bin_high[bin_] == pytest.approx(37 / 40, abs=1 / 40)
+    others = np.arange(CALIBRATION_BINS) != bin_
+    assert np.isnan(found.bin_low[others]).all()
+    assert np.isnan(found.bin_high[others]).all()
+    assert found.accuracy == pytest.approx((found.bin_low[bin_], found.bin_high[bin_]))
+
+
+def test_chance_does_less_with_more_rows():
+    errors = [consistent(made_up(rows)).error_mean for rows in (200, 3200)]
+    assert errors[1] == pytest.approx(errors[0] / 4, rel=0.2)
+
+
+def test_the_draws_depend_on_the_seed_and_not_on_the_memory(monkeypatch):
+    probabilities = made_up(50)
+    first = consistent(probabilities)
+    monkeypatch.setattr(module, "MOST_DRAWN", 1300)
+    assert consistent(probabilities).figures() == first.figures()
+    assert consistent(probabilities, seed=1).figures() != first.figures()
+
+
+def test_the_figures_have_the_names_of_the_metrics():
+    low, high = consistent(made_up(50)).accuracy
+    assert consistent(made_up(50)).figures()["accuracy"] == {"low": low, "high": high}
+    assert set(consistent(made_up(50)).figures()["calibration_error"]) == {"mean", "high"}
