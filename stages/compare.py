@@ -38,8 +38,8 @@ SOURCES = {
 class Predictions:
     """What a model says of the n rows of a subset, in the order of their image files."""
 
-    image_files: np.ndarray  # (n,) str
-    mediums: np.ndarray  # (n,) str
+    image_files: np.ndarray  # (n,) object, texts
+    mediums: np.ndarray  # (n,) object, texts
     probabilities: np.ndarray  # (n, k) float32
     labels: list[str]  # k
     source: str  # synthetic, mame or file
@@ -134,8 +134,8 @@ def read_predictions(revision: str, subset: str) -> Predictions:
     if not len(rows):
         raise PipelineError(f"{PREDICTIONS} of {shorten(revision)} has no rows of {subset}")
     return Predictions(
-        image_files=rows["image_file"].to_numpy().astype(str),
-        mediums=rows["medium"].to_numpy().astype(str),
+        image_files=rows["image_file"].to_numpy(),
+        mediums=rows["medium"].to_numpy(),
         probabilities=matrix(rows["probabilities"]),
         labels=json.loads(table.schema.metadata[b"labels"]),
         source=table.schema.metadata[b"source"].decode(),
@@ -212,7 +212,7 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
     hard for both do not blur the difference.
     """
     labels = sorted({*a.labels, *b.labels, *a.mediums.tolist()})
-    truth = np.searchsorted(labels, a.mediums)
+    truth = np.searchsorted(np.array(labels, dtype=object), a.mediums)
     probabilities = [_spread(model, labels) for model in (a, b)]
     terms = np.hstack([row_terms(truth, values) for values in probabilities])
     exact_a, exact_b = _figures_of_both(terms.sum(axis=0, keepdims=True), len(labels))

@@ -67,8 +67,8 @@ class Params(Section):
 class Scored:
     """The n rows of val or test, and what the model says of them."""
 
-    image_files: np.ndarray  # (n,) str
-    mediums: np.ndarray  # (n,) str
+    image_files: np.ndarray  # (n,) object, texts
+    mediums: np.ndarray  # (n,) object, texts
     artefacts: Artefacts
     probabilities: np.ndarray  # (n, k) float32
 
@@ -295,7 +295,7 @@ def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.
 
     scaler = StandardScaler().fit(dimensions_of(train))
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(mediums)))
-    neighbours.fit(scaler.transform(dimensions_of(train)), mediums.astype(str))
+    neighbours.fit(scaler.transform(dimensions_of(train)), mediums)
     return neighbours.predict(scaler.transform(dimensions_of(test)))
 
 
@@ -406,7 +406,7 @@ def write_predictions(source: str, labels: list[str], subsets: dict[str, Scored]
 
 def _truth(rows: Scored, labels: list[str]) -> np.ndarray:
     """The places of the rows' mediums in the labels, which are sorted: (n,) int."""
-    return np.searchsorted(labels, rows.mediums.astype(str))
+    return np.searchsorted(np.array(labels, dtype=object), rows.mediums)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ data/features/train.parquet, val.parquet and test.parquet, and the fitted
 transformer, data/features/transformer.npz.
 """
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -32,7 +33,9 @@ from stages.common.transformer import Transformer, dimensions_of, yeo_johnson
 STAGE = "featurize"
 # Beyond these, a row that is a little further out than those of train would get a huge number.
 EXPONENTS = (-8.0, 8.0)
-NEARLY_0 = 1e-6
+# The exponents at which the power transform is a logarithm, and how near one may come.
+LOGARITHMS = (0.0, 2.0)
+NEAREST = 1e-6
 
 
 class Nothing(Section):
@@ -150,7 +153,7 @@ def fit(train: Artefacts, params: Params) -> Transformer:
         scaler = StandardScaler().fit(dimensions_of(train))
         dimensions_mean, dimensions_scale = scaler.mean_, scaler.scale_
     if params.museum:
-        museums = np.unique(train.museum)
+        museums = np.unique(train.museum).astype(str)
     return Transformer(
         exponents,
         embedding_mean,
@@ -175,10 +178,16 @@ def fit_exponents(embedding: np.ndarray) -> np.ndarray:
     for column in tqdm(varies, desc=f"{STAGE} exponents", unit=" numbers", disable=None):
         values = embedding[:, [column]].astype(np.float64)
         fitted = PowerTransformer(standardize=False).fit(values).lambdas_[0]
-        # The two logarithms of the transform, to the last digits that matter.
-        near = fitted + NEARLY_0 if min(abs(fitted), abs(fitted - 2)) < NEARLY_0 else fitted
-        exponents[column] = np.clip(near, *EXPONENTS)
+        exponents[column] = np.clip(apart_from_logarithms(fitted), *EXPONENTS)
     return exponents
+
+
+def apart_from_logarithms(exponent: float) -> float:
+    """The nearest exponent with which `yeo_johnson` is a power: the same to 6 decimals."""
+    for logarithm in LOGARITHMS:
+        if abs(exponent - logarithm) < NEAREST:
+            return logarithm + math.copysign(NEAREST, exponent - logarithm)
+    return exponent
 
 
 if __name__ == "__main__":

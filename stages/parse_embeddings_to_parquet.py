@@ -5,6 +5,7 @@ rows that were set aside.
 """
 
 import json
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -33,8 +34,8 @@ from stages.common.tables import (
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, choose_columns, listed
-from stages.parser.contract import RULES, Conditions
-from stages.parser.embeddings import read_numbers
+from stages.parser.contract import LEAST_FIRST_ROWS, OUTLIER, RULES, Conditions
+from stages.parser.embeddings import norms, read_numbers, usable_rows
 from stages.parser.raw_file import CsvFile, ParquetFile, open_raw
 
 STAGE = "parse_embeddings_to_parquet"
@@ -100,17 +101,13 @@ def main() -> str:
         if first is None:
             raise _no_rows(raw)
         read = [first]
-        length = None
+        length, longest = None, math.inf
         if columns.embedding:
-            length = read_numbers(first, columns.embedding).common_length()
-            # All rows so far are bad: the length is that of the first good ones.
-            while length == 0 and len(read) < READ_AHEAD and (batch := next(batches, None)):
-                read.append(batch)
-                length = read_numbers(batch, columns.embedding).common_length()
+            length, longest = measure_first(read, batches, columns.embedding)
         source = true_source(provenance["source"], first, columns)
         extra = [first.schema.field(name) for name in columns.extra]
         schema = artefacts_schema(source, length, extra)
-        conditions = Conditions(provenance["source"] == "mame", official_split)
+        conditions = Conditions(provenance["source"] == "mame", official_split, longest)
         parse = partial(parse_batch, columns=columns, schema=schema, conditions=conditions)
         parsed = with_progress(in_order(parse, chain(read, batches)), raw)
         rows = write_batches(
@@ -132,6 +129,29 @@ def main() -> str:
             why = f"no column is called {listed([name])}"
         return f"{rows:,} rows, metadata only: {why}"
     return f"{rows:,} rows with embeddings of length {length:,}"
+
+
+def measure_first(
+    read: list[pa.RecordBatch], batches: Iterator[pa.RecordBatch], columns: list[str]
+) -> tuple[int, float]:
+    """The length of embeddings, and the greatest norm that one may have, from the first rows.
+
+    `read` are the batches that have been read, and grows where their rows do not suffice: when
+    all are bad, or fewer than `LEAST_FIRST_ROWS`. With so few, any norm is accepted.
+    """
+    length, found = 0, np.empty(0)
+    for number, batch in enumerate(chain(read[:], batches)):
+        if number == len(read):
+            read.append(batch)
+        numbers = read_numbers(batch, columns)
+        length = length or numbers.common_length()
+        if length:
+            rows, _, _ = usable_rows(numbers, length, math.inf)
+            found = np.concatenate([found, norms(rows)])
+        if len(found) >= LEAST_FIRST_ROWS or len(read) == READ_AHEAD:
+            break
+    enough = len(found) >= LEAST_FIRST_ROWS
+    return length, OUTLIER * float(np.median(found)) if enough else math.inf
 
 
 def log_columns(names: list[str], columns: Columns) -> None:
@@ -217,8 +237,12 @@ def accepted(
         blanks.update(batch.blanks)
         repeated = set()
         for row, image_file in enumerate(batch.image_files):
-            earlier = row_of.setdefault(image_file, rows + row + 1)
-            if earlier <= rows + row and image_file.strip():
+            earlier = row_of.get(image_file)
+            if earlier is None:
+                # A bad row is not there any more when its image file comes again.
+                if row not in batch.problems:
+                    row_of[image_file] = rows + row + 1
+            else:
                 repeated.add(row)
                 value = f"as in row {earlier:,}"
                 problem = Problem(

@@ -110,12 +110,12 @@ def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
             artefacts["medium"], chosen.val_fraction, chosen.test_fraction, chosen.seed
         )
     held_out = params.holdout_museum
-    is_test = artefacts["museum"] == held_out.museum
+    is_test = (artefacts["museum"] == held_out.museum).to_numpy()
     if not is_test.any():
-        museums = ", ".join(sorted(artefacts["museum"].unique())[:20])
+        known = sorted(filter(None, artefacts["museum"].fillna("").unique()))
         raise PipelineError(
             f"no artefact is of the museum `{held_out.museum}` "
-            f"(`split.holdout_museum.museum`); the table has {museums}"
+            f"(`split.holdout_museum.museum`); the table has {', '.join(known[:20]) or 'none'}"
         )
     subset = np.full(len(artefacts), "test", dtype=object)
     subset[~is_test] = stratified(

@@ -256,6 +256,9 @@ def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, wi
     assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
     assert found.mediums.tolist() == ["clay"] * len(widths)
     assert found.artefacts.museum.tolist() == [""] * len(widths)  # the table has none
+    # Texts of fixed width would take the memory of the longest for each row.
+    for texts in (found.artefacts.museum, found.mediums, found.image_files):
+        assert texts.dtype == object
 
 
 def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):

@@ -7,6 +7,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 from conftest import tiny_rows, write_csv_table
+from scipy.stats import yeojohnson
 from sklearn.preprocessing import PowerTransformer
 
 from stages import featurize, parse_embeddings_to_parquet, split
@@ -14,8 +15,8 @@ from stages.common.artefacts import Artefacts
 from stages.common.graph import Graph
 from stages.common.stage import PipelineError
 from stages.common.tables import TRANSFORMER, features_path, read_features
-from stages.common.transformer import Transformer, dimensions_of
-from stages.featurize import Params, check_params, fit
+from stages.common.transformer import Transformer, dimensions_of, yeo_johnson
+from stages.featurize import Params, apart_from_logarithms, check_params, fit, fit_exponents
 
 
 def artefacts(rows=60, length=6, seed=0):
@@ -73,6 +74,34 @@ def test_power_gives_no_huge_exponent_to_a_number_that_one_row_alone_has():
     assert np.abs(transformer.exponents).max() <= 8
     train.embedding[:, 1] = 6
     assert np.isfinite(transformer.transform(train)).all()
+
+
+@pytest.mark.parametrize("logarithm", [0.0, 2.0])
+@pytest.mark.parametrize("off", [0.0, 1e-9, -1e-9, 9e-7, -9e-7, -1e-6])
+def test_an_exponent_is_never_one_at_which_the_transform_is_a_logarithm(logarithm, off):
+    found = apart_from_logarithms(logarithm + off)
+    assert abs(found - logarithm) == pytest.approx(1e-6)
+    assert np.sign(found - logarithm) == (np.sign(off) or 1)
+    values = np.array([[-2.0], [-0.1], [0.0], [0.3], [5.0]])
+    expected = yeojohnson(values[:, 0], logarithm)
+    np.testing.assert_allclose(yeo_johnson(values, np.array([found]))[:, 0], expected, rtol=1e-5)
+
+
+def test_other_exponents_stay_as_they_are():
+    for exponent in (-3.0, -2e-6, 2e-6, 0.5, 1.99, 2.1):
+        assert apart_from_logarithms(exponent) == exponent
+
+
+def test_exponents_are_kept_apart_from_logarithms(monkeypatch):
+    class Fitted:
+        def __init__(self, standardize):
+            self.lambdas_ = [-1e-9]
+
+        def fit(self, values):
+            return self
+
+    monkeypatch.setattr("sklearn.preprocessing.PowerTransformer", Fitted)
+    assert fit_exponents(artefacts().embedding).tolist() == [-1e-6] * 6
 
 
 def test_principal_components_are_uncorrelated_and_sorted_by_variance():

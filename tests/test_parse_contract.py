@@ -3,12 +3,13 @@
 import csv
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages.common.params import ParameterError
-from stages.common.stage import PipelineError
+from stages.common.stage import PipelineError, shorten
 from stages.common.tables import ARTEFACTS, QUARANTINE, QUARANTINE_COLUMNS
 from stages.parser import raw_file
 from stages.parser.contract import MAME_MEDIUMS, RULES
@@ -37,12 +38,19 @@ BROKEN = [
     ("image_file", {"Image file": ""}, "nothing"),
     ("image_file", {"Image file": "  "}, ""),
     ("image_file_repeated", {"Image file": "tiny-0-0.jpg"}, "as in line 2"),
+    *(
+        ("text_too_long", {column: "x" * 1001}, "x" * 60 + "...")
+        for column in ("Image file", "Medium", "Museum", "Museum-based instance ID")
+    ),
+    ("text_too_long", {"Museum": "é" * 1001}, "é" * 60 + "..."),
     ("medium", {"Medium": ""}, "nothing"),
     ("medium", {"Medium": " "}, "nothing"),
     ("subset", {"Subset": "training"}, "training"),
     ("subset", {"Subset": ""}, "nothing"),
     ("width", {"Width": "wide"}, "wide"),
     ("width", {"Width": 0}, "0.0"),
+    ("width", {"Width": 1_000_001, "Product size": "", "Aspect ratio": ""}, "1000001.0"),
+    ("height", {"Height": "1e30", "Product size": "", "Aspect ratio": ""}, "1e+30"),
     ("width", {"Width": "inf", "Product size": "", "Aspect ratio": ""}, "inf"),
     ("width", {"Width": "1_000"}, "1_000"),
     ("height", {"Height": ""}, "nothing"),
@@ -97,7 +105,7 @@ def test_a_row_that_breaks_a_rule_is_named_with_its_line_image_file_and_value(
     sentence, *examples = refusal(parse, rows)
     assert sentence.startswith(f"bad rows: 1 of 6 (1 {RULES[rule].broken}).")
     assert "Nothing was written" in sentence
-    image_file = rows[4]["Image file"].strip() or "not named"
+    image_file = shorten(rows[4]["Image file"]) or "not named"
     line = 6 + sum(str(row["MobileNetV1 features"]).count("\n") for row in rows[:4])
     assert examples == [f"line {line}, image file {image_file}: {RULES[rule].broken}: {shown}"]
 
@@ -122,8 +130,75 @@ def test_a_row_of_a_parquet_file_is_named_by_its_number(parse, rule, column, val
 
 
 def test_every_rule_is_tested_here():
-    tested = {rule for rule, *_ in BROKEN} | {"medium_unknown", "fields"}
+    tested = {rule for rule, *_ in BROKEN} | {"medium_unknown", "fields", "embedding_outlier"}
     assert tested == set(RULES)
+
+
+def test_texts_of_a_thousand_characters_and_sizes_of_a_million_pixels_are_good(parse):
+    columns = ("Image file", "Medium", "Museum", "Museum-based instance ID")
+    values = dict.fromkeys(columns, "é" * 1000)
+    sizes = {"Width": 1_000_000, "Height": 1_000_000, "Product size": "", "Aspect ratio": ""}
+    assert parse(changed(4, values | sizes)).num_rows == 6
+
+
+def with_outlier(row, factor=None, number=None, rows=30):
+    """Rows of which one has an embedding that is too long, or one number that is."""
+    table = tiny_rows(1, rows)
+    embedding = np.array(table[row]["MobileNetV1 features"])
+    if factor:
+        embedding *= factor
+    if number:
+        embedding[5] = number
+    table[row]["MobileNetV1 features"] = embedding.tolist()
+    return table
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("row", [0, 29])
+@pytest.mark.parametrize("change", [{"factor": 100}, {"number": 1e30}, {"number": -1e30}], ids=str)
+def test_an_embedding_that_is_far_longer_than_the_others_is_refused(parse, name, row, change):
+    rows = with_outlier(row, **change)
+    sentence, example = refusal(parse, rows, name)
+    assert f"(1 {RULES['embedding_outlier'].broken})" in sentence
+    largest = np.abs(rows[row]["MobileNetV1 features"]).argmax()
+    shown = f"{rows[row]['MobileNetV1 features'][largest]} as number {largest + 1}"
+    assert example.endswith(
+        f"image file tiny-0-{row}.jpg: {RULES['embedding_outlier'].broken}: {shown}"
+    )
+
+
+def test_an_embedding_is_compared_with_the_median_of_the_first_rows(parse):
+    norms = np.linalg.norm([row["MobileNetV1 features"] for row in tiny_rows(1, 30)], axis=1)
+    # The row itself is one of those of which the median is taken, and does not move it.
+    factor = 10 * np.median(norms) / norms[3]
+    assert parse(with_outlier(3, factor * 0.99)).num_rows == 30
+    ARTEFACTS.unlink()
+    QUARANTINE.unlink()
+    refusal(parse, with_outlier(3, factor * 1.01))
+
+
+def test_few_rows_are_not_enough_to_call_one_of_them_an_outlier(parse):
+    assert parse(with_outlier(3, 1000, rows=29)).num_rows == 29
+
+
+def test_rows_are_counted_across_batches_until_there_are_enough(parse, monkeypatch):
+    monkeypatch.setattr(raw_file, "CSV_BLOCK", 2000)
+    _, example = refusal(parse, with_outlier(2, 1000, rows=60))
+    assert "image file tiny-0-2.jpg" in example
+
+
+def test_a_good_row_stays_whose_image_file_a_bad_row_had_before(parse, set_params):
+    set_params(**{f"{SECTION}.on_bad_row": "quarantine", f"{SECTION}.max_bad_fraction": 0.5})
+    rows = tiny_rows(1, 10, length=3)
+    plain = parse(rows)
+    rows[2]["Image file"] = rows[6]["Image file"]
+    rows[2]["Width"] = "wide"
+    rows[9]["Image file"] = rows[6]["Image file"]
+    assert parse(rows).equals(plain.take([0, 1, 3, 4, 5, 6, 7, 8]))
+    assert [(row["row"], row["rule"], row["value"]) for row in quarantined()] == [
+        ("3", "width", "wide"),
+        ("10", "image_file_repeated", "as in line 8"),
+    ]
 
 
 def test_a_medium_that_mame_does_not_have_is_refused_in_mame_only(parse):
@@ -168,7 +243,8 @@ def test_rows_are_counted_by_rule_and_the_first_ten_are_shown(parse):
     rows[5]["Medium"] = ""
     sentence, *examples = refusal(parse, rows)
     assert sentence.startswith(
-        "bad rows: 16 of 40 (15 have a width that is not a number above 0; 2 have no medium)."
+        "bad rows: 16 of 40 (15 have a width that is not a number above 0 and up to 1,000,000; "
+        "2 have no medium)."
     )
     lines = [int(re.match(r"line (\d+)", example)[1]) for example in examples]
     assert lines == [5, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14]

@@ -117,6 +117,9 @@ def corpus_files() -> dict[str, bytes]:
     lists = pa.array([[0.5, -1.5], [1.0, 2.0]], pa.list_(pa.float16(), 2))
     texts = pa.array(["[0.5, -1.5, 3e-2]", "1,2,3"], pa.large_string())
     good_parquet = parquet()
+    # Thirty rows, of which the last is a hundred times as long.
+    alike = [row(image_file=f"{number}.jpg", embedding="[1, 2, 3]") for number in range(29)]
+    alike.append(row(image_file="29.jpg", embedding="[100, 200, 300]"))
     return {
         "good-python-lists.csv": good,
         "good-byte-order-mark-and-crlf.csv": b"\xef\xbb\xbf" + good.replace(b"\n", b"\r\n"),
@@ -167,6 +170,8 @@ def corpus_files() -> dict[str, bytes]:
             embedding=pa.array([[1.0, 2.0], [1e300, None]])
         ),
         "bad-embedding_all_zero.csv": with_row(row(embedding="[0, -0.0, 1e-60]")),
+        "bad-embedding_outlier.csv": "\n".join([HEADER.strip(), *alike, ""]).encode(),
+        "bad-text_too_long.csv": with_row(row(museum="M" * 1001)),
         "refused-empty.csv": b"",
         "refused-header-only.csv": HEADER.encode(),
         "refused-html.csv": b"<!DOCTYPE html><html><body>Not found, sorry</body></html>",

@@ -104,6 +104,20 @@ def test_holdout_museum_names_the_museums_when_there_is_no_such_one():
         assign_subsets(artefacts(), params("holdout_museum", museum="Louvre"))
 
 
+def test_rows_without_a_museum_are_of_no_museum():
+    table = artefacts()
+    table["museum"] = table["museum"].astype(object)
+    table.loc[::7, "museum"] = None
+    table.loc[1::7, "museum"] = ""
+    subset = assign_subsets(table, params("holdout_museum"))
+    np.testing.assert_array_equal(subset == "test", table["museum"] == "Cleveland")
+    with pytest.raises(PipelineError, match=r"museum`\); the table has Cleveland, LACMA, Met$"):
+        assign_subsets(table, params("holdout_museum", museum="Louvre"))
+    table["museum"] = None
+    with pytest.raises(PipelineError, match=r"the table has none$"):
+        assign_subsets(table, params("holdout_museum", museum="Louvre"))
+
+
 def test_an_image_in_two_subsets_is_refused():
     table = artefacts()
     table.loc[5, "image_file"] = table.loc[0, "image_file"]

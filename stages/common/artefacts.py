@@ -18,7 +18,7 @@ class Artefacts:
     embedding: np.ndarray | None  # (n, d) float32
     width: np.ndarray  # (n,) float64, pixels
     height: np.ndarray  # (n,) float64, pixels
-    museum: np.ndarray  # (n,) str
+    museum: np.ndarray  # (n,) object, texts
 
     @classmethod
     def join(cls, parts: list["Artefacts"]) -> "Artefacts":
@@ -59,10 +59,7 @@ def read_artefacts(
                     embedding=matrix(rows.column("embedding")) if with_embedding else None,
                     width=rows.column("width").to_numpy(),
                     height=rows.column("height").to_numpy(),
-                    museum=rows.column("museum")
-                    .fill_null("")
-                    .to_numpy(zero_copy_only=False)
-                    .astype(str),
+                    museum=rows.column("museum").fill_null("").to_numpy(zero_copy_only=False),
                 ),
                 rows,
             )

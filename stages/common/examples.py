@@ -19,7 +19,7 @@ class Examples:
     @classmethod
     def of(cls, rows: Features, labels: list[str]) -> "Examples":
         """The rows of a subset, whose mediums are among `labels`, which are sorted."""
-        classes = np.searchsorted(labels, rows.mediums.astype(str))
+        classes = np.searchsorted(np.array(labels, dtype=object), rows.mediums)
         return cls(rows.values, classes, rows.names, labels)
 
     def join(self, other: "Examples") -> "Examples":

@@ -224,8 +224,8 @@ def probabilities_column(probabilities: np.ndarray) -> pa.FixedSizeListArray:
 class Features:
     """The rows of one subset as a model takes them."""
 
-    image_files: np.ndarray  # (n,) str
-    mediums: np.ndarray  # (n,) str, the labels
+    image_files: np.ndarray  # (n,) object, texts
+    mediums: np.ndarray  # (n,) object, the labels
     values: np.ndarray  # (n, d) float32
     names: list[str]  # d names, one for each feature
     source: str  # synthetic, mame or file

@@ -46,7 +46,9 @@ def parse_batch(
     arrays = list(metadata.values())
     if columns.embedding:
         length = schema.field("embedding").type.list_size
-        matrix, usable, broken = usable_rows(read_numbers(batch, columns.embedding), length)
+        matrix, usable, broken = usable_rows(
+            read_numbers(batch, columns.embedding), length, conditions.longest
+        )
         for row, rule in broken:
             value = _raw_embedding(batch, columns.embedding, row)
             if rule == "embedding_unreadable" and is_printed(value):

@@ -192,10 +192,18 @@ def _split_and_cast(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray] | Non
     return None
 
 
+def norms(matrix: np.ndarray) -> np.ndarray:
+    """The Euclidean length of each row of an (n, d) float32 matrix, infinite beyond float32."""
+    with np.errstate(over="ignore"):
+        return np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
+
+
 def usable_rows(
-    numbers: Numbers, length: int
+    numbers: Numbers, length: int, longest: float
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
     """Divide n rows into those that can be used and those that break a rule.
+
+    Their embeddings have `length` numbers, and as vectors are not longer than `longest`.
 
     Returns the matrix of the m usable rows, (m, length) float32; which rows they are, an
     (n,) array of bool; and for each other row its place and the name of the rule.
@@ -219,7 +227,9 @@ def usable_rows(
     some = matrix.any(axis=1)
     broken += [(int(row), "embedding_not_finite") for row in rows[~finite]]
     broken += [(int(row), "embedding_all_zero") for row in rows[finite & ~some]]
-    good = finite & some
+    far = finite & (norms(matrix) > longest)
+    broken += [(int(row), "embedding_outlier") for row in rows[far]]
+    good = finite & some & ~far
     if not good.all():
         usable[rows[~good]] = False
         matrix = matrix[good]
@@ -257,6 +267,9 @@ def describe(rule: str, value: object) -> str:
         bad = np.flatnonzero(~np.isfinite(numbers))
         if bad.size:
             return f"{pieces[bad[0]] or 'nothing'} as number {bad[0] + 1:,}"
+    if rule == "embedding_outlier":
+        largest = int(np.abs(np.array(pieces, dtype=np.float64)).argmax())
+        return f"{pieces[largest]} as number {largest + 1:,}"
     return f"begins {str(value).strip()}"
 
 
