@@ -2,13 +2,15 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 from conftest import PROJECT, stages_run
 
-from scripts.verify import Row, checksums, compare, flatten, has_exact_promise, table
+from scripts.verify import Machine, Row, checksums, compare, flatten, notes, table, this_machine
+from stages import has_avx2
 
 LOCK = b"""schema: '2.0'
 stages:
@@ -111,10 +113,11 @@ def test_a_missing_result_is_a_broken_promise():
 @pytest.mark.parametrize(
     ("accuracy", "kept"), [(0.9, True), (0.909, True), (0.891, True), (0.92, False), (0.88, False)]
 )
-def test_elsewhere_than_on_x86_64_figures_may_differ_by_the_tolerance(accuracy, kept):
+def test_where_bytes_are_not_promised_figures_may_differ_by_the_tolerance(accuracy, kept):
     other = results(LOCK.replace(b"ccc", b"ddd"), accuracy=accuracy)
     (row,) = compare(results(), other, exact=False)
     assert row.kept == kept
+    assert (row.compared, row.promised) == ("figures", "each figure within 0.01")
     assert ("test.accuracy" in row.found) == (accuracy != 0.9)
 
 
@@ -130,9 +133,35 @@ def test_another_source_of_the_data_is_no_match():
     assert broken(compare(results(), other, exact=False)) == ["reports/metrics.json"]
 
 
-def test_the_same_bytes_are_promised_on_x86_64_only():
-    names = ["x86_64", "AMD64", "aarch64", "arm64"]
-    assert [has_exact_promise(name) for name in names] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("machine", "exact", "text"),
+    [
+        (("Linux", "x86_64", True, "2.36"), True, "Linux, x86_64, with AVX2, glibc 2.36"),
+        (("Linux", "x86_64", False, "2.36"), False, "Linux, x86_64, without AVX2, glibc 2.36"),
+        (("Linux", "x86_64", True, ""), False, "Linux, x86_64, with AVX2, no glibc"),
+        (("Linux", "aarch64", False, "2.36"), False, "Linux, aarch64, glibc 2.36"),
+        (("Windows", "AMD64", True, ""), False, "Windows, AMD64, with AVX2, no glibc"),
+        (("Darwin", "arm64", False, ""), False, "Darwin, arm64, no glibc"),
+    ],
+)
+def test_the_same_bytes_are_promised_where_they_were_tried(machine, exact, text):
+    assert Machine(*machine).exact == exact
+    assert str(Machine(*machine)) == text
+
+
+def test_where_less_is_promised_a_note_says_so():
+    assert notes(Machine("Linux", "x86_64", True, "2.36")) == []
+    (arm,) = notes(Machine("Linux", "aarch64", False, "2.36"))
+    assert "here, figures are compared, each within 0.01" in arm
+    _, untried = notes(Machine("Darwin", "arm64", False, ""))
+    assert untried.startswith("Darwin is untried")
+
+
+def test_the_machine_at_hand_is_known():
+    here = this_machine()
+    assert here.system == platform.system()
+    if here.system == "Linux" and here.processor == "x86_64":
+        assert here.avx2 == has_avx2()
 
 
 def test_nested_figures_are_named_with_dots():
@@ -140,12 +169,13 @@ def test_nested_figures_are_named_with_dots():
 
 
 def test_the_table_marks_what_is_broken():
-    rows = [Row("a", "the same bytes", "the same bytes", True), Row("bb", "0", "2", False)]
+    rows = [Row("a", "the same bytes", "bytes", "the same bytes", True)]
+    rows.append(Row("bb", "0", "counts", "2", False))
     assert table(rows).splitlines() == [
-        "result  promised        found",
-        "------  --------------  --------------  ------",
-        "a       the same bytes  the same bytes  kept",
-        "bb      0               2               BROKEN",
+        "result  promised        compared  found",
+        "------  --------------  --------  --------------  ------",
+        "a       the same bytes  bytes     the same bytes  kept",
+        "bb      0               counts    2               BROKEN",
     ]
 
 

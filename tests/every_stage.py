@@ -1,0 +1,46 @@
+"""Run every stage with every model in the current folder, and print the MD5 of all that they write.
+
+    python tests/every_stage.py
+
+tests/test_machines.py runs it on machines of several kinds. It is one process, because some of
+these machines take long to import the libraries.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path.cwd()))
+
+import stages  # noqa: F401, I001  (before NumPy, as each stage does it)
+
+from benchmarks.stages import set_params
+from stages import download, evaluate, featurize, report, split, train
+from stages import parse_embeddings_to_parquet as parse
+
+
+def checksums() -> dict[str, str]:
+    """The MD5 of each file below data/, models/ and reports/."""
+    return {
+        path.as_posix(): hashlib.md5(path.read_bytes()).hexdigest()
+        for folder in ("data", "models", "reports")
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def run(*modules: object) -> dict[str, str]:
+    for module in modules:
+        module.main()
+    return checksums()
+
+
+found = {"default": run(download, parse, split, featurize, train, evaluate, report)}
+for model in train.MODELS:
+    set_params(Path("params.yaml"), {"train.model": model})
+    found[model] = run(train, evaluate)
+for embedding in ("raw", "power", "pca"):
+    set_params(Path("params.yaml"), {"featurize.embedding": embedding})
+    found[embedding] = run(featurize)
+print(json.dumps(found))
