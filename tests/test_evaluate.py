@@ -163,6 +163,17 @@ def test_the_dimensions_alone_name_what_is_near_in_size():
     assert nearest_sizes(train, mediums, test).tolist() == ["clay", "gold"]
 
 
+def test_the_dimensions_alone_ask_fifteen_neighbours():
+    # The three nearest are of clay, and so are seven of the nearest fifteen; of 16, half.
+    sizes = np.geomspace(1000, 2000, 17)
+    mediums = np.array(["clay"] * 7 + ["gold"] * 10, dtype=object)
+    train = Artefacts(None, sizes, np.full(17, 1000.0), np.full(17, "Met", dtype=object))
+    test = Artefacts(None, np.array([1000.0]), np.array([1000.0]), np.array(["Met"], dtype=object))
+    assert nearest_sizes(train, mediums, test).tolist() == ["gold"]
+    mediums[7] = "clay"
+    assert nearest_sizes(train, mediums, test).tolist() == ["clay"]
+
+
 def test_the_dimensions_alone_stand_fewer_rows_than_neighbours():
     train = Artefacts(None, np.ones(2), np.ones(2), np.array(["", ""]))
     found = nearest_sizes(train, np.array(["clay", "clay"], dtype=object), train)
@@ -179,6 +190,49 @@ def test_a_shuffled_group_costs_what_the_model_took_from_it():
     assert table.loc["embedding"].tolist() == [0, 0, 0]
     assert table.loc["dimensions", "accuracy_drop"] == pytest.approx(0.5, abs=0.06)
     assert table.loc["dimensions", "low"] < 0.5 < table.loc["dimensions", "high"]
+
+
+class GoldIsLarge(GoldIsWide):
+    """It says gold where one of the sizes is above 1,000."""
+
+    def __init__(self, *names):
+        self.names = names
+
+    def predict_proba(self, artefacts):
+        large = np.logical_or.reduce([getattr(artefacts, name) > 1000 for name in self.names])
+        return np.column_stack([~large, large]).astype(np.float32)
+
+
+@pytest.mark.parametrize("names", [("width",), ("height",), ("width", "height")])
+def test_a_group_is_shuffled_as_a_whole(names):
+    """Width and height are those of one other row: the large ones stay as many."""
+    gold = np.random.default_rng(0).random(400) < 0.5
+    sizes = np.where(gold, 2000.0, 500.0)
+    rows = scored(np.where(gold, "gold", "clay").tolist(), sizes)
+    rows = replace(rows, artefacts=replace(rows.artefacts, height=sizes.copy()))
+    model = GoldIsLarge(*names)
+    table = importance(model, score(model, rows)).set_index("group")
+    # With sizes of two rows, three in four would be large, and fewer than half of clay right.
+    assert table.loc["dimensions", "accuracy_drop"] == pytest.approx(0.5, abs=0.04)
+    assert table.loc["embedding", "accuracy_drop"] == 0
+
+
+def test_a_shuffled_museum_costs_what_the_model_took_from_it():
+    gold = np.random.default_rng(0).random(400) < 0.5
+    museums = np.where(gold, "Met", "LACMA").tolist()
+    rows = scored(np.where(gold, "gold", "clay").tolist(), [1] * 400, museums)
+
+    class GoldIsAtTheMet(GoldIsWide):
+        inputs = ("museum",)
+
+        def predict_proba(self, artefacts):
+            met = artefacts.museum == "Met"
+            return np.column_stack([~met, met]).astype(np.float32)
+
+    model = GoldIsAtTheMet()
+    (line,) = importance(model, score(model, rows)).itertuples()
+    assert line.group == "museum"
+    assert line.accuracy_drop == pytest.approx(0.5, abs=0.06)
 
 
 def test_reliability_compares_each_bins_probability_with_its_share_of_right_answers():
@@ -360,3 +414,11 @@ def test_predictions_are_kept_with_their_labels_and_source():
     assert table["museum"].to_pylist()[3:] == ["Met", "Met", "LACMA", ""]
     expected = np.concatenate([VAL.probabilities, TEST.probabilities])
     np.testing.assert_allclose(matrix(table["probabilities"]), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_predictions_are_rounded_to_six_decimals():
+    rows = replace(TEST, probabilities=np.array([[1 / 3, 2 / 3]] * 4, dtype=np.float32))
+    write_predictions("file", LABELS, {"test": rows})
+    found = matrix(pq.read_table(PREDICTIONS)["probabilities"])
+    assert found[0].tolist() == [np.float32(0.333333), np.float32(0.666667)]

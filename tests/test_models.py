@@ -5,17 +5,20 @@ from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import scipy.optimize
 import threadpoolctl
 import xgboost
+from onnx.reference import ReferenceEvaluator
 from scipy.special import expit, log_softmax, softmax
 
 from stages import train as train_stage
 from stages.common import examples
 from stages.common.artefacts import Artefacts
 from stages.common.examples import Examples
+from stages.common.graph import Graph
 from stages.common.model_file import MEDIUM, PROBABILITIES, ModelFile
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
@@ -578,6 +581,35 @@ def test_no_kernel_is_above_1_where_rounding_would_make_it_so():
     found = around.between(around.centres(), around.centres())
     assert found.max() == 1
     assert around.times(rows, np.eye(200, dtype=np.float32)).max() <= 1
+
+
+def test_no_kernel_of_the_file_is_above_1_either():
+    # So far out that the squared length of the difference is lost in the rounding.
+    rows = np.random.default_rng(0).normal(300, 1, (200, 13)).astype(np.float32)
+    around = Kernel.around(rows, np.ones(13, dtype=np.float32), 13.0)
+    graph = Graph()
+    features = graph.input("features", np.float32, 13)
+    graph.output("kernel", around.add_to(graph, features), np.float32, 200)
+    feed = {"features": around.centres()}
+    for run in (
+        onnxruntime.InferenceSession(graph.to_bytes({}, "")).run,
+        ReferenceEvaluator(onnx.load_from_string(graph.to_bytes({}, ""))).run,
+    ):
+        (found,) = run(None, feed)
+        assert found.max() == 1
+        assert found.min() >= 0
+
+
+def test_the_softmax_learns_from_thousands_of_rows(monkeypatch):
+    seen = []
+
+    def watched(scores, *others):
+        seen.append(len(scores))
+        return fit_softmax(scores, *others)
+
+    monkeypatch.setattr(kernel_ridge, "fit_softmax", watched)
+    fit("kernel_ridge", data=made_up(2, 3100), most_rows=40_000)
+    assert seen == [6000]
 
 
 @pytest.fixture(params=["equal", "unequal"])

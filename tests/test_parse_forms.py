@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from stages import parse_embeddings_to_parquet as stage
 from stages.common.params import load_params, load_value
 from stages.common.tables import ARTEFACTS, METADATA, QUARANTINE, matrix, source_of
 from stages.parser import parquet_sizes, raw_file
+from stages.parser.embeddings import to_float32
 
 # The names of the columns in the course's file.
 NAMES = {
@@ -166,6 +168,14 @@ class Table:
         return {key: [row[key] for row in self.metadata] for key in TEXTS} | {
             key: self.numbers(key) for key in SIZES
         }
+
+
+def test_a_decimal_is_rounded_once():
+    # A little more than half way to the next float32; the nearest float64 is just half way.
+    text = "1.00000005960464477539062500000001"
+    assert np.float32(float(text)) == 1
+    found = to_float32(pa.array([Decimal(text), Decimal(2)], pa.decimal128(38, 32)))
+    assert found.tolist() == [np.nextafter(np.float32(1), np.float32(2)), 2]
 
 
 def decimals(number: Fraction) -> str:

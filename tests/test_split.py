@@ -62,6 +62,16 @@ def test_stratified_gives_every_medium_its_fractions():
     assert (counts["test"] == 6).all()
 
 
+@pytest.mark.parametrize(
+    ("rows", "val", "test"),
+    # 0.16 and 0.34 of them, to the nearest whole number; a half goes to the even one.
+    [(10, 2, 3), (11, 2, 4), (13, 2, 4), (25, 4, 8), (1, 0, 0), (2, 0, 1)],
+)
+def test_stratified_gives_the_nearest_whole_number_of_rows(rows, val, test):
+    subset = stratified(pd.Series(["clay"] * rows), 0.16, 0.34, seed=1).tolist()
+    assert (subset.count("val"), subset.count("test")) == (val, test)
+
+
 def test_stratified_is_drawn_by_its_seed():
     table = artefacts()
     first, again, other = (
