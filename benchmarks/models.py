@@ -46,11 +46,12 @@ PEER_MINUTES = 15
 Settings = Mapping[str, object]  # keys of params.yaml and their values
 
 MODELS = {
-    "ensemble": "a weighted blend of other models, which `params.yaml` lists",
+    "ensemble": "a weighted blend of the next three",
     "kernel_ridge": "ridge regression with radial basis functions around training rows, then a "
     "softmax",
-    "svm": "support vector machine with radial basis functions",
     "lda": "linear discriminant analysis with a shrunk covariance",
+    "size_trees": "gradient-boosted trees that see the sizes alone",
+    "svm": "support vector machine with radial basis functions",
     "logistic_regression": "multinomial logistic regression",
     "mlp": "neural networks with one hidden layer, averaged",
     "xgboost": "gradient-boosted trees",

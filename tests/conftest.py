@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import vl_convert
+from filelock import FileLock
 
 from benchmarks.stages import set_params as change_params
 from stages import parse_embeddings_to_parquet
@@ -157,11 +159,29 @@ def texts(plot):
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id):
+    """A function that gives a folder which is made once, for the tests of all workers."""
+    root = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        root = root.parent
+
+    def share(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return share
+
+
+@pytest.fixture(scope="session")
 def clone_project(tmp_path_factory):
     """A function that copies the project as it stands, without data, to a new folder."""
 
-    def clone() -> Project:
-        folder = tmp_path_factory.mktemp("clone") / "project"
+    def clone(folder: Path | None = None) -> Project:
+        folder = folder or tmp_path_factory.mktemp("clone") / "project"
         files = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=PROJECT,
@@ -180,24 +200,27 @@ def clone_project(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def reproduced(clone_project, tmp_path_factory):
+def reproduced(clone_project, shared):
     """The project on a tiny table, run once and committed. Tests work on copies of it."""
-    project = clone_project()
-    table = write_csv_table(tmp_path_factory.mktemp("table") / "tiny.csv", tiny_rows())
-    project.set_params(
-        **{
-            "download.source": "file",
-            "download.file.path": str(table),
-            "featurize.pca.components": 4,
-            "train.model": "logistic_regression",
-            "train.xgboost.rounds": 5,
-            "train.xgboost.max_depth": 2,
-        }
-    )
-    project.commit()
-    project.repro()
-    project.commit()
-    return project
+
+    def make(folder: Path) -> None:
+        project = clone_project(folder / "project")
+        table = write_csv_table(folder / "tiny.csv", tiny_rows())
+        project.set_params(
+            **{
+                "download.source": "file",
+                "download.file.path": str(table),
+                "featurize.pca.components": 4,
+                "train.model": "logistic_regression",
+                "train.xgboost.rounds": 5,
+                "train.xgboost.max_depth": 2,
+            }
+        )
+        project.commit()
+        project.repro()
+        project.commit()
+
+    return Project(shared("reproduced", make) / "project")
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
     assert set(found) == {
         "data",
         "val",
+        "val_if_calibrated",
         "test",
         "test_interval",
+        "test_if_calibrated",
         "test_without_near_duplicates",
         "test_without_near_duplicates_interval",
         "test_museum",
