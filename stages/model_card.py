@@ -22,6 +22,11 @@ LIMITS = {
 }
 
 
+FEW_VAL_ROWS = (
+    "- Val has too few rows to say how sure it may be: its probabilities are calibrated in part."
+)
+
+
 def model_card(
     metrics: dict[str, Any],
     metadata: dict[str, Any],
@@ -83,6 +88,7 @@ def model_card(
         "- It answers with one of its labels for anything, also for what is no artefact.",
         "- Probabilities hold for artefacts like those of test. For another museum's "
         "photographs they are too sure.",
+        *([FEW_VAL_ROWS] if metadata["few_val_rows"] else []),
         *(LIMITS[name] for name in inputs if name in LIMITS),
         "- Mediums with few training rows are recognised less often.",
         "",

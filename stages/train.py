@@ -67,7 +67,8 @@ def main() -> str:
     fitted = fit(model_params, train, val, settings)
     row_weights = val.row_weights(params.class_weight)
     temperature = fit_temperature(fitted.model.logits(val.values), val.classes, row_weights)
-    if len(val.classes) < FEW_ROWS:
+    few = len(val.classes) < FEW_ROWS
+    if few:
         log(
             STAGE,
             f"val has {len(val.classes)} rows, too few to say how sure the model may be: its "
@@ -93,6 +94,7 @@ def main() -> str:
             "training_rows": len(train.classes),
             "rows_used": fitted.rows,
             "val_rows": len(val.classes),
+            "few_val_rows": few,
         },
     )
     with atomic_write(MODEL) as temporary:

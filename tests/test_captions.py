@@ -117,7 +117,13 @@ def test_near_duplicates_are_counted_by_subset():
     )
     text = captions.near_duplicates(table)
     assert "2 of the 2 test rows (100.0 %) and 0 of the 1 of val" in text
-    assert "50 % of them have the medium" in text
+    assert "1 of these 2 has the medium of that training row." in text
+    assert "two photographs" not in text  # two rows are too few to say so
+    many = pd.concat([table] * 15)
+    assert "15 of these 30 have the medium" in captions.near_duplicates(many)
+    assert "two photographs" not in captions.near_duplicates(many)
+    many["nearest_medium"] = many["medium"]
+    assert "They are often two photographs of one thing" in captions.near_duplicates(many)
     table["nearest_train_cosine"] = [np.nan, 0.1, 0.2, 0.3]
     text = captions.near_duplicates(table)
     assert "0 of the 2 test rows (0.0 %)" in text
@@ -315,23 +321,26 @@ def test_mistakes_count_those_within_a_family():
     assert "no mistake" in captions.mistakes(table.head(0))
 
 
+MODEL = {"val_rows": 580, "few_val_rows": False}
+FEW = {"val_rows": 36, "few_val_rows": True}
 GROUPS = pd.DataFrame({"group": ["embedding", "dimensions"], "accuracy_drop": [0.6, 0.05]})
 
 
 def test_limits_follow_from_the_figures():
     table = per_class_table(Clay=0.9, Gold=0.5)
-    text = " ".join(captions.limits(METRICS, table, GROUPS))
+    text = " ".join(captions.limits(METRICS, table, GROUPS, MODEL))
     assert "about 2.0 points to each side" in text
     assert "The dimensions are worth 5.0 points" in text
-    for absent in ("synthetic", "Near-duplicates", "fewer than"):
+    for absent in ("synthetic", "Near-duplicates", "fewer than", "calibrated in part"):
         assert absent not in text
     other = changed(
         data__source="synthetic", test_without_near_duplicates={"rows": 9, "accuracy": 0.87}
     )
-    text = " ".join(captions.limits(other, table.assign(rows=[100, 8]), GROUPS.head(1)))
+    text = " ".join(captions.limits(other, table.assign(rows=[100, 8]), GROUPS.head(1), FEW))
     assert "The data is synthetic" in text
     assert "Near-duplicates add 3.0 points" in text
     assert "1 medium of 2 has fewer than 30 rows" in text
+    assert "Val has 36 rows, too few to say how sure the model may be" in text
     assert "The dimensions are worth" not in text
 
 

@@ -251,6 +251,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "training_rows",
         "rows_used",
         "val_rows",
+        "few_val_rows",
     }
     assert found["labels"] == model.labels == LABELS
     assert found["feature_names"] == data.train.names
@@ -265,7 +266,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "lda": {"features": "all", "shrinkage": 0.25},
     }
     assert (found["training_rows"], found["rows_used"]) == (120, {"lda": 120})
-    assert found["val_rows"] == 120
+    assert (found["val_rows"], found["few_val_rows"]) == (120, False)
     curve = TRAINING_CURVE.read_text().splitlines()
     assert curve[0] == ",".join(CURVE_COLUMNS)
     assert len(curve) == 2
@@ -293,10 +294,14 @@ def test_what_is_said_of_val_is_cross_fitted(train_on):
 
 
 def test_a_small_val_is_said_to_be_too_small(train_on, capsys):
-    train_on(made_up(4, (30, 30, 30, 9)), model="lda")
-    assert "val has 99 rows, too few to say how sure the model may be" in capsys.readouterr().out
-    train_on(made_up(4, (30, 30, 30, 10)), model="lda")
-    assert "too few" not in capsys.readouterr().out
+    sentence = "too few to say how sure the model may be"
+    few = train_on(made_up(4, (30, 30, 30, 9)), model="lda")
+    assert f"val has 99 rows, {sentence}" in capsys.readouterr().out
+    enough = train_on(made_up(4, (30, 30, 30, 10)), model="lda")
+    assert sentence not in capsys.readouterr().out
+    for model, said in ((few, True), (enough, False)):
+        card = card_of(metadata=model.metadata, inputs=model.inputs)
+        assert ("Val has too few rows to say how sure it may be" in card) == said
 
 
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
@@ -371,6 +376,7 @@ METADATA = {
     "training_rows": 12345,
     "rows_used": {"lda": 12345},
     "val_rows": 678,
+    "few_val_rows": False,
 }
 METRICS = {
     "test": {

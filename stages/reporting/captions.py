@@ -96,11 +96,11 @@ def near_duplicates(split: pd.DataFrame) -> str:
         f"(cosine above {NEAR_DUPLICATE}, after standardisation)."
     )
     if len(near):
-        same = np.mean(near["medium"] == near["nearest_medium"])
-        text += (
-            f" {percent(same, 0)} of them have the medium of that training row: they are often "
-            "two photographs of one thing, and flatter every model."
-        )
+        same = int((near["medium"] == near["nearest_medium"]).sum())
+        have = "has" if same == 1 else "have"
+        text += f" {same:,} of these {len(near):,} {have} the medium of that training row."
+    if len(near) >= FEW_ROWS and same > len(near) / 2:
+        text += " They are often two photographs of one thing, and flatter every model."
     return text
 
 
@@ -357,8 +357,13 @@ def mistakes(table: pd.DataFrame) -> str:
     )
 
 
-def limits(metrics: dict[str, Any], table: pd.DataFrame, groups: pd.DataFrame) -> list[str]:
-    """What to keep in mind, from metrics.json, the figures by medium and the importances."""
+def limits(
+    metrics: dict[str, Any], table: pd.DataFrame, groups: pd.DataFrame, model: dict[str, Any]
+) -> list[str]:
+    """What to keep in mind.
+
+    From metrics.json, the figures by medium, the importances and the model's metadata.
+    """
     found = []
     if metrics["data"]["source"] == "synthetic":
         found.append("The data is synthetic. No figure here says anything about photographs.")
@@ -387,6 +392,11 @@ def limits(metrics: dict[str, Any], table: pd.DataFrame, groups: pd.DataFrame) -
         found.append(
             f"The dimensions are worth {points(worth['dimensions'])}. They depend on how a museum "
             "exports its photographs, and may mislead on photographs from elsewhere."
+        )
+    if model["few_val_rows"]:
+        found.append(
+            f"Val has {counted(model['val_rows'], 'row')}, too few to say how sure the model may "
+            "be: its probabilities are calibrated in part."
         )
     museums = metrics["test_museum"]
     if len(museums) > 1:
