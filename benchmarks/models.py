@@ -482,6 +482,7 @@ def table_of_models(results: Results) -> str:
         "macro F1",
         "log loss",
         "calibration error",
+        "by chance up to",
         "accuracy without near-duplicates",
         "train, seconds",
         "peak memory, MB",
@@ -491,6 +492,7 @@ def table_of_models(results: Results) -> str:
     rows = []
     for run in results.models:
         test, interval = run.metrics["test"], run.metrics["test_interval"]["accuracy"]
+        by_chance = run.metrics["test_if_calibrated"]["calibration_error"]["high"]
         distinct = run.metrics.get("test_without_near_duplicates")
         rows.append(
             (
@@ -500,6 +502,7 @@ def table_of_models(results: Results) -> str:
                 f"{test['macro_f1']:.4f}",
                 f"{test['log_loss']:.4f}",
                 f"{test['calibration_error']:.4f}",
+                f"{by_chance:.4f}",
                 f"{distinct['accuracy']:.4f}" if distinct else "",
                 f"{run.train.seconds:.1f}",
                 f"{run.train.megabytes:,.0f}",
@@ -644,12 +647,12 @@ The models, each with its parameters of `params.yaml`:
 
 All figures but those called val are of the test rows.
 
-- **accuracy**: the share of rows whose medium is named right. Its **95 % interval** comes from
-  1,000 draws of the test rows: so far chance in their choice may have moved it.
+- **accuracy**: the share of rows whose medium is named right. Its **95 % interval** is Wilson's: of
+  intervals that are made like this, about 95 of 100 hold the accuracy over all rows of the kind.
 - **macro F1**: the mean over mediums of F1, so that rare mediums count as much as others.
 - **log loss**: how far the probabilities are off, in nats. 0 is perfect, lower is better.
-- **calibration error**: how far the probabilities are from the shares of right answers. 0 is
-  perfect, lower is better.
+- **calibration error**: how far the probabilities are from the shares of right answers; lower is
+  better. Exactly right probabilities would be beyond **by chance up to** in 5 of 100 cases.
 - **accuracy without near-duplicates**: on the rows without a training row whose embedding is nearly
   the same (cosine above 0.8). Empty where no row has one.
 - **train, seconds**: those of the whole stage `train`. The start of Python is in them.
@@ -687,12 +690,12 @@ They are in [benchmarks/model_peers.py](../benchmarks/model_peers.py). Each read
 `featurize` has made, fits, and scores the test rows. It keeps no file. Only Keras looks at val.
 
 Ours is the stage `train`, and then a process that reads the test rows and scores them with the
-file. Seconds are the sum of the two, memory is the larger. `train` also calibrates the
-probabilities on val, measures them there, and writes the file.
+file, by ONNX Runtime. Seconds are the sum of the two, memory is the larger. `train` also calibrates
+the probabilities on val, cross-fits them there, and writes the file.
 
-Ours computes linear algebra in one thread, so that the next machine gives the same bytes.
-`kernel_ridge` and `xgboost` have their number of threads from `params.yaml`. Scoring uses all
-cores. The others use as many threads as their libraries choose.
+Ours computes linear algebra and trees in one thread, `kernel_ridge` in two, so that the next
+machine gives the same bytes. Scoring uses all cores. The others use as many threads as their
+libraries choose.
 
 - **times default** divides by our default model, **times its like** by our model of the same kind.
   2.00 is twice as much as ours, 0.50 is half. Below 1.00, the other way takes less.

@@ -124,12 +124,14 @@ KERAS = Peer("keras", "Keras", "mlp", "a network")
 
 def metrics(accuracy: float, source: str, **more: object) -> dict:
     scores = {"accuracy": accuracy, "macro_f1": 0.5, "log_loss": 1.25, "calibration_error": 0.03}
+    by_chance = {"calibration_error": {"mean": 0.01, "high": 0.02}}
     interval = {"accuracy": {"low": accuracy - 0.01, "high": accuracy + 0.01}}
     return {
         "data": {"source": source},
         "val": scores,
         "test": scores,
         "test_interval": interval,
+        "test_if_calibrated": by_chance,
     } | more
 
 
@@ -169,7 +171,7 @@ def test_the_document_has_a_row_and_a_command_for_each_model_and_says_synthetic(
         assert row in text
         assert f"\ndvc exp run -S download.synthetic.preset=full -S train.model={name}\n" in text
     assert rows[1] == (
-        "| `kernel_ridge` | 0.8000 | 0.7900 to 0.8100 | 0.5000 | 1.2500 | 0.0300 |  "
+        "| `kernel_ridge` | 0.8000 | 0.7900 to 0.8100 | 0.5000 | 1.2500 | 0.0300 | 0.0200 |  "
         "| 19.0 | 200 | 50.0 | 2.5 |"
     )
     for title in re.findall("^##+ (.*[Ss]ynthetic.*|The models.*|Beside.*|Other f.*)", text, re.M):
