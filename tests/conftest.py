@@ -176,6 +176,37 @@ def shared(tmp_path_factory, worker_id):
     return share
 
 
+# What scikit-learn asks for the number of cores that are no hyper-threads.
+LSCPU = '#!/bin/sh\nseq 0 "$((PLAYED_CORES - 1))"\n'
+
+
+@pytest.fixture(scope="session")
+def play_cores(shared):
+    """A function that gives the settings with which programs see so many processor cores."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler, which makes the library that plays cores")
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        command = [compiler, "-shared", "-fPIC", "-o", folder / "cores.so"]
+        subprocess.run([*command, PROJECT / "tests/cores.c", "-ldl"], check=True)
+        (folder / "lscpu").write_text(LSCPU)
+        (folder / "lscpu").chmod(0o755)
+
+    def settings(cores: int) -> dict[str, str]:
+        folder = shared("cores", make)
+        return {
+            "LD_PRELOAD": str(folder / "cores.so"),
+            "PLAYED_CORES": str(cores),
+            "PATH": os.pathsep.join(
+                [str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]
+            ),
+        }
+
+    return settings
+
+
 @pytest.fixture(scope="session")
 def clone_project(tmp_path_factory):
     """A function that copies the project as it stands, without data, to a new folder."""

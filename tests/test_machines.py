@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import sys
 
@@ -21,8 +20,6 @@ pytestmark = [
 ]
 X86_64 = platform.machine() == "x86_64"
 CORES = (1, 2, 4, 8)
-# What scikit-learn asks for the number of cores that are no hyper-threads.
-LSCPU = '#!/bin/sh\nseq 0 "$((PLAYED_CORES - 1))"\n'
 
 
 class Machine:
@@ -88,25 +85,6 @@ def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-@pytest.fixture(scope="module")
-def machine_of(tmp_path_factory):
-    """A function that plays a machine with so many cores."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no C compiler, which makes the library that plays cores")
-    folder = tmp_path_factory.mktemp("cores")
-    source, library, lscpu = PROJECT / "tests/cores.c", folder / "cores.so", folder / "lscpu"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    lscpu.write_text(LSCPU)
-    lscpu.chmod(lscpu.stat().st_mode | stat.S_IXUSR)
-
-    def play(cores: int) -> Machine:
-        path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        return Machine({"LD_PRELOAD": str(library), "PLAYED_CORES": str(cores), "PATH": path})
-
-    return play
-
-
 ASK = """
 import json, os, pyarrow, threadpoolctl, scipy.linalg
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads as openmp
@@ -116,15 +94,15 @@ print(json.dumps([os.cpu_count(), pyarrow.cpu_count(), openmp(), *pools]))
 
 
 @pytest.mark.parametrize("cores", CORES)
-def test_all_libraries_see_the_cores_that_are_played(project, machine_of, cores):
+def test_all_libraries_see_the_cores_that_are_played(project, play_cores, cores):
     # Outside the project, whose package would limit the threads of linear algebra.
-    seen = json.loads(machine_of(cores).run(Project(project.folder.parent), "-c", ASK))
+    seen = json.loads(Machine(play_cores(cores)).run(Project(project.folder.parent), "-c", ASK))
     assert set(seen) == {cores}
 
 
 @pytest.mark.parametrize("cores", CORES)
-def test_another_number_of_cores_gives_the_same_bytes(project, expected, machine_of, cores):
-    assert differing(expected, checksums(machine_of(cores), project)) == []
+def test_another_number_of_cores_gives_the_same_bytes(project, expected, play_cores, cores):
+    assert differing(expected, checksums(Machine(play_cores(cores)), project)) == []
 
 
 def test_one_core_for_all_threads_gives_the_same_bytes(project, expected):

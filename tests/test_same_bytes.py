@@ -86,11 +86,12 @@ def test_two_clones_with_other_settings_give_the_same_bytes(tiny_pair, model):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not X86_64, reason="the committed bytes are promised on x86-64 only")
-def test_the_committed_results_come_out_with_other_settings(clone_project, tmp_path):
+def test_the_committed_results_come_out_with_other_settings(clone_project, tmp_path, play_cores):
     project = clone_project()
     project.commit()
     committed = project.git("ls-files", "dvc.lock", "reports").stdout.splitlines()
     _, other = machines(project, tmp_path / "plain", tmp_path / "other")
+    other.settings |= play_cores(4)
     assert len(other.repro()) == 7
     found = other.results()
     for name in committed:
