@@ -42,6 +42,13 @@ class LogSoftmax(OpRun):
         return (shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)),)
 
 
+class Softplus(OpRun):
+    """The operator of that name, in 64 bits: for 32, C libraries differ in the last bit."""
+
+    def _run(self, values: np.ndarray) -> tuple[np.ndarray]:
+        return (np.logaddexp(0, values.astype(np.float64)).astype(values.dtype),)
+
+
 class TreeEnsembleRegressor(OpRun):
     """The operator of that name for trees of `<` and sums, all rows at a time.
 
@@ -87,6 +94,9 @@ class TreeEnsembleRegressor(OpRun):
         return (total,)
 
 
+OPERATORS = [LogSoftmax, Softplus, TreeEnsembleRegressor]
+
+
 class ModelFile:
     """A model of `train`: from the columns of artefacts to probabilities."""
 
@@ -98,7 +108,7 @@ class ModelFile:
             texts = {entry.key: entry.value for entry in model.metadata_props}
             self.metadata: dict[str, Any] = {k: json.loads(v) for k, v in texts.items()}
             self.labels: list[str] = self.metadata["labels"]
-            self._evaluator = ReferenceEvaluator(model, new_ops=[LogSoftmax, TreeEnsembleRegressor])
+            self._evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
         except Exception as error:
             # Protocol buffers, JSON and the evaluator have an error each for what they cannot read.
             raise PipelineError(f"{path} is no model of this pipeline: run `dvc repro`") from error

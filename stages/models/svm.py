@@ -44,8 +44,9 @@ class Machines:
         return self.kernel.times(values, self._dense()) + self.intercepts
 
     def logits(self, values: np.ndarray) -> np.ndarray:
-        """Logits (n, k) float32 of (n, d) features."""
-        steep = STEEPNESS * self.decisions(values)
+        """Logits (n, k) float64 of (n, d) features."""
+        # In 64 bits: for 32, C libraries differ in the last bit of the logarithm.
+        steep = STEEPNESS * self.decisions(values).astype(np.float64)
         first, second = self._members()
         # -log(1 + exp(-x)) is the logarithm of the logistic function.
         return -(np.logaddexp(0, -steep) @ first + np.logaddexp(0, steep) @ second)
