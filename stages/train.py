@@ -101,7 +101,7 @@ def main() -> str:
         temporary.write_bytes(file)
     write_csv(TRAINING_CURVE, curve)
     write_val_probabilities(val_rows, labels, probabilities)
-    loss = log_loss(np.log(probabilities), val.classes)
+    loss = log_loss(np.log(np.maximum(probabilities, np.finfo(float).tiny)), val.classes)
     return (
         f"{params.model}: {len(train.classes):,} rows, {len(train.names):,} features, "
         f"{len(labels)} mediums, log loss on val {loss:.4f}, {len(file) / 1e6:.1f} MB"
