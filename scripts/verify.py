@@ -84,12 +84,8 @@ def main() -> int:
             print(f"[verify] all files are kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    print(f"\n{table(rows)}\n")
-    broken = sum(not row.kept for row in rows)
-    print(
-        f"[verify] {broken} of {len(rows)} promises are broken" if broken else "[verify] all kept"
-    )
-    return 1 if broken else 0
+    print(f"\n{table(rows)}\n\n{summary(rows)}")
+    return 0 if all(row.kept for row in rows) else 1
 
 
 def read_options() -> argparse.Namespace:
@@ -122,25 +118,15 @@ def verify(folder: Path, environment: Path | None) -> list[Row]:
         print(f"[verify] note: {note}")
     if output(["git", "-C", str(project), "status", "--porcelain"], "git status failed"):
         print("[verify] note: changes that are not committed are not part of it")
-    clone = folder / "clone"
-    step(["git", "clone", "--quiet", str(project), str(clone)], "the commit could not be cloned")
-    for name in ("dvc.lock", "reports/metrics.json", "requirements.txt"):
-        if not (clone / name).is_file():
-            raise VerifyError(f"{name} is not committed, so that there is nothing to compare with")
+    clone = clone_commit(project, folder)
 
     if environment is None:
         environment = folder / "environment"
         install(environment, clone / "requirements.txt")
     settings = clean_settings(environment, folder)
-    results = committed_results(clone)
-    before = {name: (clone / name).read_bytes() for name in results}
-    for name in results:
-        (clone / name).unlink()
-    print("[verify] running the pipeline from nothing")
     dvc = [str(program(environment, "python")), "-m", "dvc"]
-    # With --force, nothing comes from a cache that the project shares with others.
-    step([*dvc, "repro", "--force"], "the pipeline did not run through", clone, settings)
-    after = {name: path.read_bytes() for name in results if (path := clone / name).is_file()}
+    print("[verify] running the pipeline from nothing")
+    before, after = recompute(clone, dvc, settings)
 
     again = output([*dvc, "repro"], "the second run failed", clone, settings)
     runs = len(re.findall(r"^Running stage", again, flags=re.MULTILINE))
@@ -151,6 +137,33 @@ def verify(folder: Path, environment: Path | None) -> list[Row]:
         Row("stages that a second run runs", "0", "counts", str(runs), runs == 0),
         Row("data files that Git sees", "0", "counts", str(len(new)), not new),
     ]
+
+
+def clone_commit(project: Path, folder: Path) -> Path:
+    """Clone the last commit to a new folder in `folder`; return that.
+
+    Raises VerifyError where it has no results to compare with.
+    """
+    clone = folder / "clone"
+    step(["git", "clone", "--quiet", str(project), str(clone)], "the commit could not be cloned")
+    for name in ("dvc.lock", "reports/metrics.json", "requirements.txt"):
+        if not (clone / name).is_file():
+            raise VerifyError(f"{name} is not committed, so that there is nothing to compare with")
+    return clone
+
+
+def recompute(
+    clone: Path, dvc: list[str], settings: Mapping[str, str]
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Run the pipeline without its results; return the committed ones and those that came out."""
+    results = committed_results(clone)
+    before = {name: (clone / name).read_bytes() for name in results}
+    for name in results:
+        (clone / name).unlink()
+    # With --force, nothing comes from a cache that the project shares with others.
+    step([*dvc, "repro", "--force"], "the pipeline did not run through", clone, settings)
+    after = {name: path.read_bytes() for name in results if (path := clone / name).is_file()}
+    return before, after
 
 
 def notes(machine: Machine) -> list[str]:
@@ -309,6 +322,14 @@ def table(rows: list[Row]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
+    )
+
+
+def summary(rows: list[Row]) -> str:
+    """How many of the promises are kept, as one line."""
+    broken = sum(not row.kept for row in rows)
+    return (
+        f"[verify] {broken} of {len(rows)} promises are broken" if broken else "[verify] all kept"
     )
 
 

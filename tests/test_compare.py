@@ -65,8 +65,9 @@ A = predictions(MEDIUMS, ["bronze", "bronze", "bronze", "gold", "clay", "gold"])
 B = predictions(MEDIUMS, ["bronze", "gold", "gold", "gold", "clay", "clay"], confidence=0.9)
 
 
-def test_figures_of_six_rows_that_can_be_counted():
+def test_figures_of_six_rows_that_can_be_counted(recwarn):
     found = compare(A, B)
+    assert not list(recwarn)
     assert (found.rows, found.only_a, found.only_b, found.identical) == (6, 2, 1, False)
     accuracy, macro_f1, log_loss = found.differences
     assert (accuracy.a, accuracy.b) == pytest.approx((4 / 6, 3 / 6))
@@ -106,6 +107,7 @@ def test_holm_by_hand():
     found = holm(np.array([0.03, 0.01, 0.02, 0.8]))
     assert found == pytest.approx([0.06, 0.04, 0.06, 0.8])
     assert holm(np.array([0.5, 0.6])) == pytest.approx([1, 1])
+    assert holm(np.array([0.6, 0.9])) == pytest.approx([1, 1])
 
 
 def test_the_p_value_of_a_medium_is_corrected_for_all_mediums_with_rows():
@@ -151,10 +153,19 @@ def test_a_real_difference_is_found_and_one_of_noise_is_not():
     assert found.p < 0.001
     assert verdict(found).startswith("B is better: accuracy 0.")
     assert "unlikely to be chance (p < 0.0001)" in verdict(found)
+    assert verdict(found).endswith("; by log loss, B is better.")
+    assert "\nboth models were equally good. Such a split is unlikely.\n" in describe(
+        found, "val", NAMES
+    )
+    assert verdict(compare(b, a)).endswith("; by log loss, B is worse.")
     a, b = simulated(rows=2000, noise=0.3, seed=3)
     found = compare(a, b)
     assert [difference.result for difference in found.differences] == [ALIKE] * 3
     assert verdict(found).startswith("The difference may be chance: ")
+    assert verdict(found).endswith("; by log loss, they cannot be told apart.")
+    assert "\nboth models were equally good. Such a split may well happen by chance.\n" in describe(
+        found, "val", NAMES
+    )
 
 
 def test_swapped_models_have_the_opposite_signs():
@@ -271,6 +282,35 @@ def test_models_with_other_labels_are_compared_on_the_rows():
     assert "A does not know" not in text
 
 
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (5, "no. 0, no. 1, no. 2, no. 3, no. 4"),
+        (6, "no. 0, no. 1, no. 2, no. 3, no. 4 and 1 more"),
+        (7, "no. 0, no. 1, no. 2, no. 3, no. 4 and 2 more"),
+    ],
+)
+def test_five_mediums_that_a_model_does_not_know_are_named(count, names):
+    labels = [f"no. {medium}" for medium in range(count)]
+    knows = predictions(labels, labels, labels=labels)
+    other = predictions(labels, ["wood"] * count, labels=["clay", "wood"])
+    assert f"with probability 0: {names}\n" in describe(compare(knows, other), "val", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "source"),
+    [
+        ("mame", "mame", "MAMe data"),
+        ("file", "mame", "file and mame data"),
+        ("mame", "file", "mame and file data"),
+    ],
+)
+def test_the_same_rows_may_come_from_two_sources(a, b, source):
+    # As they do where a file of the user's own is a copy of the dataset.
+    found = compare(replace(A, source=a), replace(B, source=b))
+    assert describe(found, "val", NAMES).splitlines()[2] == f"The same 6 val rows, {source}"
+
+
 def test_fifteen_thousand_rows_are_resampled_within_the_bound_of_memory(monkeypatch):
     drawn = []
     bincount = np.bincount
@@ -285,13 +325,13 @@ def test_fifteen_thousand_rows_are_resampled_within_the_bound_of_memory(monkeypa
     assert max(drawn) <= 4_000_000
 
 
-def write(model):
-    """Write a model's rows as those of test in the working copy's predictions."""
+def write(model, subsets=None):
+    """Write a model's rows, all of test if not said, in the working copy's predictions."""
     schema = predictions_schema(model.source, model.labels)
     table = pa.table(
         [
             pa.array(model.image_files),
-            pa.array(["test"] * len(model.mediums)),
+            pa.array(subsets or ["test"] * len(model.mediums)),
             pa.array(model.mediums),
             pa.array([""] * len(model.mediums)),
             fixed_size_list(model.probabilities),
@@ -322,6 +362,24 @@ def test_rows_in_another_order_are_matched_by_image_file(tmp_path, monkeypatch):
     assert (found.labels, found.source) == (LABELS, "synthetic")
 
 
+@pytest.mark.parametrize(("subset", "rows"), [("test", [1, 3, 4]), ("val", [0, 2, 5])])
+def test_the_rows_of_the_subset_are_read_and_no_others(tmp_path, monkeypatch, subset, rows):
+    monkeypatch.chdir(tmp_path)
+    write(A, ["val", "test", "val", "test", "test", "val"])
+    found = read_predictions("workspace", subset)
+    assert found.image_files.tolist() == A.image_files[rows].tolist()
+
+
+def test_the_working_copy_is_read_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(A)
+    for name in ("workspaces", "Workspace"):
+        with pytest.raises(
+            PipelineError, match=f"no Git repository, so that it has no revision '{name}'"
+        ):
+            read_predictions(name, "test")
+
+
 def test_a_subset_without_rows_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(A)
@@ -342,18 +400,32 @@ def test_other_rows_are_refused_with_their_numbers():
     )
 
 
+def test_rows_that_one_of_them_lacks_are_refused():
+    fewer = take(B, np.arange(4))
+    for a, b, numbers in (
+        (A, fewer, "2 image files are only in main, 0 only in other, and 0 have"),
+        (fewer, A, "0 image files are only in main, 2 only in other, and 0 have"),
+    ):
+        with pytest.raises(PipelineError, match=numbers):
+            check_same_rows(a, b, "test", NAMES)
+
+
 def test_the_same_rows_with_another_medium_are_refused():
-    with pytest.raises(PipelineError, match="and 1 have another medium"):
-        check_same_rows(A, replace(B, mediums=np.array(["gold", *MEDIUMS[1:]])), "test", NAMES)
+    changed = replace(B, mediums=np.array(["gold", *MEDIUMS[1:]]))
+    for a, b in ((A, changed), (changed, A)):
+        with pytest.raises(PipelineError, match="and 1 have another medium"):
+            check_same_rows(a, b, "test", NAMES)
 
 
 def test_other_rows_from_another_source_are_refused_with_the_source():
     mame = predictions(MEDIUMS[1:], ["clay"] * 5, source="mame")
-    with pytest.raises(PipelineError) as refused:
-        check_same_rows(A, mame, "test", NAMES)
-    assert str(refused.value).endswith(
-        "probably because `download.source` differs: synthetic at main, mame at other"
-    )
+    for a, b, sources in (
+        (A, mame, "synthetic at main, mame at other"),
+        (mame, A, "mame at main, synthetic at other"),
+    ):
+        with pytest.raises(PipelineError) as refused:
+            check_same_rows(a, b, "test", NAMES)
+        assert str(refused.value).endswith(f"probably because `download.source` differs: {sources}")
 
 
 @pytest.mark.parametrize(

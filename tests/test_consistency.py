@@ -1,5 +1,7 @@
 """What chance does to figures of calibration is told from what a fault does."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,29 @@ def test_the_ranges_of_bins_are_those_of_the_binomial_distribution():
     assert found.accuracy == pytest.approx((found.bin_low[bin_], found.bin_high[bin_]))
 
 
+def test_the_ranges_are_those_of_a_slow_loop_over_the_same_draws(recwarn):
+    probabilities = made_up(30)
+    confidence, bins = calibration_bins(probabilities)
+    used = np.unique(bins)
+    assert len(used) < CALIBRATION_BINS  # nothing warns of those without rows
+    random = np.random.default_rng(5)
+    accuracies, errors, shares = [], [], []
+    for _ in range(1000):
+        right = random.random(30) < confidence
+        accuracies.append(right.mean())
+        apart = [(right - confidence)[bins == bin_].sum() for bin_ in used]
+        errors.append(np.abs(apart).sum() / 30)
+        shares.append([right[bins == bin_].mean() for bin_ in used])
+    found = consistent(probabilities, seed=5)
+    assert found.accuracy == pytest.approx(np.percentile(accuracies, (2.5, 97.5)))
+    assert found.error_mean == pytest.approx(np.mean(errors))
+    assert found.error_high == pytest.approx(np.percentile(errors, 95))
+    low, high = np.percentile(shares, (2.5, 97.5), axis=0)
+    np.testing.assert_allclose(found.bin_low[used], low)
+    np.testing.assert_allclose(found.bin_high[used], high)
+    assert not list(recwarn)
+
+
 def test_chance_does_less_with_more_rows():
     errors = [consistent(made_up(rows)).error_mean for rows in (200, 3200)]
     assert errors[1] == pytest.approx(errors[0] / 4, rel=0.2)
@@ -65,9 +90,21 @@ def test_chance_does_less_with_more_rows():
 def test_the_draws_depend_on_the_seed_and_not_on_the_memory(monkeypatch):
     probabilities = made_up(50)
     first = consistent(probabilities)
-    monkeypatch.setattr(module, "MOST_DRAWN", 1300)
-    assert consistent(probabilities).figures() == first.figures()
+    for most in (1300, 10):  # numbers of 26 draws, and of a part of one
+        monkeypatch.setattr(module, "MOST_DRAWN", most)
+        assert consistent(probabilities).figures() == first.figures()
     assert consistent(probabilities, seed=1).figures() != first.figures()
+
+
+def test_no_more_numbers_are_drawn_at_a_time_than_memory_allows(monkeypatch):
+    probabilities = made_up(3001)
+    monkeypatch.setattr(module, "MOST_DRAWN", 100_000)
+    tracemalloc.start()
+    consistent(probabilities)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # All draws at once would take 24 MB.
+    assert peak < 4e6
 
 
 def test_the_figures_have_the_names_of_the_metrics():

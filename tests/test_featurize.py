@@ -143,6 +143,13 @@ def test_a_saved_transformer_gives_the_same_features_and_bytes(tmp_path, embeddi
     np.testing.assert_array_equal(loaded.transform(train), transformer.transform(train))
 
 
+def test_a_saved_transformer_with_a_pickle_in_it_is_not_loaded(tmp_path):
+    arrays = vars(fit(artefacts(), params()))
+    np.savez(tmp_path / "a.npz", **arrays | {"museums": np.array([{"Met"}], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        Transformer.load(tmp_path / "a.npz")
+
+
 def onnx_model(transformer):
     """The transformer alone as an ONNX model."""
     graph = Graph()

@@ -59,6 +59,16 @@ def test_figures_from_sums_are_the_metrics(classes):
         np.testing.assert_allclose(found[name][classes], values[classes])
 
 
+def test_the_right_medium_is_looked_for_among_the_three_and_the_five_most_probable():
+    # The right one of eight mediums is the most probable of the first row, the second most probable
+    # of the second, and so on for seven rows.
+    rows = np.arange(7)
+    probabilities = np.array([np.roll(np.arange(8, 0, -1), 2 * row) for row in rows]) / 36
+    found = figures_of(3 * rows % 8, probabilities)
+    shares = [found[name] for name in ("accuracy", "top3_accuracy", "top5_accuracy")]
+    assert shares == [1 / 7, 3 / 7, 5 / 7]
+
+
 def test_a_class_without_rows_has_no_figures_and_no_warning(recwarn):
     truth, probabilities = answers(30)
     truth[:] = 1
@@ -87,6 +97,14 @@ def test_the_interval_of_a_share_holds_it_in_95_of_100_samples_also_of_few_rows(
     low, high = wilson(hits, np.full(rows + 1, rows))
     holds = (low <= share) & (share <= high)
     assert binom.pmf(hits, rows, share) @ holds > 0.9
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(0, 3), (7, 20), (20, 20)])
+def test_the_ends_of_f1_are_those_of_the_share_of_hits_as_a_harmonic_mean(hits, rows):
+    share = binomtest(hits, rows).proportion_ci(method="wilson")
+    # With `either` rows and a share of hits among them, F1 is 2 hits / (hits + either).
+    expected = [2 * end * rows / (end * rows + rows) for end in (share.low, share.high)]
+    assert f1_interval(np.array(hits), np.array(rows)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_interval_of_f1_holds_it_in_95_of_100_samples():
@@ -146,6 +164,16 @@ def test_intervals_depend_on_the_seed_and_not_on_the_memory(monkeypatch):
     assert intervals(truth, probabilities, seed=1) != found
     monkeypatch.setattr(module, "MOST_DRAWN", 1300)
     assert intervals(truth, probabilities) == found
+    monkeypatch.setattr(module, "MOST_DRAWN", 10)  # one draw at a time, which is more
+    for name, ends in intervals(truth, probabilities).items():
+        assert ends == pytest.approx(found[name], rel=1e-12)
+
+
+def test_a_thousand_draws_have_as_many_rows_as_there_are():
+    column = np.random.default_rng(0).normal(size=(50, 1))
+    draws = np.random.default_rng(7).integers(0, 50, (1000, 50))
+    expected = [column[drawn].sum(axis=0) for drawn in draws]
+    np.testing.assert_allclose(resample(column, seed=7), expected, rtol=0, atol=1e-12)
 
 
 def test_columns_of_one_call_share_their_draws():

@@ -154,6 +154,12 @@ def test_a_row_that_cannot_be_used_has_no_answer_and_harms_no_other(tmp_path, em
     assert not list(recwarn)
 
 
+def test_whatever_is_above_0_is_a_size(tmp_path):
+    model, rows = linear_file(tmp_path / "model.onnx")
+    rows.width[:3], rows.height[3:6] = (1, 0.5, 1e-9), (1, 0.5, 1e-9)
+    assert np.isfinite(model.predict_proba(rows)).all()
+
+
 def test_trees_give_no_answer_for_a_size_that_is_none_either(tmp_path):
     data = made_up()
     path = tmp_path / "model.onnx"

@@ -1,5 +1,6 @@
 """Each model learns, is one with its ONNX file, and is what the training library says it is."""
 
+import tracemalloc
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -27,7 +28,13 @@ from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
 from stages.models import base, calibration, ensemble, kernel, kernel_ridge
 from stages.models.base import CURVE_COLUMNS, Settings, columns_of, curve_point
-from stages.models.calibration import fit_temperature, fit_weights, folds_of, own_parts
+from stages.models.calibration import (
+    best_steps,
+    fit_temperature,
+    fit_weights,
+    folds_of,
+    own_parts,
+)
 from stages.models.ensemble import Blend, Member
 from stages.models.kernel import Kernel, feature_scales
 from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
@@ -551,7 +558,7 @@ def squared_exponential(rows, others, gamma):
     return np.exp(-gamma * (differences**2).sum(axis=2))
 
 
-def test_centres_are_the_scaled_rows_to_the_nearest_of_255_steps():
+def test_centres_are_the_scaled_rows_to_the_nearest_of_255_steps(recwarn):
     rows = made_up().train.values.copy()
     rows[:, 1] = 0
     scales = feature_scales(made_up().train.names, 3.0)
@@ -561,6 +568,7 @@ def test_centres_are_the_scaled_rows_to_the_nearest_of_255_steps():
     assert around.steps.dtype == np.int8
     assert (np.abs(around.centres() - rows * scales) <= step / 2 + 1e-6).all()
     assert (around.centres()[:, 1] == 0).all()
+    assert not list(recwarn)  # such as of a division by the step of a feature that is always 0
 
 
 def test_the_kernel_is_the_exponential_of_squared_distances(monkeypatch):
@@ -661,6 +669,18 @@ def test_scoring_fewer_rows_gives_the_same_scores_for_the_last(ridge, monkeypatc
     np.testing.assert_allclose(fewer[0], coefficients, rtol=0, atol=1e-5)
 
 
+def test_the_kernel_matrix_is_in_the_memory_once(monkeypatch):
+    monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", 20)
+    monkeypatch.setattr(kernel_ridge, "BLOCK_ROWS", 50)
+    rows = made_up(4, 250).train
+    around = Kernel.around(rows.values, feature_scales(rows.names, 2.0), 0.6)
+    tracemalloc.start()
+    solve(around, rows.classes, np.ones(1000), 0.05)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * 4 * 1000**2  # four bytes a number
+
+
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 @pytest.mark.parametrize("most", [6000, 50])
 def test_kernel_ridge_is_the_softmax_of_its_scores(class_weight, most, monkeypatch):
@@ -682,8 +702,9 @@ def test_kernel_ridge_learns_from_no_more_rows_than_it_may(capsys):
     model, _ = fit("kernel_ridge", most_rows=20)
     assert model.kernel.steps.shape[0] == len(model.weights) == 20
     assert "[train] kernel_ridge learns from 20 of the 120 rows\n" in capsys.readouterr().out
-    fit("kernel_ridge", most_rows=120)
-    assert "learns from" not in capsys.readouterr().out
+    for most_rows in (120, 121):
+        fit("kernel_ridge", most_rows=most_rows)
+        assert "learns from" not in capsys.readouterr().out
 
 
 def test_kernel_ridge_keeps_the_rows_of_rare_classes():
@@ -693,6 +714,28 @@ def test_kernel_ridge_keeps_the_rows_of_rare_classes():
     distances = np.abs(model.kernel.centres() - rare).max(axis=1)
     assert distances.min() < model.kernel.step.max()
     assert model.weights.shape == (20, 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "too_low", "least", "most", "too_high"),
+    [
+        ("gamma", 0, 1e-9, 1e6, 1e6 + 1),
+        ("metadata_weight", 0, 1e-9, 1e3, 1e3 + 1),
+        ("penalty", 0, 1e-9, 1e6, 1e6 + 1),
+        ("softmax_C", 0, 1e-9, 1e300, np.inf),
+        ("most_rows", 1, 2, 40_000, 40_001),
+        ("threads", 0, 1, 64, 65),
+    ],
+)
+def test_parameters_of_kernel_ridge_have_bounds(key, too_low, least, most, too_high):
+    def check(value):
+        section = PARAMS["kernel_ridge"] | {key: value}
+        return check_section("train.kernel_ridge", section, kernel_ridge.Params)
+
+    assert [getattr(check(value), key) for value in (least, most)] == [least, most]
+    for value in (too_low, too_high):
+        with pytest.raises(ParameterError, match=rf"`train\.kernel_ridge\.{key}` should be "):
+            check(value)
 
 
 def test_a_penalty_that_is_too_small_is_refused():
@@ -891,6 +934,29 @@ def test_without_rows_logits_stay_as_they_are_and_opinions_weigh_the_same():
     assert fit_weights([none] * 4, classes).tolist() == [0.25] * 4
 
 
+def test_few_rows_move_the_temperature_as_far_as_a_normal_prior_lets_them():
+    # Ten rows that are right by a margin of 1. The derivatives of their log loss and of the prior,
+    # whose standard deviation is one half, add up to 0.
+    temperature = fit_temperature(np.tile([1.0, 0.0], (10, 1)), np.zeros(10, dtype=int))
+    margin = 1 / temperature
+    pull = 10 * margin / (1 + np.exp(margin))
+    assert np.log(temperature) / 0.5**2 == pytest.approx(-pull, rel=1e-3)
+
+
+def test_the_best_step_is_that_of_the_weighted_rows_of_the_other_folds():
+    # The first five rows are right at the first step, the others, by less, at the second.
+    logits = np.zeros((2, 10, 2))
+    logits[0, :5, 0], logits[1, 5:, 0] = 2, 1
+    classes = np.zeros(10, dtype=int)
+    assert best_steps(logits, classes, np.ones(10)) == [0] * 5
+    assert best_steps(logits, classes, np.repeat([1.0, 4.0], 5)) == [1] * 5
+
+
+def test_where_no_other_row_decides_training_goes_to_its_last_step():
+    logits = np.array([[[0, 0]], [[2, 0]], [[1, 0]]])
+    assert best_steps(logits, np.zeros(1, dtype=int), np.ones(1)) == [2, 1, 1, 1, 1]
+
+
 def test_the_folds_of_val_have_each_row_once_and_their_share_of_each_class():
     classes = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 25, 10]))
     folds = np.array(list(folds_of(classes)))
@@ -1019,6 +1085,7 @@ def test_classes_are_places_among_the_labels():
 def test_kernel_ridge_needs_two_rows_for_each_medium():
     with pytest.raises(PipelineError, match=r"most_rows` is 7, fewer than two for each of the 4"):
         fit("kernel_ridge", most_rows=7)
+    assert len(fit("kernel_ridge", most_rows=8)[0].weights) == 8
 
 
 def test_an_ensemble_without_trees_refuses_a_graphics_card():

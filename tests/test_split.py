@@ -49,7 +49,8 @@ def test_official_is_the_column_of_the_table():
 def test_official_refuses_an_unknown_subset():
     table = artefacts()
     table.loc[3, "subset"] = "dev"
-    with pytest.raises(PipelineError, match="1 do not, the first has `dev`"):
+    table.loc[8, "subset"] = "holdout"
+    with pytest.raises(PipelineError, match="2 do not, the first has `dev`"):
         assign_subsets(table, params("official"))
 
 
@@ -85,10 +86,40 @@ def test_stratified_leaves_a_medium_of_one_row_in_train():
     assert stratified(pd.Series(["rare"]), 0.1, 0.3, seed=1).tolist() == ["train"]
 
 
-def test_fractions_that_leave_nothing_for_train_are_refused():
-    section = {"val_fraction": 0.2, "test_fraction": 0.8, "seed": 1}
-    with pytest.raises(ParameterError, match=r"`split\.stratified` .* add up to 1, which leaves n"):
+@pytest.mark.parametrize(("test_fraction", "total"), [(0.8, "1"), (0.9, r"1\.1")])
+def test_fractions_that_leave_nothing_for_train_are_refused(test_fraction, total):
+    section = {"val_fraction": 0.2, "test_fraction": test_fraction, "seed": 1}
+    with pytest.raises(
+        ParameterError, match=rf"`split\.stratified` .* add up to {total}, which leaves n"
+    ):
         check_section("split.stratified", section, Stratified)
+
+
+# The least that each may be.
+SECTIONS = {
+    Stratified: {"val_fraction": 1e-9, "test_fraction": 1e-9, "seed": 0},
+    HoldoutMuseum: {"museum": "M", "val_fraction": 1e-9, "seed": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "key", "value"),
+    [
+        (Stratified, "val_fraction", 0),
+        (Stratified, "val_fraction", 1),
+        (Stratified, "test_fraction", 0),
+        (Stratified, "test_fraction", 1),
+        (Stratified, "seed", -1),
+        (HoldoutMuseum, "val_fraction", 0),
+        (HoldoutMuseum, "val_fraction", 1),
+        (HoldoutMuseum, "seed", -1),
+        (HoldoutMuseum, "museum", ""),
+    ],
+)
+def test_values_out_of_bounds_are_refused_by_name(schema, key, value):
+    check_section("split", SECTIONS[schema], schema)
+    with pytest.raises(ParameterError, match=rf"`split\.{key}` "):
+        check_section("split", SECTIONS[schema] | {key: value}, schema)
 
 
 def test_holdout_museum_tests_on_all_of_one_museum_and_nothing_else():
@@ -114,6 +145,13 @@ def test_holdout_museum_names_the_museums_when_there_is_no_such_one():
         assign_subsets(artefacts(), params("holdout_museum", museum="Louvre"))
 
 
+def test_no_more_than_twenty_museums_are_named():
+    table = artefacts(rows=25)
+    table["museum"] = [f"museum {row:02}" for row in range(25)]
+    with pytest.raises(PipelineError, match=r"the table has museum 00, .*, museum 19$"):
+        assign_subsets(table, params("holdout_museum", museum="Louvre"))
+
+
 def test_rows_without_a_museum_are_of_no_museum():
     table = artefacts()
     table["museum"] = table["museum"].astype(object)
@@ -130,8 +168,10 @@ def test_rows_without_a_museum_are_of_no_museum():
 
 def test_an_image_in_two_subsets_is_refused():
     table = artefacts()
-    table.loc[5, "image_file"] = table.loc[0, "image_file"]
-    with pytest.raises(PipelineError, match=r"0\.jpg is in more than one subset"):
+    # Of two such images the first is named, and one that is twice in train is none.
+    for row, same in ((15, 0), (20, 10), (25, 5)):
+        table.loc[row, "image_file"] = table.loc[same, "image_file"]
+    with pytest.raises(PipelineError, match=r"image file 10\.jpg is in more than one subset"):
         check_split(table, table["subset"].to_numpy())
 
 
@@ -142,6 +182,15 @@ def test_a_medium_without_training_rows_is_refused():
         PipelineError, match=r"no training rows for medium 2 \(mediums without: 1\)"
     ):
         check_split(table, table["subset"].to_numpy())
+
+
+def test_no_more_than_ten_mediums_without_training_rows_are_named():
+    table = artefacts(rows=60, mediums=12)
+    table["medium"] = [f"medium {row % 12:02}" for row in range(60)]
+    subset = np.where(table["subset"] == "train", "val", table["subset"])
+    subset[59] = "train"
+    with pytest.raises(PipelineError, match=r"medium 00, .*, medium 09 \(mediums without: 11\)"):
+        check_split(table, subset)
 
 
 @pytest.mark.parametrize("name", ["train", "val", "test"])
@@ -181,14 +230,14 @@ def test_the_stage_checks_its_split(stage_folder):
         split.main()
 
 
-def likeness(monkeypatch, embeddings, subset):
+def likeness(monkeypatch, embeddings, subset, at_a_time=1):
     """Run `nearest_training_rows` on rows of embeddings, in row groups of 3."""
     schema = artefacts_schema("file", len(embeddings[0]))
     columns = {name: pa.nulls(len(subset), type_) for name, type_ in METADATA.items()}
     columns["embedding"] = fixed_size_list(np.array(embeddings, dtype=np.float32))
     batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
     write_batches(ARTEFACTS, schema, [batch], row_group_rows=3)
-    monkeypatch.setattr(split, "ROWS_AT_A_TIME", 1)
+    monkeypatch.setattr(split, "ROWS_AT_A_TIME", at_a_time)
     return split.nearest_training_rows(np.array(subset, dtype=object))
 
 
@@ -202,6 +251,46 @@ def test_the_nearest_training_row_is_the_one_that_points_the_same_way(monkeypatc
     assert nearest.tolist() == [-1, -1, 4, -1, -1, 0, 4]
     expected = [(3.5 + 2) / np.hypot(3.5, 2) / np.sqrt(2), 0, 1.5 / np.hypot(1, 0.5) / np.sqrt(2)]
     np.testing.assert_allclose(cosine[[2, 5, 6]], expected, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_the_nearest_training_row_is_named_by_its_place_among_all_rows(monkeypatch):
+    # Rows of val and test stand before those of train.
+    embeddings = [[3, 3], [1, 2], [0, 0], [4, 0], [0, 4], [4, 4]]
+    subset = ["val", "test", "train", "train", "train", "train"]
+    nearest, cosine = likeness(monkeypatch, embeddings, subset)
+    assert nearest.tolist() == [5, 2, -1, -1, -1, -1]
+    # Less the mean (2, 2) and divided by 2: (1/2, 1/2) beside (1, 1), (-1/2, 0) beside (-1, ±1).
+    np.testing.assert_allclose(cosine[:2], [1, np.sqrt(0.5)], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_a_number_that_all_training_rows_share_counts_as_it_is_elsewhere(monkeypatch):
+    embeddings = [[0, 3], [4, 3], [4, 5]]
+    nearest, cosine = likeness(monkeypatch, embeddings, ["train", "train", "val"])
+    assert nearest.tolist() == [-1, -1, 1]
+    # (4 - 2) / 2 and 5 - 3, beside the training row (1, 0).
+    np.testing.assert_allclose(cosine[2], 1 / np.sqrt(1 + 2**2), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("stage_folder")
+@pytest.mark.parametrize("at_a_time", [1, 2])
+def test_no_more_rows_are_compared_at_a_time_than_memory_allows(at_a_time, monkeypatch):
+    blocks = []
+    array_split = np.array_split
+
+    def watched(rows, parts):
+        blocks.append([len(part) for part in array_split(rows, parts)])
+        return array_split(rows, parts)
+
+    monkeypatch.setattr(np, "array_split", watched)
+    embeddings, subset = [[0], [1], [2], [3], [4], [5]], ["train", "train", *["val"] * 4]
+    nearest, _ = likeness(monkeypatch, embeddings, subset, at_a_time)
+    assert nearest.tolist() == [-1, -1, 1, 1, 1, 1]
+    assert [sum(sizes) for sizes in blocks] == [1, 3]
+    for sizes in blocks:
+        assert max(sizes) <= at_a_time
+        assert len(sizes) <= 3 // at_a_time + 1  # many small products would take long
 
 
 @pytest.mark.usefixtures("stage_folder")

@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 
 import pytest
 from conftest import PROJECT, stages_run
 
+from scripts import verify_arm64
 from scripts.verify import Machine, Row, checksums, compare, flatten, notes, table, this_machine
 from stages import has_avx2
 
@@ -183,3 +185,44 @@ def test_it_needs_nothing_but_python():
     code = "import sys; sys.path.insert(0, '.'); import scripts.verify"
     result = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=PROJECT)
     assert result.returncode == 0
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A folder that alone is on PATH, besides Git, with programs that do nothing."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("qemu-aarch64", "apt-get", "dpkg"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    (folder / "git").symlink_to(shutil.which("git"))
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(sys, "argv", ["verify_arm64"])
+    return folder
+
+
+@pytest.mark.parametrize("missing", ["git", "qemu-aarch64", "apt-get", "dpkg"])
+def test_without_a_program_that_the_emulation_needs_one_sentence_says_so(missing, programs, capsys):
+    (programs / missing).unlink()
+    assert verify_arm64.main() == 1
+    assert f"[verify] error: {missing} is needed and is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the emulation needs Linux")
+def test_figures_of_an_emulated_processor_are_compared(project, programs, monkeypatch, capfd):
+    # An emulator that starts this Python, so that nothing has to be downloaded.
+    name = verify_arm64.python_package()
+    script = f'until [ "${{1##*/}}" = {name} ]; do shift; done; shift; exec {sys.executable} "$@"'
+    (programs / "qemu-aarch64").write_text(f"#!/bin/sh\n{script}\n")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.defpath]))
+    for step in ("unpack_python", "install_wheels"):
+        monkeypatch.setattr(verify_arm64, step, lambda *arguments: None)
+    monkeypatch.chdir(project.folder)
+    assert verify_arm64.main() == 0
+    found = capfd.readouterr().out
+    assert len(stages_run(found)) == 7
+    assert f"Python {platform.python_version()}" in found
+    assert "not promised, and the same bytes: dvc.lock, " in found
+    assert "each figure within 0.01  figures   at most 0.000000" in found
+    assert found.endswith("[verify] all kept\n")
