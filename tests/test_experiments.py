@@ -8,7 +8,7 @@ import pytest
 from conftest import Project, texts
 
 C = "train.logistic_regression.C"
-SEED = "split.stratified.seed"
+SEED = "train.seed"
 LOSS = "test.log_loss"
 
 
@@ -48,7 +48,7 @@ def test_lists_and_ranges_are_queued_and_each_run_has_its_own_figures(project):
     assert log_loss(project) == before
     runs = {(row[C], row[SEED]): float(row[LOSS]) for row in shown(project).values()}
     assert set(runs) == {("0.1", "1"), ("10.0", "1"), ("0.01", "7"), ("0.01", "8")}
-    # The official split draws nothing, so that its seed changes no figure; the penalty does.
+    # Logistic regression draws nothing, so that the seed changes no figure; the penalty does.
     assert runs["0.01", "7"] == runs["0.01", "8"] == before
     assert len({before, runs["0.1", "1"], runs["10.0", "1"]}) == 3
 
