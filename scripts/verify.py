@@ -41,19 +41,19 @@ class VerifyError(Exception):
 class Machine(NamedTuple):
     """What is promised depends on it."""
 
-    system: str  # Linux, Windows or Darwin
+    system: str  # Linux, Windows or macOS
     processor: str  # such as x86_64
-    avx2: bool  # whether an x86-64 processor has it
+    avx2: bool | None  # whether an x86-64 processor has it; None where nobody could look
     glibc: str  # its version; empty where the C library is another one
 
     @property
     def exact(self) -> bool:
         """Whether the same bytes are promised on it."""
-        return self.system in TRIED and self.avx2 and bool(self.glibc)
+        return self.system in TRIED and self.avx2 is True and bool(self.glibc)
 
     def __str__(self) -> str:
         parts = [self.system, self.processor]
-        if self.processor in X86_64:
+        if self.avx2 is not None:
             parts.append("with AVX2" if self.avx2 else "without AVX2")
         return ", ".join([*parts, f"glibc {self.glibc}" if self.glibc else "no glibc"])
 
@@ -181,15 +181,14 @@ def notes(machine: Machine) -> list[str]:
 
 def this_machine() -> Machine:
     """The one that this runs on."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        flags = []
+    avx2 = None
+    if platform.machine() in X86_64 and (cpuinfo := Path("/proc/cpuinfo")).is_file():
+        avx2 = "avx2" in cpuinfo.read_text(encoding="utf-8").split()
     library, version = platform.libc_ver()
     return Machine(
-        platform.system(),
+        platform.system().replace("Darwin", "macOS"),
         platform.machine(),
-        platform.machine() in X86_64 and "avx2" in flags,
+        avx2,
         version if library == "glibc" else "",
     )
 

@@ -35,4 +35,5 @@ if platform.machine() in ("x86_64", "AMD64") and has_avx2():
     # run, instead of those that OpenBLAS and NumPy pick for the processor at hand.
     os.environ["OPENBLAS_CORETYPE"] = "Haswell"
     os.environ["OPENBLAS_L2_SIZE"] = "512"  # kilobytes; it steers how products are cut in blocks
+    os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy refuses to load with both
     os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V4 AVX512_ICL AVX512_SPR"

@@ -119,8 +119,9 @@ def main() -> str:
     write_csv(PLOTS / "confusion.csv", confusion_counts(chosen, model.labels))
     write_csv(PLOTS / "per_class.csv", per_class(chosen, model.labels))
     write_csv(PLOTS / "reliability.csv", reliability(chosen, model.labels))
-    # For val, the probabilities above are cross-fitted, and no longer those of the model.
-    write_csv(PLOTS / "importance.csv", importance(model, score(model, chosen)))
+    # Those of val are cross-fitted: the model itself says something else.
+    scored = test if params.plots_subset == "test" else score(model, val)
+    write_csv(PLOTS / "importance.csv", importance(model, scored))
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     card = model_card(rounded(metrics), model.metadata, model.inputs, model.embedding_length)
     write_text(MODEL_CARD, card)
@@ -195,7 +196,8 @@ def measure(
 
     Beside the figures of a subset stand those that it would show if the model's probabilities
     were exactly right. `duplicate` (number of test rows,) bool, of `near_duplicates`, marks rows
-    that get no part in one of the measurements. It is left out when all rows or none are marked.
+    that are left out of the figures without near-duplicates, which are not given when all or none
+    are.
     """
     found = {
         "val": scores_of(val, labels),

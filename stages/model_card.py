@@ -21,9 +21,9 @@ LIMITS = {
     "museum": "- It knows the museums of its training rows; for others the museum tells nothing.",
 }
 
-
-FEW_VAL_ROWS = (
-    "- Val has too few rows to say how sure it may be: its probabilities are calibrated in part."
+SAME_WAY = (
+    " The photograph must be turned into an embedding in the same way as those of the training "
+    "rows."
 )
 
 
@@ -54,8 +54,7 @@ def model_card(
         "## Intended use",
         "",
         "To propose a medium for a photograph of an artefact that a person then confirms, and to "
-        "find records whose medium looks wrong. The photograph must be turned into an embedding "
-        "in the same way as those of the training rows.",
+        "find records whose medium looks wrong." + (SAME_WAY if "embedding" in inputs else ""),
         "",
         "## Figures on test",
         "",
@@ -86,18 +85,16 @@ def model_card(
         "## Limits",
         "",
         "- It answers with one of its labels for anything, also for what is no artefact.",
-        "- Probabilities hold for artefacts like those of test. For another museum's "
-        "photographs they are too sure.",
-        *([FEW_VAL_ROWS] if metadata["few_val_rows"] else []),
+        _probabilities(metrics, metadata),
         *(LIMITS[name] for name in inputs if name in LIMITS),
-        "- Mediums with few training rows are recognised less often.",
         "",
         "## How to load it",
         "",
         f"Inputs: {', '.join(f'`{name}`' for name in inputs)}. Outputs: `probabilities`, in the "
         "order of `labels` in the file's metadata, and `medium`, the most probable label. A row "
-        "with a size that is no number above 0, or with an embedding that is not finite, has no "
-        "answer: each of its probabilities is `nan`, and its medium is empty.",
+        "with a size that is no number above 0, or with an embedding that is not finite or so "
+        "large that the arithmetic overflows, has no answer: each of its probabilities is `nan`, "
+        "and its medium is empty.",
         "",
         *_python(inputs, embedding_length),
         "",
@@ -120,6 +117,19 @@ def _words(inputs: list[str]) -> str:
     }
     *first, last = [names[name] for name in inputs]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _probabilities(metrics: dict[str, Any], metadata: dict[str, Any]) -> str:
+    """How far the probabilities can be trusted."""
+    error, limit = (
+        metrics["test"]["calibration_error"],
+        metrics["test_if_calibrated"]["calibration_error"]["high"],
+    )
+    found = "as right as chance can tell" if error <= limit else "off by more than chance explains"
+    text = f"- On test, the probabilities are {found}."
+    if metadata["few_val_rows"]:
+        text += " Val had too few rows to calibrate them well."
+    return f"{text} For another museum's photographs they may be too sure."
 
 
 def _rows(metadata: dict[str, Any]) -> str:

@@ -190,7 +190,7 @@ Result = TypeVar("Result")
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """What `function` makes of each item, in their order, made by one thread a core.
+    """What `function` makes of each item, in their order, made by one thread a core, four at most.
 
     Arrow and NumPy let go of Python's lock while they work. No more than `READ_AHEAD`
     items are taken in advance, so that memory does not grow with their number.

@@ -406,7 +406,7 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
         mistakes=mistakes.to_dict("records"),
         mistakes_caption=captions.mistakes(mistakes),
         limits=captions.limits(metrics, inputs.per_class, inputs.importance, inputs.model),
-        to_try=captions.to_try(metrics, inputs.curve, inputs.per_class),
+        to_try=captions.to_try(metrics, inputs.curve, inputs.per_class, inputs.model["model"]),
     )
 
 

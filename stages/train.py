@@ -2,7 +2,7 @@
 
 Reads data/features/train.parquet and val.parquet, and data/features/transformer.npz.
 Writes models/model.onnx, models/training_curve.csv, and models/val_probabilities.parquet: what
-the model says of each row of val, had that row had no part in its decisions.
+the model says of each row of val, by decisions that the row had no part in.
 """
 
 from functools import partial
@@ -16,13 +16,13 @@ from stages.common.examples import Examples, log_loss, log_softmax
 from stages.common.files import atomic_write, write_csv
 from stages.common.graph import Graph
 from stages.common.model_file import MEDIUM, MODEL, PROBABILITIES, TRAINING_CURVE
-from stages.common.params import ParameterError, Section, check_section, load_section
+from stages.common.params import ParameterError, Section, check_keys, check_section, load_section
 from stages.common.stage import PipelineError, log, run
 from stages.common.tables import (
     TRANSFORMER,
     VAL_PROBABILITIES,
     Features,
-    probabilities_column,
+    fixed_size_list,
     read_features,
     val_probabilities_schema,
     write_batches,
@@ -71,8 +71,8 @@ def main() -> str:
     if few:
         log(
             STAGE,
-            f"val has {len(val.classes)} rows, too few to say how sure the model may be: its "
-            "probabilities are calibrated in part",
+            f"val has {len(val.classes)} rows, too few to calibrate well: how sure the model is "
+            "may be off",
         )
     probabilities = cross_fitted(fitted.without_fold, val.classes, row_weights)
     curve = fitted.curve
@@ -125,7 +125,8 @@ def cross_fitted(
 def write_val_probabilities(rows: Features, labels: list[str], probabilities: np.ndarray) -> None:
     """Write the probabilities (n, k) of the rows of val for `evaluate`, which measures them."""
     schema = val_probabilities_schema(rows.source, labels)
-    columns = [pa.array(rows.image_files, pa.string()), probabilities_column(probabilities)]
+    values = fixed_size_list(probabilities.astype(np.float32))
+    columns = [pa.array(rows.image_files, pa.string()), values]
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     write_batches(VAL_PROBABILITIES, schema, [batch])
 
@@ -136,12 +137,19 @@ def read_params() -> tuple[Params, str, Any]:
     Raises ParameterError where something is missing or wrong.
     """
     found = load_section(STAGE)
+    check_keys(STAGE, found, [*Params.model_fields, ENSEMBLE, *MODELS])
     shared = {key: value for key, value in found.items() if key not in (ENSEMBLE, *MODELS)}
     params = check_section(STAGE, shared, Params)
+    members = found.get(ENSEMBLE)
+    members = members if isinstance(members, dict) else {}
+    for name in sorted(found.keys() & members.keys()):
+        raise ParameterError(
+            f"params.yaml: a model has one section, and {name} has two: `{STAGE}.{name}` and "
+            f"`{STAGE}.{ENSEMBLE}.{name}`"
+        )
     if params.model in found:
         return params, f"{STAGE}.{params.model}", found[params.model]
-    members = found.get(ENSEMBLE)
-    if isinstance(members, dict) and params.model in members:
+    if params.model in members:
         return params, f"{STAGE}.{ENSEMBLE}.{params.model}", members[params.model]
     raise ParameterError(
         f"params.yaml: `{STAGE}.model` is {params.model}, and neither `{STAGE}` nor "
@@ -154,7 +162,8 @@ def model_bytes(
 ) -> bytes:
     """The ONNX file: from the columns of artefacts to calibrated probabilities and a medium.
 
-    A row that cannot be used has nan for each probability, and an empty text as its medium.
+    A row that cannot be used, or that overflows on the way, has nan for each probability, and an
+    empty text as its medium.
     """
     graph = Graph()
     labels = metadata["labels"]
@@ -165,6 +174,8 @@ def model_bytes(
         graph.constant(np.float32(1 / temperature)),
     )
     softmax = graph.add("Softmax", calibrated, axis=1)
+    total = graph.add("ReduceSum", softmax, graph.constant(np.array([1])), keepdims=0)
+    usable = graph.all_of([usable, graph.add("Not", graph.add("IsNaN", total))])
     column = graph.add("Unsqueeze", usable, graph.constant(np.array([1])))
     probabilities = graph.add("Where", column, softmax, graph.constant(np.float32(np.nan)))
     best = graph.add("ArgMax", softmax, axis=1, keepdims=0)

@@ -1,4 +1,4 @@
-"""Run every stage with every model in the current folder, and print the MD5 of all that they write.
+"""Run all stages, and train and evaluate with every model; print the MD5 of all that they write.
 
     python tests/every_stage.py
 

@@ -96,12 +96,13 @@ def test_rows_name_the_mediums_of_a_single_museum():
 
 
 def test_sizes_say_when_they_give_the_museum_away():
-    width = np.array([1000.0, 1000, 3000, 3000])
-    museum = np.array(["Met", "Met", "LACMA", "LACMA"])
+    width = np.repeat([1000.0, 3000, 9000], [30, 30, 29])
+    museum = np.repeat(["Met", "LACMA", "Tate"], [30, 30, 29])
     text = captions.sizes(width, width / 2, museum)
-    assert "above 2,000 pixels: from 1,000 at Met to 3,000 at LACMA. So a size says" in text
+    # Of the museum with 29 rows, nothing is claimed.
+    assert "above 3,000 pixels: from 1,000 at Met to 3,000 at LACMA. So a size says" in text
     assert "0 % are higher than wide" in text
-    same = captions.sizes(np.full(4, 900.0), np.full(4, 1000.0), museum)
+    same = captions.sizes(np.full(89, 900.0), np.full(89, 1000.0), museum)
     assert "So a size says" not in same
     assert "100 % are higher than wide" in same
 
@@ -141,11 +142,19 @@ def test_the_embedding_is_described_by_its_numbers():
 
 
 def test_the_map_names_the_nearest_centres():
-    places = np.array([[0, 0], [0, 2], [1, 1], [1, 1.1], [9, 9], [9, 19]], dtype=float)
-    text = captions.embedding_map(places, np.repeat(["Clay", "Gold", "Iron"], 2), 0.21)
+    places = np.array([[0, 0], [0, 2], [1, 1], [1, 1.1], [9, 9], [9, 19]] * 15, dtype=float)
+    mediums = np.array(["Clay", "Clay", "Gold", "Gold", "Iron", "Iron"] * 15)
+    text = captions.embedding_map(places, mediums, 0.21)
     assert "They hold 21 % of the variance" in text
     assert "Gold lies closest together, Iron is the most spread out" in text
     assert "The centres of Clay and Gold are nearest" in text
+    few = np.where(np.arange(90) == 2, "Tin", mediums)  # so that 29 rows are left of Gold
+    text = captions.embedding_map(places, few, 0.21)
+    assert "Of the mediums with at least 30 of these rows: Clay lies closest" in text
+    assert "of Clay and Iron are nearest" in text
+    assert captions.embedding_map(places[:9], mediums[:9], 0.21).endswith(
+        "in the other directions."
+    )
 
 
 def curve(*val):
@@ -163,11 +172,18 @@ def curve(*val):
 def test_training_says_where_val_was_best():
     stopped = captions.training(curve(0.5, 0.3, 0.4), "mlp")
     assert "lowest, 0.3000, at step 2 of 3: from there on" in stopped
+    assert "As val chose this step, its figures here are a little too good." in stopped
     assert "99.0 % of the training rows are right and 90.0 % of val, 9.0 points apart" in stopped
     assert "It still fell" in captions.training(curve(0.5, 0.3), "mlp")
     blend = captions.training(curve(0.5, 0.3), "ensemble")
     assert "after the last of 2 members" in blend
     assert "It still fell" not in blend
+    # Its last step is what is used, whether or not it was the best.
+    steps = curve(0.5, 0.3, 0.31).assign(val_accuracy=[0.7, 0.9, 0.89])
+    worse = captions.training(steps, "ensemble")
+    assert "lowest, 0.3000, with 2 of the 3 members. All are used, with 0.3100: what" in worse
+    assert "With all, 99.0 % of the training rows are right and 89.0 % of val" in worse
+    assert "not used" not in worse
     assert captions.training(curve(), "lda") == (
         "lda is fitted in one step, so that there is no curve."
     )
@@ -177,13 +193,15 @@ def test_the_headline_compares_with_the_best_baseline():
     text = captions.headline(METRICS)
     assert "names 90.0 % of the test rows right" in text
     assert "it may be from 88.0 % to 92.0 %: of intervals that are made like this, about 95" in text
-    assert "mean features are nearest, has 70.0 %: the model is 20.0 points better" in text
+    assert "mean features are nearest, has 70.0 %: 20.0 points less, below that interval." in text
     equal = captions.headline(changed(baseline__dimensions__accuracy=0.89))
-    assert "looking at the dimensions alone, has 89.0 %: it is within the interval" in equal
+    assert "looking at the dimensions alone, has 89.0 %: that is within the interval" in equal
     worse = captions.headline(changed(baseline__majority__accuracy=0.95))
-    assert "which should not be used" in worse
+    assert "and the model should not be used" in worse
     new = captions.headline(changed(test_without_near_duplicates={"rows": 40, "accuracy": 0.85}))
     assert "On the 40 test rows without a near-duplicate in train, it is right in 85.0 %" in new
+    few = captions.headline(changed(test_without_near_duplicates={"rows": 29, "accuracy": 0.85}))
+    assert "near-duplicate" not in few
 
 
 def test_per_class_names_the_best_the_worst_and_those_without_rows():
@@ -202,9 +220,9 @@ def test_nothing_is_claimed_of_mediums_with_few_rows():
     assert "0 of less than half" in text
     assert text.endswith("Fewer than 30 rows, so that little can be said of them: Gold.")
     assert captions.per_class(table.assign(rows=3)).startswith("Fewer than 30 rows, so that")
-    for claim in (captions.to_try(METRICS, curve(0.3), table.assign(rows=[100, 29, 30])),):
-        assert "more rows of Iron and Clay, which are recognised least" in " ".join(claim)
-    none = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=3)))
+    some = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=[100, 29, 30]), "mlp"))
+    assert "more rows of Iron and Clay, which are recognised least" in some
+    none = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=3), "mlp"))
     assert "recognised least" not in none
 
 
@@ -256,17 +274,22 @@ def test_reliability_calls_a_fault_what_is_beyond_chance_and_nothing_else():
     assert "between 55.0 % and 65.0 % in 95 of 100 cases: on the whole, the model is as" in text
     assert "the difference is 5.0 points (calibration error)" in text
     assert "4.0 points on average, by chance, and more than 6.0 points in 5 of 100" in text
-    assert text.endswith("cases: nothing speaks against them.")
+    assert "5 of 100 cases: nothing speaks against them. Of the 2 bins" in text
+    assert text.endswith("none lie beyond their ranges; by chance, one in 20 does.")
     assert "these are off by more" in reliability(table, error=0.07)
     assert "surer than it should be" in reliability(table, low_accuracy=0.61)
     assert "less sure than it could be" in reliability(table, high_accuracy=0.59)
 
 
-def test_reliability_names_the_bin_that_is_farthest_beyond_its_range():
+def test_reliability_counts_the_bins_beyond_their_range_and_names_one_where_there_is_a_fault():
     table = bins((0.5, 0.38, 0.4, 0.6, 50), (0.9, 0.5, 0.65, 0.95, 50), (0.1, 0.9, 0, 0.2, 29))
-    assert reliability(table).endswith(
-        "Of the bins with at least 30 rows, the one farthest beyond its range is where the model "
-        "says 90 %: 50 % are right, and chance explains 65 % to 95 %."
+    beyond = (
+        "Of the 2 bins with at least 30 rows, 2 lie beyond their ranges; by chance, one in 20 does."
+    )
+    assert reliability(table).endswith(beyond)
+    assert reliability(table, error=0.07).endswith(
+        f"{beyond} The farthest is where the model says 90 %: 50 % are right, and chance explains "
+        "65 % to 95 %."
     )
 
 
@@ -331,31 +354,33 @@ def test_limits_follow_from_the_figures():
     text = " ".join(captions.limits(METRICS, table, GROUPS, MODEL))
     assert "about 2.0 points to each side" in text
     assert "The dimensions are worth 5.0 points" in text
-    for absent in ("synthetic", "Near-duplicates", "fewer than", "calibrated in part"):
+    for absent in ("synthetic", "Near-duplicates", "fewer than", "too few"):
         assert absent not in text
     other = changed(
-        data__source="synthetic", test_without_near_duplicates={"rows": 9, "accuracy": 0.87}
+        data__source="synthetic", test_without_near_duplicates={"rows": 30, "accuracy": 0.87}
     )
     text = " ".join(captions.limits(other, table.assign(rows=[100, 8]), GROUPS.head(1), FEW))
     assert "The data is synthetic" in text
-    assert "Near-duplicates add 3.0 points" in text
+    assert "Near-duplicates add 3.0 points to the accuracy. Of artefacts that are real" in text
     assert "1 medium of 2 has fewer than 30 rows" in text
-    assert "Val has 36 rows, too few to say how sure the model may be" in text
+    assert "Val has 36 rows, too few to calibrate well: how sure the model is" in text
     assert "The dimensions are worth" not in text
+    few = changed(test_without_near_duplicates={"rows": 29, "accuracy": 0.87})
+    assert "Near-duplicates" not in " ".join(captions.limits(few, table, GROUPS, MODEL))
 
 
 def test_what_to_try_follows_from_the_figures():
     table = per_class_table(Clay=0.9, Gold=0.5, Iron=0.7, Tin=0.8)
-    text = " ".join(captions.to_try(METRICS, curve(0.3), table))
+    text = " ".join(captions.to_try(METRICS, curve(0.3), table, "mlp"))
     assert "more rows of Gold, Iron and Tin" in text
     assert "among them in 97.0 % of cases, against 90.0 %" in text
     for absent in ("real data", "ahead of val", "calibration error"):
         assert absent not in text
     other = changed(data__source="synthetic", test__calibration_error=0.05)
     assert "calibration" not in " ".join(
-        captions.to_try(changed(test__calibration_error=0.029), curve(0.3), table)
+        captions.to_try(changed(test__calibration_error=0.029), curve(0.3), table, "mlp")
     )
-    text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table))
+    text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table, "mlp"))
     assert "Run it on real data" in text
     assert "Train is 19.0 points ahead of val" in text
     assert "The calibration error is 5.0 points, and chance explains 3.0 points" in text

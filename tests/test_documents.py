@@ -32,6 +32,7 @@ ELSEWHERE = {
     "make test-slow": "the same",
     'PATH="$PWD/.venv/bin:$PATH" python -m pytest -n 2 -m "not slow"': "the same",
     ".ci/run": "the same",
+    "python -m pytest tests/test_machines.py -m slow -k avx_512": "`make test-slow` runs it",
     "make verify": "tests/test_verify.py runs it here, and .ci/run in a new environment",
     "python scripts/verify.py --keep": "as above",
     "python -m scripts.verify_arm64": "it takes ten minutes; tests/test_verify.py runs its parts",

@@ -1089,5 +1089,10 @@ def test_kernel_ridge_needs_two_rows_for_each_medium():
 
 
 def test_an_ensemble_without_trees_refuses_a_graphics_card():
-    with pytest.raises(PipelineError, match="but ensemble runs on the cpu only"):
+    with pytest.raises(PipelineError, match="but an ensemble without trees runs on the cpu only"):
         fit("ensemble", device="cuda", **members(lda="all"))
+    # Trees on metadata are none where it is left out.
+    embeddings = made_up().train.with_features(np.arange(5))
+    chosen = members(lda="all", xgboost="metadata")
+    with pytest.raises(PipelineError, match="but an ensemble without trees runs on the cpu only"):
+        fit_on("ensemble", embeddings, embeddings, device="cuda", **chosen)

@@ -243,7 +243,7 @@ def test_rows_are_counted_by_rule_and_the_first_ten_are_shown(parse):
     rows[5]["Medium"] = ""
     sentence, *examples = refusal(parse, rows)
     assert sentence.startswith(
-        "bad rows: 16 of 40 (15 have a width that is not a number above 0 and up to 1,000,000; "
+        "bad rows: 16 of 40 (15 have a width that is not a number from 1 to 1,000,000; "
         "2 have no medium)."
     )
     lines = [int(re.match(r"line (\d+)", example)[1]) for example in examples]

@@ -251,7 +251,7 @@ labels = text.map(lambda text: f"{text}".join("Mm"))
 sizes = st.one_of(
     st.integers(1, 20_000).map(str),
     st.integers(1, 20_000).map(lambda size: f"{size}.0"),
-    st.floats(0.5, 20_000).map(repr),
+    st.floats(1, 20_000).map(repr),
     st.integers(1, 20_000).map(lambda size: f"{size:.3e}"),
 )
 

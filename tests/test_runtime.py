@@ -60,8 +60,12 @@ def test_kernels_for_avx2_are_asked_for_where_there_is_avx2(tmp_path, flags):
 @pytest.mark.skipif(not X86_64, reason="the kernels are those of x86-64")
 @pytest.mark.parametrize(
     "shell",
-    [{}, {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "1"}],
-    ids=["nothing set", "other values set"],
+    [
+        {},
+        {"OPENBLAS_CORETYPE": "Nehalem", "OPENBLAS_NUM_THREADS": "2", "OMP_THREAD_LIMIT": "1"},
+        {"NPY_ENABLE_CPU_FEATURES": "AVX2"},
+    ],
+    ids=["nothing set", "other values set", "kernels enabled"],
 )
 def test_linear_algebra_has_one_thread_and_one_kernel(shell):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(FIXED)}

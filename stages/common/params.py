@@ -1,9 +1,9 @@
 """Read a stage's section of params.yaml and check it before any work is done."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -100,9 +100,7 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
     name = ".".join(str(part) for part in (section, *problem["loc"]))
     if problem["type"] in unknown:
         *parents, key = problem["loc"]
-        known = list(_schema_at(schema, parents).model_fields)
-        nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-        return f"params.yaml: unknown key `{name}`, did you mean `{nearest}`?"
+        return _unknown(name, key, _schema_at(schema, parents).model_fields)
     if problem["type"] == "missing":
         return f"params.yaml: `{name}` is missing"
     if problem["type"] == "value_error":  # raised by a schema's own check, which says it all
@@ -116,24 +114,30 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
     return f"params.yaml: `{name}` {rule}, not {problem['input']!r}"
 
 
+def check_keys(section: str, found: Collection[str], known: Collection[str]) -> None:
+    """Raises ParameterError for a key of a section that is none of those that are known."""
+    for key in found:
+        if key not in known:
+            raise ParameterError(_unknown(f"{section}.{key}", key, known))
+
+
+def _unknown(name: str, key: object, known: Collection[str]) -> str:
+    nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
+    return f"params.yaml: unknown key `{name}`, did you mean `{nearest}`?"
+
+
 def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Section]:
     """The schema of a nested section; numbers in `location` are places in a list."""
-    parts = iter(location)
-    for part in parts:
+    for part in location:
         if isinstance(part, str):
             annotation = schema.model_fields[part].annotation
-            if get_origin(annotation) is dict:
-                next(parts, None)  # which of the entries: they all have one schema
-                schema = get_args(annotation)[1]
-            else:
-                # `Section | None` and `list[Section]` both hold the nested schema as an argument.
-                schema = next(iter(get_args(annotation)), annotation)
+            # `Section | None` and `list[Section]` both hold the nested schema as an argument.
+            schema = next(iter(get_args(annotation)), annotation)
     return schema
 
 
 def _description_at(schema: type[Section], location: Sequence[str | int]) -> str | None:
     """What a schema says about a value in its own words, where it does."""
     *parents, key = location
-    # What a section may hold that has no schema, such as a member's parameters, has none either.
-    field = getattr(_schema_at(schema, parents), "model_fields", {}).get(str(key))
+    field = _schema_at(schema, parents).model_fields.get(str(key))
     return field.description if field else None

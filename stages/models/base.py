@@ -63,13 +63,14 @@ class Fitted:
     """What `fit` gives."""
 
     model: Classifier
-    # A table with the columns `CURVE_COLUMNS` and a row for each iteration; where there are none,
-    # or none that can be looked into, one row for the last.
+    # A table with the columns `CURVE_COLUMNS` and a row for each iteration; one row where a model
+    # is fitted in one step, or its solver shows the last iteration alone.
     curve: pd.DataFrame
     # How many training rows were used, by the name of the model that did.
     rows: dict[str, int]
     # Logits (f, n, k) of the n rows of val, in f parts: each as it would be if its fold of val had
-    # had no part in the decisions. So figures on val are not those of rows that decided them.
+    # had no part in the decisions. So figures on val are not those of rows that decided them. One
+    # decision is left out: how many rounds or epochs are tried, which all of val ends.
     without_fold: np.ndarray | None
 
 
@@ -168,9 +169,10 @@ def curve_point(
     return pd.DataFrame([figures]).reindex(columns=list(CURVE_COLUMNS))
 
 
-def refuse_cuda(settings: Settings) -> None:
+def refuse_cuda(settings: Settings, model: str | None = None) -> None:
     """Raise PipelineError when `train.device` is cuda, for a model that cannot use it."""
     if settings.device != "cpu":
         raise PipelineError(
-            f"`train.device` is {settings.device}, but {settings.name} runs on the cpu only"
+            f"`train.device` is {settings.device}, but {model or settings.name} runs on the cpu "
+            "only"
         )

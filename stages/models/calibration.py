@@ -1,8 +1,8 @@
 """Probabilities that can be taken at their word: what is fitted on val after a model.
 
 Few rows of val say little. So what is fitted on them begins from a guess, and leaves it as far
-as they speak against it: the mode of a posterior with a normal prior. With some hundred rows, the
-guess is of no account.
+as they speak against it: the mode of a posterior with a normal prior. With a few hundred rows, the
+guess hardly matters.
 """
 
 from collections.abc import Iterator

@@ -110,16 +110,23 @@ def fit(
 
     Raises PipelineError when no member has features, or none can use the device.
     """
-    on_device = [name for name in params if MODELS[name] is xgboost]
+    kept = {
+        name: member
+        for name, member in params.items()
+        if columns_of(member.features, train.names).size
+    }
+    for name in params:
+        if name not in kept:
+            log("train", f"{name} is left out of the ensemble: its features are left out")
+    if not kept:
+        raise PipelineError("no member of the ensemble has any features")
+    on_device = [name for name in kept if MODELS[name] is xgboost]
     if settings.device != "cpu":
         if not on_device:
-            refuse_cuda(settings)
+            refuse_cuda(settings, "an ensemble without trees")
         xgboost.check_cuda()
     fitted: dict[str, Fitted] = {}
-    for name, member_params in params.items():
-        if not columns_of(member_params.features, train.names).size:
-            log("train", f"{name} is left out of the ensemble: its features are left out")
-            continue
+    for name, member_params in kept.items():
         own = replace(
             settings,
             section=f"{settings.section}.{name}",
@@ -127,8 +134,6 @@ def fit(
         )
         member_tuned = None if tuned is None else tuned[name][0]
         fitted[name] = fit_on_features(MODELS[name], member_params, train, val, own, member_tuned)
-    if not fitted:
-        raise PipelineError("no member of the ensemble has any features")
     rows = {name: count for member in fitted.values() for name, count in member.rows.items()}
     if val is None:
         blend = Blend([Member(name, fitted[name].model, tuned[name][1]) for name in fitted])

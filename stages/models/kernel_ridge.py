@@ -27,7 +27,7 @@ MOST_SCORED_ROWS = 6000
 
 
 class Params(ModelParams):
-    """`train.kernel_ridge`"""
+    """The section of `kernel_ridge`."""
 
     gamma: float = Field(gt=0, le=1e6)
     metadata_weight: float = Field(gt=0, le=1e3)

@@ -14,7 +14,7 @@ from stages.models.linear import Linear
 
 
 class Params(ModelParams):
-    """`train.lda`"""
+    """The section of `lda`."""
 
     shrinkage: float = Field(ge=0, le=1)
 

@@ -11,7 +11,7 @@ from stages.models.linear import Linear
 
 
 class Params(ModelParams):
-    """`train.logistic_regression`"""
+    """The section of `logistic_regression`."""
 
     C: float = Field(gt=0)
     max_iterations: int = Field(gt=0)

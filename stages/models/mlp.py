@@ -22,7 +22,7 @@ from stages.models.calibration import best_steps
 
 
 class Params(ModelParams):
-    """`train.mlp`"""
+    """The section of `mlp`."""
 
     networks: int = Field(gt=0, le=100)
     hidden: int = Field(gt=0)

@@ -22,7 +22,7 @@ STEEPNESS = 4
 
 
 class Params(ModelParams):
-    """`train.svm`"""
+    """The section of `svm`."""
 
     C: float = Field(gt=0)
     gamma: float = Field(gt=0, le=1e6)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Params(ModelParams):
-    """`train.xgboost`"""
+    """The section of `xgboost` or `size_trees`."""
 
     rounds: int = Field(gt=0)
     early_stopping_rounds: int = Field(gt=0)

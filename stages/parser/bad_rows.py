@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from stages.common.stage import shorten
 from stages.common.tables import QUARANTINE_COLUMNS
-from stages.parser.contract import RULES
+from stages.parser.contract import MOST_TEXT, RULES
 from stages.parser.raw_file import CsvFile, ParquetFile
 
 # Rows that an error shows.
@@ -111,7 +111,7 @@ class BadRows:
             row = (
                 problem.row,
                 problem.line,
-                problem.image_file,
+                shorten(problem.image_file, MOST_TEXT),
                 problem.rule,
                 shorten(problem.value),
                 RULES[problem.rule].broken,

@@ -101,8 +101,8 @@ RULES = {
         "the same picture in train and test would make the test easier than it is",
     ),
     "text_too_long": Rule(
-        f"has an image file, medium, museum, number there or subset of more than {MOST_TEXT:,} "
-        "characters",
+        "has an image file, medium, museum, museum's own number or subset of more than "
+        f"{MOST_TEXT:,} characters",
         "no name is that long: a quote or a separator is wrong, and such texts fill the memory",
     ),
     "medium": Rule(
@@ -120,12 +120,12 @@ RULES = {
         "official",
     ),
     "width": Rule(
-        f"has a width that is not a number above 0 and up to {MOST_PIXELS:,}",
-        "sizes become features by their logarithm, which needs a number above 0; photographs are "
-        "not that large, and one such row would make the sizes of all others look alike",
+        f"has a width that is not a number from 1 to {MOST_PIXELS:,}",
+        "no photograph has fewer pixels or so many; sizes become features by their logarithm, and "
+        "one such row would make the sizes of all others look alike",
     ),
     "height": Rule(
-        f"has a height that is not a number above 0 and up to {MOST_PIXELS:,}",
+        f"has a height that is not a number from 1 to {MOST_PIXELS:,}",
         "as for the width",
     ),
     "product_size": Rule(
@@ -165,9 +165,10 @@ RULES = {
     ),
     "embedding_outlier": Rule(
         f"has an embedding that is more than {OUTLIER} times as long as most, as a vector",
-        "means and deviations are those of all rows, so that one such row harms every model; "
-        "in three tables of real photographs the longest is 1.3 times as long as the median; not "
-        f"held where the table begins with fewer than {LEAST_FIRST_ROWS} rows to compare with",
+        "means and deviations are those of all training rows, so that one such row harms every "
+        "model; in three tables of real photographs the longest is 1.3 times as long as the "
+        f"median; not held where there are fewer than {LEAST_FIRST_ROWS} good rows at the "
+        "beginning to compare with",
     ),
 }
 
@@ -191,8 +192,8 @@ class Artefact(BaseModel):
     museum: str = Field(max_length=MOST_TEXT)
     museum_based_instance_id: str = Field(max_length=MOST_TEXT)
     subset: str = Field(max_length=MOST_TEXT)
-    width: float = Field(gt=0, le=MOST_PIXELS)
-    height: float = Field(gt=0, le=MOST_PIXELS)
+    width: float = Field(ge=1, le=MOST_PIXELS)
+    height: float = Field(ge=1, le=MOST_PIXELS)
     product_size: float | None
     aspect_ratio: float | None
 

@@ -15,6 +15,7 @@ BASELINES = {
 }
 # Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
+ENSEMBLE = "ensemble"  # whose steps are its members
 NEAR_DUPLICATE = 0.8  # cosine, as in the metrics
 
 
@@ -68,7 +69,8 @@ def rows(counts: pd.DataFrame) -> str:
 def sizes(width: np.ndarray, height: np.ndarray, museum: np.ndarray) -> str:
     """On the pixels (n,) of photographs of museums (n,)."""
     longer = pd.Series(np.maximum(width, height))
-    medians = longer.groupby(np.asarray(museum)).median()
+    of_museum = longer.groupby(np.asarray(museum))
+    medians = of_museum.median()[of_museum.size() >= FEW_ROWS]
     text = f"Half of the photographs have a longer side above {longer.median():,.0f} pixels"
     if len(medians) > 1:
         text += (
@@ -125,17 +127,25 @@ def embedding(mean: np.ndarray, std: np.ndarray, zeros: float) -> str:
 def embedding_map(place: np.ndarray, mediums: np.ndarray, explained: float) -> str:
     """On the places (n, 2) of artefacts on the map, and the share of variance it shows."""
     table = pd.DataFrame(place, columns=["x", "y"])
-    centres = table.groupby(np.asarray(mediums)).mean()
-    spread = table.groupby(np.asarray(mediums)).std().fillna(0).pow(2).sum(axis=1).pow(0.5)
+    text = (
+        f"The map shows the two directions in which embeddings of {len(table):,} training rows "
+        f"differ most. They hold {percent(explained, 0)} of the variance, so that mediums that "
+        "overlap here may be apart in the other directions."
+    )
+    of_medium = table.groupby(np.asarray(mediums))
+    common = of_medium.size() >= FEW_ROWS
+    if common.sum() < 2:
+        return text
+    centres = of_medium.mean()[common]
+    spread = of_medium.std()[common].pow(2).sum(axis=1).pow(0.5)
     apart = np.linalg.norm(centres.to_numpy()[:, None] - centres.to_numpy()[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     one, other = np.unravel_index(apart.argmin(), apart.shape)
-    return (
-        f"The map shows the two directions in which embeddings of {len(table):,} training rows "
-        f"differ most. They hold {percent(explained, 0)} of the variance, so that mediums that "
-        f"overlap here may be apart in the other directions. {spread.idxmin()} lies closest "
-        f"together, {spread.idxmax()} is the most spread out. The centres of "
-        f"{centres.index[one]} and {centres.index[other]} are nearest to each other."
+    if not common.all():
+        text += f" Of the mediums with at least {FEW_ROWS} of these rows:"
+    return text + (
+        f" {spread.idxmin()} lies closest together, {spread.idxmax()} is the most spread out. The "
+        f"centres of {centres.index[one]} and {centres.index[other]} are nearest to each other."
     )
 
 
@@ -143,28 +153,38 @@ def training(curve: pd.DataFrame, model: str) -> str:
     """On the training curve of a model, which may be empty."""
     if curve.empty:
         return f"{model} is fitted in one step, so that there is no curve."
-    best = curve.loc[curve["val_log_loss"].idxmin()]
-    last = curve.iloc[-1]
-    name = "member" if model == "ensemble" else "step"
+    best, used = curve.loc[curve["val_log_loss"].idxmin()], used_step(curve, model)
+    name = "member" if model == ENSEMBLE else "step"
     text = f"The log loss on val is lowest, {best['val_log_loss']:.4f}, "
     if len(curve) == 1:
         text += f"after its only {name}. "
-    elif best["iteration"] == last["iteration"]:
+    elif best["iteration"] == curve.iloc[-1]["iteration"]:
         text += f"after the last of {len(curve)} {name}s. "
-        if model != "ensemble":
+        if model != ENSEMBLE:
             text += "It still fell, so that more may help. "
+    elif model == ENSEMBLE:
+        text += (
+            f"with {best['iteration']:.0f} of the {len(curve)} members. All are used, with "
+            f"{used['val_log_loss']:.4f}: what comes after does not help, and may be taken out. "
+        )
     else:
         text += (
             f"at {name} {best['iteration']:.0f} of {len(curve)}: from there on the model learns "
-            "the training rows by heart, and the later ones are not used. "
+            "the training rows by heart, and the later ones are not used. As val chose this step, "
+            "its figures here are a little too good. "
         )
-    if not np.isnan(best["train_accuracy"]):
-        learned, new = best["train_accuracy"], best["val_accuracy"]
+    if not np.isnan(used["train_accuracy"]):
+        learned, new = used["train_accuracy"], used["val_accuracy"]
         text += (
-            f"There, {percent(learned)} of the training rows are right and {percent(new)} of "
-            f"val, {points(abs(learned - new))} apart."
+            f"{'With all' if model == ENSEMBLE else 'There'}, {percent(learned)} of the training "
+            f"rows are right and {percent(new)} of val, {points(abs(learned - new))} apart."
         )
     return text.strip()
+
+
+def used_step(curve: pd.DataFrame, model: str) -> pd.Series:
+    """The row of a training curve at which the model is as it is used."""
+    return curve.iloc[-1] if model == ENSEMBLE else curve.loc[curve["val_log_loss"].idxmin()]
 
 
 def headline(metrics: dict[str, Any]) -> str:
@@ -180,13 +200,13 @@ def headline(metrics: dict[str, Any]) -> str:
         f"{percent(baselines[best])}: "
     )
     if baselines[best] < low:
-        text += f"the model is {points(accuracy - baselines[best])} better, more than chance gives."
+        text += f"{points(accuracy - baselines[best])} less, below that interval."
     elif baselines[best] > high:
-        text += "it beats the model, which should not be used."
+        text += "that is above the interval, and the model should not be used."
     else:
-        text += "it is within the interval, so that the model may be no better."
-    if "test_without_near_duplicates" in metrics:
-        distinct = metrics["test_without_near_duplicates"]
+        text += "that is within the interval, so that the model may be no better."
+    distinct = metrics.get("test_without_near_duplicates")
+    if distinct and distinct["rows"] >= FEW_ROWS:
         text += (
             f" On the {distinct['rows']:,} test rows without a near-duplicate in train, it is "
             f"right in {percent(distinct['accuracy'])}."
@@ -283,18 +303,24 @@ def reliability(bins: pd.DataFrame, figures: dict[str, float], expected: dict[st
         f"probabilities would show {points(expected['calibration_error']['mean'])} on average, by "
         f"chance, and more than {points(limit)} in 5 of 100 cases"
     )
-    text += ": nothing speaks against them" if error <= limit else ": these are off by more"
+    text += ": nothing speaks against them." if error <= limit else ": these are off by more."
     common = bins[bins["rows"] >= FEW_ROWS]
     beyond = np.maximum(common["low"] - common["accuracy"], common["accuracy"] - common["high"])
-    if len(common) and beyond.max() > 0:
-        worst = common.loc[beyond.idxmax()]
+    if len(common):
+        count = int((beyond > 0).sum())
+        lies = "lies beyond its range" if count == 1 else "lie beyond their ranges"
         text += (
-            f". Of the bins with at least {FEW_ROWS} rows, the one farthest beyond its range is "
-            f"where the model says {percent(worst['confidence'], 0)}: "
-            f"{percent(worst['accuracy'], 0)} are right, and chance explains "
-            f"{percent(worst['low'], 0)} to {percent(worst['high'], 0)}"
+            f" Of the {counted(len(common), 'bin')} with at least {FEW_ROWS} rows, "
+            f"{count or 'none'} {lies}; by chance, one in 20 does."
         )
-    return text + "."
+        if count and error > limit:
+            worst = common.loc[beyond.idxmax()]
+            text += (
+                f" The farthest is where the model says {percent(worst['confidence'], 0)}: "
+                f"{percent(worst['accuracy'], 0)} are right, and chance explains "
+                f"{percent(worst['low'], 0)} to {percent(worst['high'], 0)}."
+            )
+    return text
 
 
 def museums(table: pd.DataFrame) -> str:
@@ -380,12 +406,12 @@ def limits(
             f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_ROWS} rows here: "
             "their figures may be far off."
         )
-    if "test_without_near_duplicates" in metrics:
-        distinct = metrics["test_without_near_duplicates"]
+    distinct = metrics.get("test_without_near_duplicates")
+    if distinct and distinct["rows"] >= FEW_ROWS:
         lost = metrics["test"]["accuracy"] - distinct["accuracy"]
         found.append(
-            f"Near-duplicates add {points(lost)} to the accuracy. Artefacts that are really new "
-            f"are better told by {percent(distinct['accuracy'])}."
+            f"Near-duplicates add {points(lost)} to the accuracy. Of artefacts that are really "
+            f"new, expect {percent(distinct['accuracy'])} to be named right."
         )
     worth = groups.set_index("group")["accuracy_drop"]
     if worth.get("dimensions", 0) > 0.02:
@@ -395,8 +421,8 @@ def limits(
         )
     if model["few_val_rows"]:
         found.append(
-            f"Val has {counted(model['val_rows'], 'row')}, too few to say how sure the model may "
-            "be: its probabilities are calibrated in part."
+            f"Val has {counted(model['val_rows'], 'row')}, too few to calibrate well: how sure the "
+            "model is may be off."
         )
     museums = metrics["test_museum"]
     if len(museums) > 1:
@@ -411,8 +437,10 @@ def limits(
     return found
 
 
-def to_try(metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """What to try next, from metrics.json, the training curve and the figures by medium."""
+def to_try(
+    metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame, model: str
+) -> list[str]:
+    """What to try next, from metrics.json, the training curve, the figures by medium, the model."""
     found = []
     if metrics["data"]["source"] == "synthetic":
         found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
@@ -423,8 +451,8 @@ def to_try(metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame) ->
             "often, or look whether people can tell them from a photograph at all."
         )
     if not curve.empty:
-        best = curve.loc[curve["val_log_loss"].idxmin()]
-        gap = best["train_accuracy"] - best["val_accuracy"]
+        used = used_step(curve, model)
+        gap = used["train_accuracy"] - used["val_accuracy"]
         if gap > 0.1:
             found.append(
                 f"Train is {points(gap)} ahead of val: more rows, or a stronger penalty, may help."
