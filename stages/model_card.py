@@ -121,10 +121,8 @@ def _words(inputs: list[str]) -> str:
 
 def _probabilities(metrics: dict[str, Any], metadata: dict[str, Any]) -> str:
     """How far the probabilities can be trusted."""
-    error, limit = (
-        metrics["test"]["calibration_error"],
-        metrics["test_if_calibrated"]["calibration_error"]["high"],
-    )
+    error = metrics["test"]["calibration_error"]
+    limit = metrics["test_if_calibrated"]["calibration_error"]["high"]
     found = "as right as chance can tell" if error <= limit else "off by more than chance explains"
     text = f"- On test, the probabilities are {found}."
     if metadata["few_val_rows"]:

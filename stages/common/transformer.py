@@ -1,5 +1,7 @@
 """Artefacts to features, with everything in it fitted on training rows."""
 
+import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,9 +119,16 @@ class Transformer:
         return graph.add("Concat", *blocks, axis=1), graph.all_of(usable)
 
     def save(self, path: Path) -> None:
-        """Write the arrays to an .npz file; the same arrays give the same bytes."""
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **vars(self))
+        """Write the arrays to an .npz file; the same arrays give the same bytes.
+
+        Not by `np.savez`: it asks for the large form of ZIP, in which Python up to 3.11.3 writes
+        other bytes than later ones.
+        """
+        with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in vars(self).items():
+                content = io.BytesIO()
+                np.lib.format.write_array(content, array, allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Transformer":
