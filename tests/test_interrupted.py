@@ -61,6 +61,8 @@ def stopped_repro(project: Project, stage: str, way: str, folder: Path) -> subpr
             stdout=messages,
             stderr=messages,
             start_new_session=True,  # so that the signal meets none but DVC and the stage
+            # A job in the background ignores Ctrl-C, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         process.wait(timeout=120)
