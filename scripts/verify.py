@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,22 +70,36 @@ class Row(NamedTuple):
 
 def main() -> int:
     options = read_options()
-    folder = Path(tempfile.mkdtemp(prefix="verify-"))
+
+    def check() -> list[Row]:
+        folder = Path(tempfile.mkdtemp(prefix="verify-"))
+        try:
+            return verify(folder, options.environment)
+        finally:
+            if options.keep:
+                print(f"[verify] all files are kept in {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    return tell(check)
+
+
+def tell(check: Callable[[], list[Row]]) -> int:
+    """Make a check and print what it finds; return the exit code."""
     try:
-        rows = verify(folder, options.environment)
+        rows = check()
     except VerifyError as error:
         print(f"[verify] error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("[verify] error: stopped by Ctrl-C", file=sys.stderr)
         return 1
-    finally:
-        if options.keep:
-            print(f"[verify] all files are kept in {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(f"\n{table(rows)}\n\n{summary(rows)}")
-    return 0 if all(row.kept for row in rows) else 1
+    print(f"\n{table(rows)}\n")
+    broken = sum(not row.kept for row in rows)
+    print(
+        f"[verify] {broken} of {len(rows)} promises are broken" if broken else "[verify] all kept"
+    )
+    return 1 if broken else 0
 
 
 def read_options() -> argparse.Namespace:
@@ -321,14 +335,6 @@ def table(rows: list[Row]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
-    )
-
-
-def summary(rows: list[Row]) -> str:
-    """How many of the promises are kept, as one line."""
-    broken = sum(not row.kept for row in rows)
-    return (
-        f"[verify] {broken} of {len(rows)} promises are broken" if broken else "[verify] all kept"
     )
 
 

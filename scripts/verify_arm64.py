@@ -27,8 +27,7 @@ from scripts.verify import (
     compare,
     output,
     recompute,
-    summary,
-    table,
+    tell,
 )
 
 QEMU = "qemu-aarch64"
@@ -48,18 +47,12 @@ def main() -> int:
         description="Compute the last commit's results on an emulated arm64 and compare them.",
     )
     parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="verify-arm64-") as folder:
-        try:
-            # apt-get and QEMU take no relative path
-            rows = emulate(Path(folder).resolve())
-        except VerifyError as error:
-            print(f"[verify] error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("[verify] error: stopped by Ctrl-C", file=sys.stderr)
-            return 1
-    print(f"\n{table(rows)}\n\n{summary(rows)}")
-    return 0 if all(row.kept for row in rows) else 1
+
+    def check() -> list[Row]:
+        with tempfile.TemporaryDirectory(prefix="verify-arm64-") as folder:
+            return emulate(Path(folder).resolve())  # apt-get and QEMU take no relative path
+
+    return tell(check)
 
 
 def emulate(folder: Path) -> list[Row]:
