@@ -15,7 +15,7 @@ repro: $(VENV)/.requirements
 
 # Computes the last commit's results from nothing, elsewhere, and compares them.
 verify:
-	@$(PYTHON) scripts/verify.py
+	@$(PYTHON) commands/verify.py
 
 test: $(VENV)/.requirements-dev
 	python -m pytest -n 2 -m "not slow"

@@ -365,8 +365,10 @@ def score() -> dict[str, float]:
     """
     import onnxruntime
 
-    from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
-    from stages.common.model_file import BATCH_ROWS, MODEL, PROBABILITIES, ModelFile
+    from stages.model_file.interface import MODEL, PROBABILITIES
+    from stages.model_file.scoring import BATCH_ROWS, ModelFile
+    from stages.tables.artefacts import Artefacts, read_artefacts
+    from stages.tables.split import subsets_of_artefacts
 
     model = ModelFile(MODEL)
     session = onnxruntime.InferenceSession(MODEL)

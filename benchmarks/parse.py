@@ -260,7 +260,7 @@ def run_peer(folder: Path, name: str, source: Path, target: Path) -> Run:
 
 def make_csv(path: Path, preset: str, seed: int) -> int:
     """Simulate the raw table; return its number of rows."""
-    from stages.simulator import write_csv
+    from stages.sources.simulator import write_csv
 
     return write_csv(path, preset, seed)
 
@@ -301,7 +301,7 @@ def compare(ours: Path, theirs: Path) -> str:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from stages.common.tables import matrix
+    from stages.tables.parquet import matrix
 
     expected = matrix(pq.read_table(ours, columns=["embedding"])["embedding"])
     column = pq.read_table(theirs, columns=[FEATURES])[FEATURES].combine_chunks()
@@ -325,7 +325,7 @@ def measure_packings(
     """Write and read back the first rows of the artefacts in every packing, in turn."""
     import pyarrow.parquet as pq
 
-    from stages.common.tables import read_batches
+    from stages.tables.parquet import read_batches
 
     table = pq.read_table(artefacts).slice(0, rows).combine_chunks()
     packings = [
@@ -348,7 +348,7 @@ def measure_packings(
 
 
 def write_packed(target: Path, table: "pa.Table", packing: Packing, row_group_rows: int) -> None:
-    """Write artefacts as `stages.common.tables.write_batches` does, but for the packing."""
+    """Write artefacts as `stages.tables.parquet.write_batches` does, but for the packing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,6 +1,6 @@
-"""Recompute `stages/simulator_facts.csv` from MAMe's official metadata.
+"""Recompute `stages/sources/simulator_facts.csv` from MAMe's official metadata.
 
-    python -m scripts.simulator_facts MAMe_dataset.csv stages/simulator_facts.csv
+    python -m scripts.simulator_facts MAMe_dataset.csv stages/sources/simulator_facts.csv
 
 `MAMe_dataset.csv` lies in MAMe_metadata.zip (https://storage.hpai.bsc.es/mame-dataset/). Without
 the second argument the facts go to standard output. Only aggregates are kept, and none of a group
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.simulator import SUBSETS
+from stages.sources.simulator import SUBSETS
 
 # Denser in the middle than a grid of tenths would be in the tails; the outermost percent is cut,
 # because a maximum is one particular photograph's.

@@ -19,7 +19,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from scripts.verify import (
+from commands.verify import (
     Row,
     VerifyError,
     clean_settings,

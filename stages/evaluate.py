@@ -16,10 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
-from stages.common.consistency import consistent
 from stages.common.files import write_csv, write_json, write_text
-from stages.common.intervals import (
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, run
+from stages.evaluation.consistency import consistent
+from stages.evaluation.intervals import (
     f1_interval,
     figures,
     interval,
@@ -28,26 +29,18 @@ from stages.common.intervals import (
     row_terms,
     wilson,
 )
-from stages.common.model_file import MODEL, MODEL_CARD, TRAINING_CURVE, ModelFile
-from stages.common.params import Section, load_params
-from stages.common.scores import calibration_bins, rounded, scores
-from stages.common.stage import PipelineError, run
-from stages.common.tables import (
-    ARTEFACTS,
-    PREDICTIONS,
-    QUARANTINE,
-    SPLIT,
-    VAL_PROBABILITIES,
-    Features,
-    embedding_length,
-    matrix,
-    predictions_schema,
-    probabilities_column,
-    read_features,
-    write_batches,
-)
-from stages.common.transformer import dimensions_of
-from stages.model_card import model_card
+from stages.evaluation.metrics import calibration_bins, rounded, scores
+from stages.evaluation.model_card import model_card
+from stages.features.transformer import dimensions_of
+from stages.model_file.interface import MODEL, MODEL_CARD, TRAINING_CURVE
+from stages.model_file.scoring import ModelFile
+from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
+from stages.tables.features import Features, read_features
+from stages.tables.parquet import matrix, probabilities_column, write_batches
+from stages.tables.predictions import PREDICTIONS, predictions_schema
+from stages.tables.quarantine import QUARANTINE
+from stages.tables.split import SPLIT, subsets_of_artefacts
+from stages.tables.val_probabilities import VAL_PROBABILITIES
 
 STAGE = "evaluate"
 METRICS = Path("reports/metrics.json")

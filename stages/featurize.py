@@ -14,21 +14,14 @@ import pyarrow as pa
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.artefacts import Artefacts, read_artefacts, subsets_of_artefacts
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, run
-from stages.common.tables import (
-    ARTEFACTS,
-    SUBSETS,
-    TRANSFORMER,
-    embedding_length,
-    features_path,
-    features_schema,
-    fixed_size_list,
-    source_of,
-    write_batches,
-)
-from stages.common.transformer import Transformer, dimensions_of, yeo_johnson
+from stages.features.transformer import TRANSFORMER, Transformer, dimensions_of, yeo_johnson
+from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
+from stages.tables.features import features_path, features_schema
+from stages.tables.parquet import fixed_size_list, source_of, write_batches
+from stages.tables.split import subsets_of_artefacts
+from stages.tables.values import SUBSETS
 
 STAGE = "featurize"
 # Beyond these, a row that is a little further out than those of train would get a huge number.

@@ -23,20 +23,17 @@ from tqdm import tqdm
 
 from stages.common.files import write_text
 from stages.common.params import ParameterError, Section, load_params, load_value
-from stages.common.raw import PROVENANCE, RAW_FOLDER
 from stages.common.stage import PipelineError, log, run
-from stages.common.tables import (
-    ARTEFACTS,
-    QUARANTINE,
-    artefacts_schema,
-    write_batches,
-)
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, choose_columns, listed
 from stages.parser.contract import LEAST_FIRST_ROWS, OUTLIER, RULES, Conditions
 from stages.parser.embeddings import norms, read_numbers, usable_rows
 from stages.parser.raw_file import CsvFile, ParquetFile, open_raw
+from stages.sources.raw import PROVENANCE, RAW_FOLDER
+from stages.tables.artefacts import ARTEFACTS, artefacts_schema
+from stages.tables.parquet import write_batches
+from stages.tables.quarantine import QUARANTINE
 
 STAGE = "parse_embeddings_to_parquet"
 

@@ -20,22 +20,19 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from stages.common.artefacts import read_artefacts, subsets_of_artefacts
 from stages.common.files import write_text
-from stages.common.model_file import MODEL, ModelFile
 from stages.common.params import load_value
-from stages.common.raw import PROVENANCE
 from stages.common.stage import run
-from stages.common.tables import (
-    ARTEFACTS,
-    PREDICTIONS,
-    SPLIT,
-    SUBSETS,
-    embedding_length,
-    matrix,
-)
+from stages.model_file.interface import MODEL
+from stages.model_file.scoring import ModelFile
 from stages.reporting import captions, figures
 from stages.reporting.families import family_of
+from stages.sources.raw import PROVENANCE
+from stages.tables.artefacts import ARTEFACTS, embedding_length, read_artefacts
+from stages.tables.parquet import matrix
+from stages.tables.predictions import PREDICTIONS
+from stages.tables.split import SPLIT, subsets_of_artefacts
+from stages.tables.values import SUBSETS
 
 STAGE = "report"
 METRICS = Path("reports/metrics.json")

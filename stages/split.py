@@ -15,17 +15,10 @@ from tqdm import tqdm
 
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, log, run
-from stages.common.tables import (
-    ARTEFACTS,
-    SPLIT,
-    SUBSETS,
-    embedding_length,
-    matrix,
-    read_batches,
-    source_of,
-    split_schema,
-    write_batches,
-)
+from stages.tables.artefacts import ARTEFACTS, embedding_length
+from stages.tables.parquet import matrix, read_batches, source_of, write_batches
+from stages.tables.split import SPLIT, split_schema
+from stages.tables.values import SUBSETS
 
 STAGE = "split"
 # Rows that are compared with all training rows at a time: it bounds the memory.

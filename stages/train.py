@@ -12,25 +12,19 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.common.examples import Examples, log_loss, log_softmax
 from stages.common.files import atomic_write, write_csv
-from stages.common.graph import Graph
-from stages.common.model_file import MEDIUM, MODEL, PROBABILITIES, TRAINING_CURVE
 from stages.common.params import ParameterError, Section, check_keys, check_section, load_section
 from stages.common.stage import PipelineError, log, run
-from stages.common.tables import (
-    TRANSFORMER,
-    VAL_PROBABILITIES,
-    Features,
-    fixed_size_list,
-    read_features,
-    val_probabilities_schema,
-    write_batches,
-)
-from stages.common.transformer import Transformer
+from stages.features.transformer import TRANSFORMER, Transformer
+from stages.model_file.graph import Graph
+from stages.model_file.interface import MEDIUM, MODEL, PROBABILITIES, TRAINING_CURVE
 from stages.models import ensemble
 from stages.models.base import Classifier, Settings, fit_on_features
 from stages.models.calibration import FEW_ROWS, fit_temperature, folds_of, own_parts
+from stages.models.examples import Examples, log_loss, log_softmax
+from stages.tables.features import Features, read_features
+from stages.tables.parquet import fixed_size_list, write_batches
+from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
 
 STAGE = "train"
 ENSEMBLE = "ensemble"

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from benchmarks.stages import set_params as change_params
 from stages import parse_embeddings_to_parquet
-from stages.common.tables import ARTEFACTS
+from stages.tables.artefacts import ARTEFACTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 MUSEUMS = ["Metropolitan Museum of Art", "The Cleveland Museum of Art"]

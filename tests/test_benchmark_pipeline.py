@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from benchmarks import pipeline as benchmark
 from benchmarks.pipeline import Results, Round
-from stages.common.tables import matrix
+from stages.tables.parquet import matrix
 
 NOTEBOOK = PROJECT / "benchmarks/notebook.py"
 STAGES = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]

@@ -14,9 +14,10 @@ from benchmarks import parse as benchmark
 from benchmarks.parse import OURS, Packing, Results, Run, Runs, Way
 from benchmarks.peers import FEATURES, PEERS
 from stages.common.params import load_params
-from stages.common.tables import ARTEFACTS, matrix, write_batches
 from stages.parse_embeddings_to_parquet import Params
-from stages.simulator import COLUMNS
+from stages.sources.simulator import COLUMNS
+from stages.tables.artefacts import ARTEFACTS
+from stages.tables.parquet import matrix, write_batches
 
 CSV = Path("data/raw/table.csv")
 # Those that need no package beside requirements.txt.

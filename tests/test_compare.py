@@ -11,11 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages import compare as module
-from stages.common.intervals import figures, interval, resample, row_terms
-from stages.common.stage import PipelineError, run
-from stages.common.tables import PREDICTIONS, fixed_size_list, predictions_schema
-from stages.compare import (
+from commands import compare as module
+from commands.compare import (
     ALIKE,
     Difference,
     Predictions,
@@ -27,6 +24,10 @@ from stages.compare import (
     read_predictions,
     verdict,
 )
+from stages.common.stage import PipelineError, run
+from stages.evaluation.intervals import figures, interval, resample, row_terms
+from stages.tables.parquet import fixed_size_list
+from stages.tables.predictions import PREDICTIONS, predictions_schema
 
 LABELS = ["bronze", "clay", "gold"]
 NAMES = ("main", "other")
@@ -479,7 +480,7 @@ def branches(reproduced, tmp_path_factory):
 
 
 def run_compare(project, *arguments):
-    return project.run(sys.executable, "-m", "stages.compare", *arguments, check=False)
+    return project.run(sys.executable, "-m", "commands.compare", *arguments, check=False)
 
 
 def accuracies(printed):

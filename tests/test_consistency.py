@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from stages.common import consistency as module
-from stages.common.consistency import consistent
-from stages.common.scores import CALIBRATION_BINS, calibration_bins, scores
+from stages.evaluation import consistency as module
+from stages.evaluation.consistency import consistent
+from stages.evaluation.metrics import CALIBRATION_BINS, calibration_bins, scores
 
 LABELS = np.array(["bronze", "clay", "gold"])
 

@@ -34,7 +34,7 @@ ELSEWHERE = {
     ".ci/run": "the same",
     "python -m pytest tests/test_machines.py -m slow -k avx_512": "`make test-slow` runs it",
     "make verify": "tests/test_verify.py runs it here, and .ci/run in a new environment",
-    "python scripts/verify.py --keep": "as above",
+    "python commands/verify.py --keep": "as above",
     "python -m scripts.verify_arm64": "it takes ten minutes; tests/test_verify.py runs its parts",
     "python3 -m venv .venv": "`make verify` of .ci/run does it",
     ".venv/bin/python -m pip install --require-hashes -r requirements.txt": "as above",

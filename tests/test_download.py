@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from stages import download as stage
 from stages.common.params import ParameterError
 from stages.common.stage import PipelineError
+from stages.sources import fetching
 
 CONTENT = b"PAR1" + bytes(range(256)) * 400
 SIZE = len(CONTENT)
@@ -80,7 +81,7 @@ def test_the_git_blob_id_is_the_one_that_git_computes(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
     git = subprocess.run(["git", "hash-object", path], capture_output=True, text=True, check=True)
-    assert stage.git_blob_id(path) == git.stdout.strip()
+    assert fetching.git_blob_id(path) == git.stdout.strip()
 
 
 def test_a_file_pinned_by_git_blob_id_is_verified(tmp_path):
@@ -128,7 +129,7 @@ def test_a_broken_connection_is_tried_again(tmp_path):
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(stage, "RETRIES", 0)
     silence = threading.Event()
     with server(lambda handler: silence.wait(5)) as (url, _):

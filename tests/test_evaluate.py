@@ -9,25 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.common.artefacts import Artefacts
-from stages.common.consistency import consistent
-from stages.common.intervals import f1_interval, wilson
 from stages.common.stage import PipelineError
-from stages.common.tables import (
-    ARTEFACTS,
-    METADATA,
-    PREDICTIONS,
-    SPLIT,
-    VAL_PROBABILITIES,
-    Features,
-    artefacts_schema,
-    fixed_size_list,
-    matrix,
-    probabilities_column,
-    split_schema,
-    val_probabilities_schema,
-    write_batches,
-)
 from stages.evaluate import (
     Scored,
     baselines,
@@ -45,6 +27,14 @@ from stages.evaluate import (
     score,
     write_predictions,
 )
+from stages.evaluation.consistency import consistent
+from stages.evaluation.intervals import f1_interval, wilson
+from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
+from stages.tables.features import Features
+from stages.tables.parquet import fixed_size_list, matrix, probabilities_column, write_batches
+from stages.tables.predictions import PREDICTIONS
+from stages.tables.split import SPLIT, split_schema
+from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
 
 
 def rows(values, mediums, names=("x",)):

@@ -12,12 +12,12 @@ from scipy.stats import yeojohnson
 from sklearn.preprocessing import PowerTransformer
 
 from stages import featurize, parse_embeddings_to_parquet, split
-from stages.common.artefacts import Artefacts
-from stages.common.graph import Graph
 from stages.common.stage import PipelineError
-from stages.common.tables import TRANSFORMER, features_path, read_features
-from stages.common.transformer import Transformer, dimensions_of, yeo_johnson
+from stages.features.transformer import TRANSFORMER, Transformer, dimensions_of, yeo_johnson
 from stages.featurize import Params, apart_from_logarithms, check_params, fit, fit_exponents
+from stages.model_file.graph import Graph
+from stages.tables.artefacts import Artefacts
+from stages.tables.features import features_path, read_features
 
 
 def artefacts(rows=60, length=6, seed=0):

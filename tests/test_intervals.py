@@ -10,8 +10,8 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from stages.common import intervals as module
-from stages.common.intervals import (
+from stages.evaluation import intervals as module
+from stages.evaluation.intervals import (
     OVERALL,
     f1_interval,
     figures,
@@ -21,7 +21,7 @@ from stages.common.intervals import (
     row_terms,
     wilson,
 )
-from stages.common.scores import scores
+from stages.evaluation.metrics import scores
 
 LABELS = np.array(["bronze", "clay", "gold"])
 
@@ -48,7 +48,7 @@ def test_figures_from_sums_are_the_metrics(classes):
     truth, probabilities = truth[rows], probabilities[rows]
     found = figures_of(truth, probabilities)
     expected = scores(LABELS[truth].astype(object), probabilities, LABELS)
-    # The calibration error has no interval: stages/common/consistency.py says what it would be.
+    # The calibration error has no interval: stages/evaluation/consistency.py says what it would be.
     del expected["calibration_error"]
     assert set(OVERALL) == set(expected)
     assert {name: found[name] for name in OVERALL} == pytest.approx(expected, rel=1e-9)

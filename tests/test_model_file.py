@@ -22,27 +22,23 @@ from test_models import (
 )
 
 from stages import train
-from stages.common import model_file
-from stages.common.artefacts import Artefacts
-from stages.common.graph import Graph
-from stages.common.model_file import MEDIUM, MODEL, TRAINING_CURVE, ModelFile
 from stages.common.params import ParameterError
 from stages.common.stage import PipelineError
-from stages.common.tables import (
-    TRANSFORMER,
-    VAL_PROBABILITIES,
-    features_path,
-    features_schema,
-    fixed_size_list,
-    matrix,
-    write_batches,
-)
+from stages.evaluation.model_card import model_card
+from stages.features.transformer import TRANSFORMER
 from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
-from stages.model_card import model_card
+from stages.model_file import scoring
+from stages.model_file.graph import Graph
+from stages.model_file.interface import MEDIUM, MODEL, TRAINING_CURVE
+from stages.model_file.scoring import ModelFile
 from stages.models.base import CURVE_COLUMNS
 from stages.models.calibration import fit_temperature
 from stages.models.linear import Linear
+from stages.tables.artefacts import Artefacts
+from stages.tables.features import features_path, features_schema
+from stages.tables.parquet import fixed_size_list, matrix, write_batches
+from stages.tables.val_probabilities import VAL_PROBABILITIES
 from stages.train import cross_fitted, model_bytes
 
 LABELS = ['"quoted", and a comma', "<b>gold</b> & silver", "faïence 陶", "it's\\slashed\n{0}"]
@@ -98,7 +94,7 @@ def test_the_file_names_its_inputs_outputs_and_any_number_of_rows(path):
 def test_rows_that_are_scored_in_batches_have_the_same_probabilities(path, rows, monkeypatch):
     model, (new, _) = ModelFile(path), strangers()
     expected = model.predict_proba(new)
-    monkeypatch.setattr(model_file, "BATCH_ROWS", rows)
+    monkeypatch.setattr(scoring, "BATCH_ROWS", rows)
     np.testing.assert_allclose(model.predict_proba(new), expected, rtol=0, atol=1e-6)
 
 

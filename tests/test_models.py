@@ -16,17 +16,14 @@ from onnx.reference import ReferenceEvaluator
 from scipy.special import expit, log_softmax, softmax
 
 from stages import train as train_stage
-from stages.common import examples
-from stages.common.artefacts import Artefacts
-from stages.common.examples import Examples
-from stages.common.graph import Graph
-from stages.common.model_file import MEDIUM, PROBABILITIES, ModelFile
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
-from stages.common.tables import Features
 from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
-from stages.models import base, calibration, ensemble, kernel, kernel_ridge
+from stages.model_file.graph import Graph
+from stages.model_file.interface import MEDIUM, PROBABILITIES
+from stages.model_file.scoring import ModelFile
+from stages.models import base, calibration, ensemble, examples, kernel, kernel_ridge
 from stages.models.base import CURVE_COLUMNS, Settings, columns_of, curve_point
 from stages.models.calibration import (
     best_steps,
@@ -36,9 +33,12 @@ from stages.models.calibration import (
     own_parts,
 )
 from stages.models.ensemble import Blend, Member
+from stages.models.examples import Examples
 from stages.models.kernel import Kernel, feature_scales
 from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
 from stages.models.linear import Linear
+from stages.tables.artefacts import Artefacts
+from stages.tables.features import Features
 from stages.train import MODELS, model_bytes
 
 PARAMS = {

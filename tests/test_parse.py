@@ -9,9 +9,11 @@ import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages import parse_embeddings_to_parquet as stage
-from stages.common.tables import ARTEFACTS, QUARANTINE, matrix, source_of
 from stages.parser import raw_file
-from stages.simulator import simulate_metadata
+from stages.sources.simulator import simulate_metadata
+from stages.tables.artefacts import ARTEFACTS
+from stages.tables.parquet import matrix, source_of
+from stages.tables.quarantine import QUARANTINE
 
 ROWS = tiny_rows()
 SECTION = "parse_embeddings_to_parquet"

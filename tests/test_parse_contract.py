@@ -10,9 +10,10 @@ from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages.common.params import ParameterError
 from stages.common.stage import PipelineError, shorten
-from stages.common.tables import ARTEFACTS, QUARANTINE, QUARANTINE_COLUMNS
 from stages.parser import raw_file
 from stages.parser.contract import MAME_MEDIUMS, RULES
+from stages.tables.artefacts import ARTEFACTS
+from stages.tables.quarantine import QUARANTINE, QUARANTINE_COLUMNS
 
 SECTION = "parse_embeddings_to_parquet"
 
@@ -507,7 +508,7 @@ def test_the_document_of_the_contract_has_every_rule_with_its_reason():
 def test_the_mediums_of_mame_are_those_of_the_simulator(stage_folder):
     import pandas as pd
 
-    facts = pd.read_csv(PROJECT / "stages/simulator_facts.csv")
+    facts = pd.read_csv(PROJECT / "stages/sources/simulator_facts.csv")
     assert set(facts["medium"].str.strip()) == set(MAME_MEDIUMS)
 
 

@@ -31,9 +31,11 @@ from hypothesis import strategies as st
 
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.params import load_params, load_value
-from stages.common.tables import ARTEFACTS, METADATA, QUARANTINE, matrix, source_of
 from stages.parser import parquet_sizes, raw_file
 from stages.parser.embeddings import to_float32
+from stages.tables.artefacts import ARTEFACTS, METADATA
+from stages.tables.parquet import matrix, source_of
+from stages.tables.quarantine import QUARANTINE
 
 # The names of the columns in the course's file.
 NAMES = {

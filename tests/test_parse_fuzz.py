@@ -36,7 +36,6 @@ from test_parse_forms import NAMES, RAW, Stage, bits, examples, nearest_float32,
 from test_parse_forms import _parser as _parser  # the fixture `parser`
 
 from stages.common.stage import PipelineError
-from stages.common.tables import ARTEFACTS, METADATA, QUARANTINE, QUARANTINE_COLUMNS, SUBSETS
 from stages.parser import raw_file
 from stages.parser.contract import (
     ASPECT_RATIO_TOLERANCE,
@@ -44,6 +43,9 @@ from stages.parser.contract import (
     PRODUCT_SIZE_TOLERANCE,
     RULES,
 )
+from stages.tables.artefacts import ARTEFACTS, METADATA
+from stages.tables.quarantine import QUARANTINE, QUARANTINE_COLUMNS
+from stages.tables.values import SUBSETS
 
 CORPUS = Path(__file__).parent / "corpus"
 # No small file takes so long; one that does never ends.

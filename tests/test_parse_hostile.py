@@ -13,8 +13,8 @@ import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages.common.stage import PipelineError
-from stages.common.tables import ARTEFACTS
 from stages.parser import parquet_sizes, raw_file
+from stages.tables.artefacts import ARTEFACTS
 
 HEADER = (
     b"Image file,Medium,Museum,Museum-based instance ID,Subset,Width,Height,Product size,"

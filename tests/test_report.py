@@ -10,7 +10,9 @@ import pytest
 from sklearn.decomposition import PCA
 
 from stages import report
-from stages.common.tables import ARTEFACTS, SPLIT, matrix
+from stages.tables.artefacts import ARTEFACTS
+from stages.tables.parquet import matrix
+from stages.tables.split import SPLIT
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.common.scores import calibration_error, rounded, scores, top_k_accuracy
+from stages.evaluation.metrics import calibration_error, rounded, scores, top_k_accuracy
 
 LABELS = np.array(["bronze", "clay", "gold"])
 ACTUAL = np.array(["bronze", "bronze", "clay", "clay"], dtype=object)

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
 from scripts.simulator_facts import facts as recompute_facts
-from stages import simulator
+from stages.sources import simulator
 
 SEED = 0
 ROWS = {"toy": 3_480, "full": 37_407}

@@ -11,15 +11,10 @@ from conftest import tiny_rows, write_csv_table
 from stages import parse_embeddings_to_parquet, split
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
-from stages.common.tables import (
-    ARTEFACTS,
-    METADATA,
-    SPLIT,
-    artefacts_schema,
-    fixed_size_list,
-    write_batches,
-)
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
+from stages.tables.artefacts import ARTEFACTS, METADATA, artefacts_schema
+from stages.tables.parquet import fixed_size_list, write_batches
+from stages.tables.split import SPLIT
 
 
 def artefacts(rows=100, mediums=5):

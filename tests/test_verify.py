@@ -10,8 +10,8 @@ import sys
 import pytest
 from conftest import PROJECT, stages_run
 
+from commands.verify import Machine, Row, checksums, compare, flatten, notes, table, this_machine
 from scripts import verify_arm64
-from scripts.verify import Machine, Row, checksums, compare, flatten, notes, table, this_machine
 from stages import has_avx2
 
 LOCK = b"""schema: '2.0'
@@ -44,7 +44,7 @@ def results(lock=LOCK, **test):
 def run_verify(project):
     """Run it on a copy of the project, with the packages that are installed here."""
     return subprocess.run(
-        [sys.executable, "scripts/verify.py", "--environment", sys.prefix],
+        [sys.executable, "commands/verify.py", "--environment", sys.prefix],
         cwd=project.folder,
         env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull},
         capture_output=True,
@@ -182,7 +182,7 @@ def test_the_table_marks_what_is_broken():
 
 
 def test_it_needs_nothing_but_python():
-    code = "import sys; sys.path.insert(0, '.'); import scripts.verify"
+    code = "import sys; sys.path.insert(0, '.'); import commands.verify"
     result = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=PROJECT)
     assert result.returncode == 0
 

@@ -14,12 +14,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from stages.common.examples import Examples, accuracy, log_loss
-from stages.common.graph import Graph
 from stages.common.params import Section
 from stages.common.stage import PipelineError
-from stages.common.transformer import is_embedding
+from stages.features.transformer import is_embedding
+from stages.model_file.graph import Graph
 from stages.models.calibration import FOLDS
+from stages.models.examples import Examples, accuracy, log_loss
 
 MOST_TRAIN_ROWS = 1000
 CURVE_COLUMNS = ("iteration", "train_log_loss", "val_log_loss", "train_accuracy", "val_accuracy")

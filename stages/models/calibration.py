@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.common.examples import log_loss, log_softmax, row_losses
+from stages.models.examples import log_loss, log_softmax, row_losses
 
 # Between these the logarithm of the temperature is sought.
 LEAST_LOG, MOST_LOG = -5.0, 5.0

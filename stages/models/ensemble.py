@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.common.examples import Examples, log_softmax
-from stages.common.graph import Graph
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError, log
+from stages.model_file.graph import Graph
 from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
 from stages.models.base import (
     Classifier,
@@ -27,6 +26,7 @@ from stages.models.base import (
     refuse_cuda,
 )
 from stages.models.calibration import fit_weights, folds_of, own_parts
+from stages.models.examples import Examples, log_softmax
 
 # The module of each model, by the name of its section.
 MODELS: dict[str, ModuleType] = {

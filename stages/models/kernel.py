@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.common.graph import Graph
-from stages.common.transformer import is_embedding
+from stages.features.transformer import is_embedding
+from stages.model_file.graph import Graph
 
 # Rows of the kernel matrix that are computed at a time: it bounds the memory beside it.
 BLOCK_ROWS = 1024

@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.examples import Examples
-from stages.common.graph import Graph
 from stages.common.stage import PipelineError, log
+from stages.model_file.graph import Graph
 from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.examples import Examples
 from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
 from stages.models.linear import Linear
 

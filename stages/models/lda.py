@@ -8,8 +8,8 @@ overfitted (Friedman 1989, Regularized Discriminant Analysis).
 import numpy as np
 from pydantic import Field
 
-from stages.common.examples import Examples
 from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.examples import Examples
 from stages.models.linear import Linear
 
 

@@ -4,9 +4,9 @@ import warnings
 
 from pydantic import Field
 
-from stages.common.examples import Examples
 from stages.common.stage import log
 from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.examples import Examples
 from stages.models.linear import Linear
 
 

@@ -7,9 +7,8 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.examples import Examples
-from stages.common.graph import Graph
 from stages.common.stage import log
+from stages.model_file.graph import Graph
 from stages.models.base import (
     Fitted,
     ModelParams,
@@ -19,6 +18,7 @@ from stages.models.base import (
     refuse_cuda,
 )
 from stages.models.calibration import best_steps
+from stages.models.examples import Examples
 
 
 class Params(ModelParams):

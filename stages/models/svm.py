@@ -12,9 +12,9 @@ from itertools import combinations
 import numpy as np
 from pydantic import Field
 
-from stages.common.examples import Examples
-from stages.common.graph import Graph
+from stages.model_file.graph import Graph
 from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.examples import Examples
 from stages.models.kernel import Kernel, feature_scales
 
 # At a margin, where a decision value is 1, the probability is 0.98.

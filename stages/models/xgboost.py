@@ -10,11 +10,11 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.examples import Examples
-from stages.common.graph import TREES, Graph
 from stages.common.stage import PipelineError, log
+from stages.model_file.graph import TREES, Graph
 from stages.models.base import CURVE_COLUMNS, Fitted, ModelParams, Settings
 from stages.models.calibration import best_steps
+from stages.models.examples import Examples
 
 if TYPE_CHECKING:
     import xgboost

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from stages.common.stage import shorten
-from stages.common.tables import QUARANTINE_COLUMNS
 from stages.parser.contract import MOST_TEXT, RULES
 from stages.parser.raw_file import CsvFile, ParquetFile
+from stages.tables.quarantine import QUARANTINE_COLUMNS
 
 # Rows that an error shows.
 SHOWN = 10

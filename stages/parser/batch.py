@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stages.common.tables import fixed_size_list
 from stages.parser.bad_rows import Problem
 from stages.parser.columns import Columns, read_metadata
 from stages.parser.contract import Conditions, broken_metadata
 from stages.parser.embeddings import describe, holds_numbers, is_printed, read_numbers, usable_rows
+from stages.tables.parquet import fixed_size_list
 
 
 @dataclass(frozen=True)

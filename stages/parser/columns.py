@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.common.stage import PipelineError, shorten
-from stages.common.tables import METADATA
 from stages.parser.contract import Artefact
 from stages.parser.embeddings import holds_numbers, to_float, to_numbers
+from stages.tables.artefacts import METADATA
 
 # The section of params.yaml that maps columns, for messages.
 SECTION = "parse_embeddings_to_parquet.columns"

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stages.common.tables import SUBSETS
+from stages.tables.values import SUBSETS
 
 # The labels of MAMe (arXiv 2007.13693), without the blank at the end of one of them.
 MAME_MEDIUMS = (

@@ -397,7 +397,7 @@ def limits(
     found.append(
         "By chance in the choice of test rows, the accuracy may be off by about "
         f"{points((high - low) / 2)} to each side. Smaller differences between models say nothing "
-        "by themselves; `python -m stages.compare` tests them on the same rows."
+        "by themselves; `python -m commands.compare` tests them on the same rows."
     )
     few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]
     if len(few):

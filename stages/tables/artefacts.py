@@ -1,14 +1,53 @@
-"""The rows of the artefacts table, subset by subset, as what models take."""
+"""The artefacts table: one row for each photograph, as `parse-embeddings-to-parquet` writes it.
 
-from collections.abc import Iterator
+Its columns are those of `METADATA`, and `embedding` where the raw table has one.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from stages.common.tables import ARTEFACTS, SPLIT, matrix, read_batches
+from stages.tables.parquet import matrix, read_batches
+
+ARTEFACTS = Path("data/artefacts.parquet")
+
+# Columns of the artefacts table and their types.
+METADATA = {
+    "image_file": pa.string(),
+    "medium": pa.string(),
+    "museum": pa.string(),
+    "museum_based_instance_id": pa.string(),
+    "subset": pa.string(),
+    "width": pa.float64(),  # pixels
+    "height": pa.float64(),  # pixels
+    "product_size": pa.float64(),  # width x height, pixels
+    "aspect_ratio": pa.float64(),  # width / height
+}
+
+
+def artefacts_schema(
+    source: str, embedding_length: int | None, extra: Iterable[pa.Field] = ()
+) -> pa.Schema:
+    """Schema of the artefacts table.
+
+    `embedding_length` is None where there is no embedding; `extra` are the further
+    columns of the raw table that are kept.
+    """
+    fields = [pa.field(name, type_) for name, type_ in METADATA.items()]
+    if embedding_length is not None:
+        fields.append(pa.field("embedding", pa.list_(pa.float32(), embedding_length)))
+    return pa.schema([*fields, *extra], metadata={"source": source})
+
+
+def embedding_length(path: Path) -> int | None:
+    """Length of the embeddings in an artefacts table, None where it has none."""
+    schema = pq.read_schema(path)
+    return schema.field("embedding").type.list_size if "embedding" in schema.names else None
 
 
 @dataclass(frozen=True)
@@ -32,12 +71,6 @@ class Artefacts:
                 for name, arrays in columns.items()
             }
         )
-
-
-def subsets_of_artefacts() -> dict[str, str]:
-    """The subset of each artefact, by its image file, as the split table has it."""
-    split = pq.read_table(SPLIT, columns=["image_file", "subset"]).to_pydict()
-    return dict(zip(split["image_file"], split["subset"], strict=True))
 
 
 def read_artefacts(

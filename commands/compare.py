@@ -1,6 +1,6 @@
 """Say whether the difference between the models of two revisions is real.
 
-    python -m stages.compare REV_A [REV_B] [--subset val|test]
+    python -m commands.compare REV_A [REV_B] [--subset val|test]
 
 Reads data/predictions.parquet of both through DVC. A revision is a Git commit, branch or tag,
 or the name of a DVC experiment; `workspace` is the working copy. This is a command for people,
@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.common.intervals import RESAMPLES, figures, interval, resample, row_terms
 from stages.common.stage import PipelineError, run, shorten
-from stages.common.tables import PREDICTIONS, matrix
+from stages.evaluation.intervals import RESAMPLES, figures, interval, resample, row_terms
+from stages.tables.parquet import matrix
+from stages.tables.predictions import PREDICTIONS
 
 STAGE = "compare"
 WORKSPACE = "workspace"

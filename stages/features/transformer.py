@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.common.artefacts import Artefacts
 from stages.common.files import atomic_write
+from stages.tables.artefacts import Artefacts
 
 if TYPE_CHECKING:
-    from stages.common.graph import Graph
+    from stages.model_file.graph import Graph
 
+TRANSFORMER = Path("data/features/transformer.npz")
 DIMENSIONS = ["log_width", "log_height", "log_area", "log_aspect_ratio", "abs_log_aspect_ratio"]
 
 

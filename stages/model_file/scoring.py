@@ -18,15 +18,9 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from stages.common.artefacts import Artefacts
 from stages.common.stage import PipelineError
-
-MODEL = Path("models/model.onnx")
-MODEL_CARD = Path("models/model_card.md")
-TRAINING_CURVE = Path("models/training_curve.csv")
-
-# Names of the model's outputs.
-PROBABILITIES, MEDIUM = "probabilities", "medium"
+from stages.model_file.interface import PROBABILITIES
+from stages.tables.artefacts import Artefacts
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
 BATCH_ROWS = 1024

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.common.intervals import INTERVAL, MOST_DRAWN
-from stages.common.scores import CALIBRATION_BINS, calibration_bins
+from stages.evaluation.intervals import INTERVAL, MOST_DRAWN
+from stages.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 
 DRAWS = 1000
 HIGH = 95  # percent of the draws that have a smaller calibration error

@@ -1,6 +1,6 @@
 """Prove on this machine that the last commit's results can be computed again.
 
-    python scripts/verify.py
+    python commands/verify.py
 
 It clones the commit to a temporary folder, installs the pinned packages in an environment of
 their own, removes all results, runs the pipeline, and compares what comes out with what is

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.common.tables import Features
+from stages.tables.features import Features
 
 
 @dataclass(frozen=True)

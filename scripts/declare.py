@@ -1,0 +1,85 @@
+"""Write the scripts that each stage imports into its `deps` in dvc.yaml.
+
+    python -m scripts.declare
+
+A stage re-runs when one of them changes. Other deps, such as tables, are kept as they are.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DVC_YAML = ROOT / "dvc.yaml"
+# Python imports it before any stage.
+PACKAGE = "stages/__init__.py"
+
+
+def main() -> None:
+    DVC_YAML.write_text(declared(DVC_YAML.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def declared(text: str) -> str:
+    """The text of dvc.yaml, with the scripts of each stage's deps as they are imported."""
+
+    def rewrite(match: re.Match[str]) -> str:
+        start, script, between, deps = match.groups()
+        lines = [line.removeprefix("      - ") for line in deps.splitlines()]
+        kept = [line for line in lines if not line.endswith(".py")]
+        outputs = [line for line in kept if line.startswith(("data/", "models/", "reports/"))]
+        others = [line for line in kept if line not in outputs]
+        found = all_imports(f"stages/{script}.py")
+        listed = [*outputs, *sorted([*others, *found])]
+        return f"{start}{script}{between}" + "".join(f"      - {line}\n" for line in listed)
+
+    pattern = r"(    cmd: python -m stages\.)(\w+)(\n    deps:\n)((?:      - .*\n)+)"
+    return re.sub(pattern, rewrite, text)
+
+
+def all_imports(script: str) -> set[str]:
+    """The project's files that a script imports, and those that they import, by their paths."""
+    found, waiting = {PACKAGE}, [script]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += imports(file)
+    return found
+
+
+@cache
+def imports(script: str) -> frozenset[str]:
+    """The project's files that a script imports, anywhere in it."""
+    found = set()
+    for node in _walk(ast.parse((ROOT / script).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{script}: a relative import")
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            raise ValueError(f"{script}: an import that cannot be followed")
+        found |= {file for name in names if (file := _file_of(name))}
+    return frozenset(found)
+
+
+def _file_of(module: str) -> str | None:
+    """The file of a module of the project, None for a package or a module of a library."""
+    path = module.replace(".", "/") + ".py"
+    return path if (ROOT / path).is_file() else None
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from _walk(child)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Read and write Parquet tables: what is the same for each of them.
+
+Every table names the source of its data (`synthetic`, `mame` or `file`) in its schema's metadata,
+so that results can say what they were computed from.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common.files import atomic_write
+
+
+def source_of(path: Path) -> str:
+    """The source that a table's schema names."""
+    return pq.read_schema(path).metadata[b"source"].decode()
+
+
+def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Read a Parquet table by record batches, one for each row group."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=columns, use_threads=False)
+            yield from table.combine_chunks().to_batches()
+
+
+def write_batches(
+    path: Path,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    compression: str = "zstd",
+    row_group_rows: int = 4096,
+) -> int:
+    """Write record batches to a Parquet table, atomically; return the number of rows.
+
+    The row groups hold `row_group_rows` rows (the last one may hold fewer)
+    whatever the size of the batches, so that the bytes depend on the rows alone.
+    """
+    rows = 0
+    with (
+        atomic_write(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression=compression,
+            # A dictionary pays for text only: embeddings hardly repeat. Sorted by their place in
+            # the number, their bytes suit zstd, and no other: docs/benchmarks.md.
+            use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
+            # The least and the greatest number of all embeddings help nobody to find a row.
+            write_statistics=[f.name for f in schema if not pa.types.is_nested(f.type)],
+            use_byte_stream_split=[
+                f"{f.name}.list.element" for f in schema if compression == "zstd" and _is_vector(f)
+            ],
+        ) as writer,
+    ):
+        for batch in _regroup(batches, row_group_rows):
+            writer.write_table(batch, row_group_size=row_group_rows)
+            rows += batch.num_rows
+    return rows
+
+
+def _is_vector(field: pa.Field) -> bool:
+    return pa.types.is_fixed_size_list(field.type) and field.type.value_type == pa.float32()
+
+
+def _regroup(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Join and cut batches so that each holds `rows` rows, the last one maybe fewer."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, rows)
+            waiting = table.slice(rows).to_batches()
+            count -= rows
+    if count:
+        yield pa.Table.from_batches(waiting)
+
+
+def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A fixed-size-list column of n rows of length d as an (n, d) array, without a copy if it can.
+
+    Raises ValueError for a column with missing rows.
+    """
+    if column.null_count:
+        raise ValueError(f"{column.null_count} rows are missing")
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    # Not -1 for the length: a batch may have no rows.
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+
+
+def fixed_size_list(values: np.ndarray) -> pa.FixedSizeListArray:
+    """An (n, d) array as a column of n lists of length d; the inverse of `matrix`."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def probabilities_column(probabilities: np.ndarray) -> pa.FixedSizeListArray:
+    """Probabilities (n, k) as a column, rounded to 6 decimals: what lies below says nothing."""
+    return fixed_size_list(probabilities.astype(np.float32).round(6))

@@ -1,0 +1,22 @@
+"""The predictions table: what the model says of each row of val and test."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+
+PREDICTIONS = Path("data/predictions.parquet")
+
+
+def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
+    """Schema of the predictions table; the labels of the probabilities are in its metadata."""
+    return pa.schema(
+        [
+            ("image_file", pa.string()),
+            ("subset", pa.string()),  # val or test
+            ("medium", pa.string()),
+            ("museum", pa.string()),
+            ("probabilities", pa.list_(pa.float32(), len(labels))),
+        ],
+        metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},
+    )

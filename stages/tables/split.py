@@ -1,0 +1,28 @@
+"""The split table: the subset of each artefact, in the order of the artefacts table."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SPLIT = Path("data/split.parquet")
+
+SPLIT_COLUMNS = {
+    "image_file": pa.string(),
+    "subset": pa.string(),  # train, val or test
+    # The training row whose embedding is the most alike, and the cosine of the two after
+    # standardisation. Empty for training rows, and where there are no embeddings.
+    "nearest_train": pa.string(),
+    "nearest_train_cosine": pa.float32(),
+}
+
+
+def split_schema(source: str) -> pa.Schema:
+    """Schema of the split table."""
+    return pa.schema(SPLIT_COLUMNS.items(), metadata={"source": source})
+
+
+def subsets_of_artefacts() -> dict[str, str]:
+    """The subset of each artefact, by its image file, as the split table has it."""
+    split = pq.read_table(SPLIT, columns=["image_file", "subset"]).to_pydict()
+    return dict(zip(split["image_file"], split["subset"], strict=True))

@@ -1,0 +1,3 @@
+"""Values that columns of several tables take."""
+
+SUBSETS = ("train", "val", "test")
