@@ -130,7 +130,7 @@ def test_a_broken_connection_is_tried_again(tmp_path):
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(stage, "RETRIES", 0)
+    monkeypatch.setattr(fetching, "RETRIES", 0)
     silence = threading.Event()
     with server(lambda handler: silence.wait(5)) as (url, _):
         with pytest.raises(PipelineError, match=r"no answer for 0\.2 seconds"):
