@@ -123,7 +123,7 @@ VARIANTS = (
         )
         for count in (128, 256, 512)
     ),
-    Variant("without sizes", {"featurize.dimensions": False}),
+    Variant("without sizes", {"featurize.sizes": False}),
     Variant("with the museum", {"featurize.museum": True}),
     Variant("without the embedding", {"featurize.embedding": "none"}),
 )

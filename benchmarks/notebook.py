@@ -195,9 +195,7 @@ metrics |= {"accuracy_low": low, "accuracy_high": high}
 baselines = {
     "most frequent medium": DummyClassifier().fit(X[train], y[train]).predict(X[test]),
     "nearest mean features": NearestCentroid().fit(X[train], y[train]).predict(X[test]),
-    "dimensions alone": KNeighborsClassifier(15)
-    .fit(X_sizes[train], y[train])
-    .predict(X_sizes[test]),
+    "sizes alone": KNeighborsClassifier(15).fit(X_sizes[train], y[train]).predict(X_sizes[test]),
 }
 baselines = {name: accuracy_score(actual, answers) for name, answers in baselines.items()}
 
@@ -205,7 +203,7 @@ baselines = {name: accuracy_score(actual, answers) for name, answers in baseline
 order = random.permutation(test)
 shuffled = {
     "embedding": predict_proba(X_embedding[order], X_sizes[test]),
-    "dimensions": predict_proba(X_embedding[test], X_sizes[order]),
+    "sizes": predict_proba(X_embedding[test], X_sizes[order]),
 }
 importance = {
     name: metrics["accuracy"] - accuracy_score(actual, answers.argmax(axis=1))

@@ -62,9 +62,21 @@ def imports(script: str) -> frozenset[str]:
                 raise ValueError(f"{script}: a relative import")
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            raise ValueError(f"{script}: an import that cannot be followed")
+            names = _modules_of(node.args[0], script)
         found |= {file for name in names if (file := _file_of(name))}
     return frozenset(found)
+
+
+def _modules_of(name: ast.expr, script: str) -> list[str]:
+    """The modules that an f-string such as f"stages.features.kinds.{name}" may name."""
+    if not isinstance(name, ast.JoinedStr):
+        raise ValueError(f"{script}: an import that cannot be followed")
+    parts = (str(p.value) if isinstance(p, ast.Constant) else "*" for p in name.values)
+    pattern = "".join(parts).replace(".", "/") + ".py"
+    return [
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        for path in sorted(ROOT.glob(pattern))
+    ]
 
 
 def _file_of(module: str) -> str | None:

@@ -31,7 +31,7 @@ from stages.evaluation.intervals import (
 )
 from stages.evaluation.metrics import calibration_bins, rounded, scores
 from stages.evaluation.model_card import model_card
-from stages.features.transformer import dimensions_of
+from stages.features.kinds.sizes import logarithms
 from stages.model_file.interface import MODEL, MODEL_CARD, TRAINING_CURVE
 from stages.model_file.scoring import ModelFile
 from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
@@ -67,14 +67,10 @@ class Scored:
 
     def take(self, rows: np.ndarray) -> "Scored":
         """Some of the rows; `rows` (n,) bool says which."""
-        artefacts = {
-            name: None if values is None else values[rows]
-            for name, values in vars(self.artefacts).items()
-        }
         return Scored(
             self.image_files[rows],
             self.mediums[rows],
-            Artefacts(**artefacts),
+            self.artefacts.take(rows),
             self.probabilities[rows],
         )
 
@@ -102,7 +98,7 @@ def main() -> str:
         "baseline": accuracies(
             {
                 **baselines(train, test_features),
-                "dimensions": nearest_sizes(*read_sizes(subset_of), test.artefacts),
+                "sizes": nearest_sizes(*read_sizes(subset_of), test.artefacts),
             },
             test.mediums,
         ),
@@ -136,11 +132,9 @@ def read_rows(subset: str, model: ModelFile, subset_of: dict[str, str]) -> Score
         raise PipelineError(
             f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
         )
-    parts = list(read_artefacts(subset, subset_of, with_embedding, STAGE))
-    image_files, mediums = (
-        np.concatenate([batch.column(name).to_numpy(zero_copy_only=False) for _, batch in parts])
-        for name in ("image_file", "medium")
-    )
+    columns = ["medium", "museum", "width", "height", *model.inputs]
+    artefacts = Artefacts.join(list(read_artefacts(subset, subset_of, columns, STAGE)))
+    image_files, mediums = artefacts["image_file"], artefacts["medium"]
     if not len(mediums):
         raise PipelineError(f"no rows are in {subset}: set another `split.strategy`")
     unknown = sorted(set(mediums) - set(model.labels))
@@ -149,7 +143,6 @@ def read_rows(subset: str, model: ModelFile, subset_of: dict[str, str]) -> Score
             f"{MODEL} does not know the medium {unknown[0]} of {subset} "
             f"(mediums that it does not know: {len(unknown)}): run `dvc repro`"
         )
-    artefacts = Artefacts.join([artefacts for artefacts, _ in parts])
     return Scored(image_files, mediums, artefacts, np.empty((len(mediums), 0), np.float32))
 
 
@@ -207,8 +200,8 @@ def measure(
         }
         found["test_without_near_duplicates_interval"] = intervals_of(distinct, labels)
     found["test_museum"] = {}
-    for museum in np.unique(test.artefacts.museum):
-        rows = test.take(test.artefacts.museum == museum)
+    for museum in np.unique(test.artefacts["museum"]):
+        rows = test.take(test.artefacts["museum"] == museum)
         figures_there, count = scores_of(rows, labels), len(rows.mediums)
         low, high = wilson(figures_there["accuracy"] * count, np.array(count))
         found["test_museum"][str(museum) or "unknown"] = {
@@ -274,9 +267,9 @@ def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
 
 def read_sizes(subset_of: dict[str, str]) -> tuple[Artefacts, np.ndarray]:
     """The training rows without their embeddings, and their mediums (n,)."""
-    parts = list(read_artefacts("train", subset_of, with_embedding=False, title=STAGE))
-    mediums = [batch.column("medium").to_numpy(zero_copy_only=False) for _, batch in parts]
-    return Artefacts.join([artefacts for artefacts, _ in parts]), np.concatenate(mediums)
+    columns = ["medium", "width", "height"]
+    train = Artefacts.join(list(read_artefacts("train", subset_of, columns, STAGE)))
+    return train, train["medium"]
 
 
 def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.ndarray:
@@ -288,10 +281,10 @@ def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(dimensions_of(train))
+    scaler = StandardScaler().fit(logarithms(train))
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(mediums)))
-    neighbours.fit(scaler.transform(dimensions_of(train)), mediums)
-    return neighbours.predict(scaler.transform(dimensions_of(test)))
+    neighbours.fit(scaler.transform(logarithms(train)), mediums)
+    return neighbours.predict(scaler.transform(logarithms(test)))
 
 
 def accuracies(
@@ -362,20 +355,25 @@ def importance(model: ModelFile, rows: Scored) -> pd.DataFrame:
     with a 95 % interval over rows. Permutation importance (Breiman 2001) of groups, because
     one number of an embedding says little, and width and height belong together.
     """
-    groups = {"embedding": ["embedding"], "dimensions": ["width", "height"], "museum": ["museum"]}
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows.mediums))
     truth = _truth(rows, model.labels)
     right = rows.probabilities.argmax(axis=1) == truth
     lines = []
-    for group, columns in groups.items():
-        if not set(columns) <= set(model.inputs):
+    for kind in model.metadata["kinds"]:
+        if not kind["inputs"]:
             continue
-        shuffled = {name: getattr(rows.artefacts, name)[order] for name in columns}
-        there = model.predict_proba(replace(rows.artefacts, **shuffled))
+        columns = [value["name"] for value in kind["inputs"]]
+        shuffled = {name: rows.artefacts[name][order] for name in columns}
+        there = model.predict_proba(rows.artefacts.with_columns(shuffled))
         lost = right.astype(float) - (there.argmax(axis=1) == truth)
         low, high = interval(resample(lost[:, None])[:, 0] / len(lost))
         lines.append(
-            {"group": group, "accuracy_drop": lost.mean(), "low": float(low), "high": float(high)}
+            {
+                "group": kind["name"],
+                "accuracy_drop": lost.mean(),
+                "low": float(low),
+                "high": float(high),
+            }
         )
     return pd.DataFrame(lines)
 
@@ -389,7 +387,7 @@ def write_predictions(source: str, labels: list[str], subsets: dict[str, Scored]
                 pa.array(rows.image_files, pa.string()),
                 pa.array([subset] * len(rows.mediums), pa.string()),
                 pa.array(rows.mediums, pa.string()),
-                pa.array(rows.artefacts.museum, pa.string()),
+                pa.array(rows.artefacts["museum"], pa.string()),
                 probabilities_column(rows.probabilities),
             ],
             schema=schema,

@@ -5,30 +5,37 @@ data/features/train.parquet, val.parquet and test.parquet, and the fitted
 transformer, data/features/transformer.npz.
 """
 
-import math
+from collections import Counter
 from functools import partial
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
-from tqdm import tqdm
 
-from stages.common.params import Section, load_params
+from stages.common.params import ParameterError, Section, load_params
 from stages.common.stage import PipelineError, run
-from stages.features.transformer import TRANSFORMER, Transformer, dimensions_of, yeo_johnson
-from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
+from stages.features.block import Block
+from stages.features.kinds.category import MUSEUM, Category
+from stages.features.kinds.embedding import Embedding
+from stages.features.kinds.sizes import Sizes
+from stages.features.transformer import COLUMN_KINDS, TRANSFORMER, Transformer, is_embedding
+from stages.tables.artefacts import (
+    ARTEFACTS,
+    EMBEDDING,
+    METADATA,
+    Artefacts,
+    embedding_identity,
+    read_artefacts,
+)
 from stages.tables.features import features_path, features_schema
 from stages.tables.parquet import fixed_size_list, source_of, write_batches
 from stages.tables.split import subsets_of_artefacts
 from stages.tables.values import SUBSETS
 
 STAGE = "featurize"
-# Beyond these, a row that is a little further out than those of train would get a huge number.
-EXPONENTS = (-8.0, 8.0)
-# The exponents at which the power transform is a logarithm, and how near one may come.
-LOGARITHMS = (0.0, 2.0)
-NEAREST = 1e-6
+# Columns that name the row, its label or its subset.
+NO_FEATURES = ("image_file", "medium", "museum_based_instance_id", "subset", EMBEDDING)
 
 
 class Nothing(Section):
@@ -50,25 +57,23 @@ class Params(Section):
     standardize: Nothing | None = None
     power: Nothing | None = None
     pca: Pca | None = None
-    dimensions: bool
+    sizes: bool
     museum: bool
+    columns: dict[str, str]
 
 
 def main() -> str:
     params = load_params(STAGE, Params, choice="embedding")
-    check_params(params, embedding_length(ARTEFACTS))
+    check_params(params, pq.read_schema(ARTEFACTS))
     subset_of = subsets_of_artefacts()
-    read = partial(
-        read_artefacts,
-        subset_of=subset_of,
-        with_embedding=params.embedding != "none",
-        title=STAGE,
-    )
-    train = Artefacts.join([artefacts for artefacts, _ in read("train")])
-    transformer = fit(train, params)
+    read = partial(read_artefacts, subset_of=subset_of, title=STAGE)
+    train = Artefacts.join(list(read("train", columns=columns_of(params))))
+    transformer = fit(train, params, embedding_identity(ARTEFACTS))
     del train
     names = transformer.feature_names
+    check_names(names)
     schema = features_schema(source_of(ARTEFACTS), names)
+    columns = ["medium", *(column.name for column in transformer.inputs)]
     for subset in SUBSETS:
         write_batches(
             features_path(subset),
@@ -76,111 +81,110 @@ def main() -> str:
             (
                 pa.RecordBatch.from_arrays(
                     [
-                        batch.column("image_file"),
-                        batch.column("medium"),
+                        pa.array(artefacts["image_file"], pa.string()),
+                        pa.array(artefacts["medium"], pa.string()),
                         fixed_size_list(transformer.transform(artefacts)),
                     ],
                     schema=schema,
                 )
-                for artefacts, batch in read(subset)
+                for artefacts in read(subset, columns=columns)
             ),
         )
     transformer.save(TRANSFORMER)
     return f"{len(subset_of):,} rows, {len(names):,} features"
 
 
-def check_params(params: Params, length: int | None) -> None:
-    """Compare the parameters with what the table has.
+def check_params(params: Params, schema: pa.Schema) -> None:
+    """Compare the parameters with what the artefacts table, which has this schema, has.
 
-    Raises PipelineError when no features are asked for, when the embedding is asked
-    for and the table has none, or more components than numbers in an embedding.
+    Raises PipelineError when no features are asked for, when the embedding or a column is asked
+    for and the table has none, or more components than an embedding has dimensions.
     """
-    if params.embedding == "none" and not params.dimensions and not params.museum:
+    if params.embedding == "none" and not (params.sizes or params.museum or params.columns):
         raise PipelineError(
-            "no features: set `featurize.embedding`, `featurize.dimensions` or `featurize.museum`"
+            "no features: set `featurize.embedding`, `featurize.sizes`, `featurize.museum` or "
+            "`featurize.columns`"
         )
+    length = schema.field(EMBEDDING).type.list_size if EMBEDDING in schema.names else None
     if params.embedding != "none" and length is None:
         raise PipelineError(
             "the table has no embeddings: set `featurize.embedding` to none to use the metadata "
             "alone, or name their column in `parse_embeddings_to_parquet.columns.embedding`"
         )
-    if params.pca is not None and params.pca.components > length:
+    if params.pca is not None and length is not None and params.pca.components > length:
         raise PipelineError(
             f"`featurize.pca.components` is {params.pca.components}, "
-            f"more than the {length} numbers of an embedding"
+            f"more than the {length} dimensions of an embedding"
+        )
+    for column, kind in params.columns.items():
+        check_column(column, kind, schema)
+
+
+def check_column(column: str, kind: str, schema: pa.Schema) -> None:
+    """Raises PipelineError when a column cannot become features of this kind."""
+    key = f"`featurize.columns.{column}`"
+    if kind not in COLUMN_KINDS:
+        raise ParameterError(
+            f"params.yaml: {key} should be {' or '.join(COLUMN_KINDS)}, not {kind!r}"
+        )
+    if column == MUSEUM:
+        raise ParameterError(
+            f"params.yaml: {key} is what `featurize.museum` is for: set that to true"
+        )
+    if is_embedding(column):
+        raise PipelineError(f"{key} has the name of a feature of the embedding: rename the column")
+    usable = [name for name in schema.names if name not in (*NO_FEATURES, MUSEUM)]
+    if column not in usable:
+        extra = [name for name in usable if name not in METADATA]
+        raise PipelineError(
+            f"{key}: the artefacts table has no such column; `parse_embeddings_to_parquet."
+            f"extra_columns` says which columns it keeps: {', '.join(extra) or 'none so far'}"
+        )
+    holds = "category" if pa.types.is_string(schema.field(column).type) else "number"
+    takes = COLUMN_KINDS[kind].takes
+    if holds != takes:
+        raise PipelineError(
+            f"{key} is {kind}, which takes a {takes}, but `parse_embeddings_to_parquet."
+            f"extra_columns` says that the column holds a {holds}"
         )
 
 
-def fit(train: Artefacts, params: Params) -> Transformer:
-    """Fit the transformer on training rows.
+def columns_of(params: Params) -> list[str]:
+    """The columns of the artefacts table that the features are made of."""
+    return [
+        *([EMBEDDING] if params.embedding != "none" else []),
+        *(["width", "height"] if params.sizes else []),
+        *([MUSEUM] if params.museum else []),
+        *params.columns,
+    ]
 
-    Raises PipelineError when the training rows are too few for the principal components.
+
+def fit(train: Artefacts, params: Params, identity: dict[str, str] | None = None) -> Transformer:
+    """Fit the transformer on training rows; `identity` is what made their embeddings.
+
+    Raises PipelineError when they cannot be such features, as when they are fewer than the
+    principal components.
     """
-    from sklearn.preprocessing import StandardScaler
-
-    empty = np.empty(0)
-    exponents = embedding_mean = embedding_scale = dimensions_mean = dimensions_scale = empty
-    components, museums = np.empty((0, 0)), np.empty(0, dtype="U1")
-    if params.embedding == "raw":
-        length = train.embedding.shape[1]
-        embedding_mean, embedding_scale = np.zeros(length), np.ones(length)
-    elif params.embedding != "none":
-        embedding = train.embedding
-        if params.embedding == "power":
-            exponents = fit_exponents(embedding)
-            embedding = yeo_johnson(embedding, exponents)
-        scaler = StandardScaler().fit(embedding)
-        embedding_mean, embedding_scale = scaler.mean_, scaler.scale_
-        if params.pca is not None:
-            from sklearn.decomposition import PCA
-
-            if params.pca.components >= len(train.embedding):
-                raise PipelineError(
-                    f"`featurize.pca.components` is {params.pca.components}, but "
-                    f"{len(train.embedding)} training rows have fewer principal components"
-                )
-            # The exact solver: the default one may draw at random.
-            pca = PCA(params.pca.components, svd_solver="covariance_eigh")
-            components = pca.fit(scaler.transform(train.embedding)).components_.astype(np.float64)
-    if params.dimensions:
-        scaler = StandardScaler().fit(dimensions_of(train))
-        dimensions_mean, dimensions_scale = scaler.mean_, scaler.scale_
+    blocks: list[Block] = []
+    if params.embedding != "none":
+        components = params.pca.components if params.pca is not None else 0
+        blocks.append(Embedding.fit(params.embedding, train, components, identity))
+    if params.sizes:
+        blocks.append(Sizes.fit(train))
     if params.museum:
-        museums = np.unique(train.museum).astype(str)
-    return Transformer(
-        exponents,
-        embedding_mean,
-        embedding_scale,
-        components,
-        dimensions_mean,
-        dimensions_scale,
-        museums,
-    )
+        blocks.append(Category.fit(MUSEUM, train[MUSEUM]))
+    for column, kind in params.columns.items():
+        blocks.append(COLUMN_KINDS[kind].fit(column, train[column]))
+    return Transformer(blocks)
 
 
-def fit_exponents(embedding: np.ndarray) -> np.ndarray:
-    """For each of d numbers, the exponent of `yeo_johnson` that makes it most like a normal one.
-
-    `embedding` is (n, d) float32. Returns (d,) float64. A number that is the same in all rows
-    is left as it is: its exponent is 1.
-    """
-    from sklearn.preprocessing import PowerTransformer
-
-    exponents = np.ones(embedding.shape[1])
-    varies = np.flatnonzero(np.ptp(embedding, axis=0) > 0)
-    for column in tqdm(varies, desc=f"{STAGE} exponents", unit=" numbers", disable=None):
-        values = embedding[:, [column]].astype(np.float64)
-        fitted = PowerTransformer(standardize=False).fit(values).lambdas_[0]
-        exponents[column] = np.clip(apart_from_logarithms(fitted), *EXPONENTS)
-    return exponents
-
-
-def apart_from_logarithms(exponent: float) -> float:
-    """The nearest exponent with which `yeo_johnson` is a power: the same to 6 decimals."""
-    for logarithm in LOGARITHMS:
-        if abs(exponent - logarithm) < NEAREST:
-            return logarithm + math.copysign(NEAREST, exponent - logarithm)
-    return exponent
+def check_names(names: list[str]) -> None:
+    """Raises PipelineError when two features have one name, as two columns may give."""
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise PipelineError(
+            f"two of the features are called `{name}`: rename a column of `featurize.columns`"
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from stages.model_file.scoring import ModelFile
 from stages.reporting import captions, figures
 from stages.reporting.families import family_of
 from stages.sources.raw import PROVENANCE
-from stages.tables.artefacts import ARTEFACTS, embedding_length, read_artefacts
+from stages.tables.artefacts import ARTEFACTS, EMBEDDING, embedding_length, read_artefacts
 from stages.tables.parquet import matrix
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.split import SPLIT, subsets_of_artefacts
@@ -116,7 +116,7 @@ def read_inputs() -> Inputs:
         for name in ("confusion", "per_class", "reliability", "importance", "training_curve")
     }
     chosen = load_value("featurize.embedding")
-    parameters = ("embedding", chosen, "dimensions", "museum")
+    parameters = ("embedding", chosen, "sizes", "museum")
     return Inputs(
         provenance=json.loads(PROVENANCE.read_text(encoding="utf-8")),
         artefacts=read_table(),
@@ -168,14 +168,14 @@ def read_embeddings() -> EmbeddingFacts:
     length = embedding_length(ARTEFACTS)
     total, squares, zeros, rows = np.zeros(length), np.zeros(length), 0, 0
     chosen, mediums = [], []
-    for artefacts, batch in read_artefacts("train", subset_of, with_embedding=True, title=STAGE):
-        numbers = artefacts.embedding.astype(np.float64)
+    for artefacts in read_artefacts("train", subset_of, ["medium", EMBEDDING], STAGE):
+        numbers = artefacts[EMBEDDING].astype(np.float64)
         total += numbers.sum(axis=0)
         squares += (numbers**2).sum(axis=0)
         zeros += int((numbers == 0).sum())
         some = kept[rows : rows + len(numbers)]
         chosen.append(numbers[some])
-        mediums.append(batch.column("medium").to_numpy(zero_copy_only=False)[some])
+        mediums.append(artefacts["medium"][some])
         rows += len(numbers)
     mean = total / rows
     std = np.sqrt(np.maximum(squares / rows - mean**2, 0))
@@ -235,7 +235,7 @@ def headline_table(metrics: dict[str, Any]) -> pd.DataFrame:
     names = {
         "majority": "most frequent medium",
         "nearest_centroid": "nearest mean features",
-        "dimensions": "dimensions alone",
+        "sizes": "sizes alone",
     }
     for name, found in metrics["baseline"].items():
         lines.append(

@@ -74,13 +74,16 @@ def main() -> str:
         train = train.join(val)
         log(STAGE, f"fitting {params.model} again, on the {len(train.classes):,} rows of both")
         fitted = fit(model_params, train, None, settings, fitted.model.tuned)
+    transformer = Transformer.load(TRANSFORMER)
     file = model_bytes(
-        Transformer.load(TRANSFORMER),
+        transformer,
         fitted.model,
         temperature,
         {
             "labels": labels,
             "feature_names": train.names,
+            "kinds": transformer.describe(),
+            "embedding": transformer.embedding_identity,
             "source": train_rows.source,
             "model": params.model,
             "parameters": {**params.model_dump(), params.model: content},

@@ -210,7 +210,7 @@ def test_a_table_from_a_file_is_not_called_synthetic_unless_it_is(tmp_path):
     assert str(tmp_path) not in section
     assert (
         "dvc exp run -S download.source=file -S download.file.path=/somewhere/real.parquet "
-        "-S featurize.dimensions=false\n"
+        "-S featurize.sizes=false\n"
     ) in section
     assert section in benchmark.document([some_results(SYNTHETIC), real], {}, "full", "")
     assert "synthetic" in benchmark.section(some_results(source, "synthetic"))

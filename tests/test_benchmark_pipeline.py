@@ -38,7 +38,7 @@ def check_parameters(notebook: dict) -> None:
     params = YAML(typ="safe").load(PROJECT / "params.yaml")
     assert params["train"]["model"] == "ensemble"
     assert params["featurize"]["embedding"] == "standardize"
-    assert params["featurize"]["dimensions"]
+    assert params["featurize"]["sizes"]
     assert not params["featurize"]["museum"]
     ridge, lda, trees = params["train"]["ensemble"].values()
     features = notebook["X"].shape[1]

@@ -24,7 +24,7 @@ METRICS = {
     "baseline": {
         "majority": {"accuracy": 0.1},
         "nearest_centroid": {"accuracy": 0.7},
-        "dimensions": {"accuracy": 0.4},
+        "sizes": {"accuracy": 0.4},
     },
 }
 
@@ -194,8 +194,8 @@ def test_the_headline_compares_with_the_best_baseline():
     assert "names 90.0 % of the test rows right" in text
     assert "it may be from 88.0 % to 92.0 %: of intervals that are made like this, about 95" in text
     assert "mean features are nearest, has 70.0 %: 20.0 points less, below that interval." in text
-    equal = captions.headline(changed(baseline__dimensions__accuracy=0.89))
-    assert "looking at the dimensions alone, has 89.0 %: that is within the interval" in equal
+    equal = captions.headline(changed(baseline__sizes__accuracy=0.89))
+    assert "looking at the sizes alone, has 89.0 %: that is within the interval" in equal
     worse = captions.headline(changed(baseline__majority__accuracy=0.95))
     assert "and the model should not be used" in worse
     new = captions.headline(changed(test_without_near_duplicates={"rows": 40, "accuracy": 0.85}))
@@ -318,7 +318,7 @@ def test_nothing_is_claimed_of_museums_with_few_rows():
 def test_importance_says_what_is_worth_nothing():
     table = pd.DataFrame(
         {
-            "group": ["dimensions", "embedding", "museum"],
+            "group": ["sizes", "embedding", "museum"],
             "accuracy_drop": [0.1, 0.6, 0.001],
             "low": [0.08, 0.5, -0.002],
             "high": [0.12, 0.7, 0.004],
@@ -326,7 +326,7 @@ def test_importance_says_what_is_worth_nothing():
     )
     text = captions.importance(table)
     assert text.startswith("With the embedding of another row, the model would lose 60.0 points")
-    assert "The dimensions are worth 10.0 points (8.0 to 12.0)." in text
+    assert "The sizes are worth 10.0 points (8.0 to 12.0)." in text
     assert "Without the museum it would be as good within chance." in text
 
 
@@ -346,14 +346,14 @@ def test_mistakes_count_those_within_a_family():
 
 MODEL = {"val_rows": 580, "few_val_rows": False}
 FEW = {"val_rows": 36, "few_val_rows": True}
-GROUPS = pd.DataFrame({"group": ["embedding", "dimensions"], "accuracy_drop": [0.6, 0.05]})
+GROUPS = pd.DataFrame({"group": ["embedding", "sizes"], "accuracy_drop": [0.6, 0.05]})
 
 
 def test_limits_follow_from_the_figures():
     table = per_class_table(Clay=0.9, Gold=0.5)
     text = " ".join(captions.limits(METRICS, table, GROUPS, MODEL))
     assert "about 2.0 points to each side" in text
-    assert "The dimensions are worth 5.0 points" in text
+    assert "The sizes are worth 5.0 points" in text
     for absent in ("synthetic", "Near-duplicates", "fewer than", "too few"):
         assert absent not in text
     other = changed(
@@ -364,7 +364,7 @@ def test_limits_follow_from_the_figures():
     assert "Near-duplicates add 3.0 points to the accuracy. Of artefacts that are real" in text
     assert "1 medium of 2 has fewer than 30 rows" in text
     assert "Val has 36 rows, too few to calibrate well: how sure the model is" in text
-    assert "The dimensions are worth" not in text
+    assert "The sizes are worth" not in text
     few = changed(test_without_near_duplicates={"rows": 29, "accuracy": 0.87})
     assert "Near-duplicates" not in " ".join(captions.limits(few, table, GROUPS, MODEL))
 

@@ -60,6 +60,13 @@ def test_baselines_stand_constant_features(recwarn):
 TRAIN = rows([-1, 1], ["clay", "gold"])
 
 
+def kind(name, *columns):
+    return {"name": name, "inputs": [{"name": column} for column in columns]}
+
+
+KINDS = (kind("embedding", "embedding"), kind("sizes", "width", "height"), kind("museum"))
+
+
 class GoldIsWide:
     """What `evaluate` asks of a model's file: it says gold for widths above 1,000."""
 
@@ -67,10 +74,10 @@ class GoldIsWide:
     inputs = ("embedding", "width", "height")
     embedding_length = 2
 
-    metadata = MappingProxyType({"feature_names": ["x"]})
+    metadata = MappingProxyType({"feature_names": ["x"], "kinds": KINDS})
 
     def predict_proba(self, artefacts):
-        gold = np.where(artefacts.width > 1000, 0.9, 0.1).astype(np.float32)
+        gold = np.where(artefacts["width"] > 1000, 0.9, 0.1).astype(np.float32)
         return np.column_stack([1 - gold, gold])
 
 
@@ -78,10 +85,12 @@ def scored(mediums, widths, museums=None, model=None):
     """Rows as `score` gives them."""
     count = len(mediums)
     artefacts = Artefacts(
-        np.arange(2 * count, dtype=np.float32).reshape(count, 2),
-        np.array(widths, dtype=np.float64),
-        np.full(count, 500.0),
-        np.array(museums or ["Met"] * count),
+        {
+            "embedding": np.arange(2 * count, dtype=np.float32).reshape(count, 2),
+            "width": np.array(widths, dtype=np.float64),
+            "height": np.full(count, 500.0),
+            "museum": np.array(museums or ["Met"] * count),
+        }
     )
     files = np.array([f"{i}.jpg" for i in range(count)], dtype=object)
     probabilities = (model or GoldIsWide()).predict_proba(artefacts)
@@ -144,28 +153,32 @@ def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothi
     assert not any("near_duplicates" in name for name in measured(duplicate=duplicate))
 
 
-def test_the_dimensions_alone_name_what_is_near_in_size():
+def sizes_of(width, height):
+    return Artefacts({"width": np.asarray(width), "height": np.asarray(height)})
+
+
+def test_the_sizes_alone_name_what_is_near_in_size():
     sizes = [(100, 100)] * 9 + [(3000, 1000)] * 10
-    train = Artefacts(None, *np.array(sizes, dtype=float).T, np.array(["Met"] * 19))
+    train = sizes_of(*np.array(sizes, dtype=float).T)
     mediums = np.array(["clay"] * 9 + ["gold"] * 10, dtype=object)
-    test = Artefacts(None, np.array([120.0, 2500.0]), np.array([110.0, 900.0]), np.array(["", ""]))
+    test = sizes_of([120.0, 2500.0], [110.0, 900.0])
     # 15 neighbours: nine or ten of the near medium, and five or six of the other.
     assert nearest_sizes(train, mediums, test).tolist() == ["clay", "gold"]
 
 
-def test_the_dimensions_alone_ask_fifteen_neighbours():
+def test_the_sizes_alone_ask_fifteen_neighbours():
     # The three nearest are of clay, and so are seven of the nearest fifteen; of 16, half.
     sizes = np.geomspace(1000, 2000, 17)
     mediums = np.array(["clay"] * 7 + ["gold"] * 10, dtype=object)
-    train = Artefacts(None, sizes, np.full(17, 1000.0), np.full(17, "Met", dtype=object))
-    test = Artefacts(None, np.array([1000.0]), np.array([1000.0]), np.array(["Met"], dtype=object))
+    train = sizes_of(sizes, np.full(17, 1000.0))
+    test = sizes_of([1000.0], [1000.0])
     assert nearest_sizes(train, mediums, test).tolist() == ["gold"]
     mediums[7] = "clay"
     assert nearest_sizes(train, mediums, test).tolist() == ["clay"]
 
 
-def test_the_dimensions_alone_stand_fewer_rows_than_neighbours():
-    train = Artefacts(None, np.ones(2), np.ones(2), np.array(["", ""]))
+def test_the_sizes_alone_stand_fewer_rows_than_neighbours():
+    train = sizes_of([1.0, 1.0], [1.0, 1.0])
     found = nearest_sizes(train, np.array(["clay", "clay"], dtype=object), train)
     assert found.tolist() == ["clay", "clay"]
 
@@ -176,10 +189,10 @@ def test_a_shuffled_group_costs_what_the_model_took_from_it():
     mediums = np.where(gold, "gold", "clay").tolist()
     found = importance(GoldIsWide(), scored(mediums, np.where(gold, 2000, 500)))
     table = found.set_index("group")
-    assert list(table.index) == ["embedding", "dimensions"]  # the model takes no museum
+    assert list(table.index) == ["embedding", "sizes"]  # the model takes no museum
     assert table.loc["embedding"].tolist() == [0, 0, 0]
-    assert table.loc["dimensions", "accuracy_drop"] == pytest.approx(0.5, abs=0.06)
-    assert table.loc["dimensions", "low"] < 0.5 < table.loc["dimensions", "high"]
+    assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.06)
+    assert table.loc["sizes", "low"] < 0.5 < table.loc["sizes", "high"]
 
 
 class GoldIsLarge(GoldIsWide):
@@ -189,7 +202,7 @@ class GoldIsLarge(GoldIsWide):
         self.names = names
 
     def predict_proba(self, artefacts):
-        large = np.logical_or.reduce([getattr(artefacts, name) > 1000 for name in self.names])
+        large = np.logical_or.reduce([artefacts[name] > 1000 for name in self.names])
         return np.column_stack([~large, large]).astype(np.float32)
 
 
@@ -199,11 +212,11 @@ def test_a_group_is_shuffled_as_a_whole(names):
     gold = np.random.default_rng(0).random(400) < 0.5
     sizes = np.where(gold, 2000.0, 500.0)
     rows = scored(np.where(gold, "gold", "clay").tolist(), sizes)
-    rows = replace(rows, artefacts=replace(rows.artefacts, height=sizes.copy()))
+    rows = replace(rows, artefacts=rows.artefacts.with_columns({"height": sizes.copy()}))
     model = GoldIsLarge(*names)
     table = importance(model, score(model, rows)).set_index("group")
     # With sizes of two rows, three in four would be large, and fewer than half of clay right.
-    assert table.loc["dimensions", "accuracy_drop"] == pytest.approx(0.5, abs=0.04)
+    assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.04)
     assert table.loc["embedding", "accuracy_drop"] == 0
 
 
@@ -214,9 +227,10 @@ def test_a_shuffled_museum_costs_what_the_model_took_from_it():
 
     class GoldIsAtTheMet(GoldIsWide):
         inputs = ("museum",)
+        metadata = MappingProxyType({"kinds": [kind("museum", "museum")]})
 
         def predict_proba(self, artefacts):
-            met = artefacts.museum == "Met"
+            met = artefacts["museum"] == "Met"
             return np.column_stack([~met, met]).astype(np.float32)
 
     model = GoldIsAtTheMet()
@@ -269,12 +283,13 @@ class WidthsAndFirstNumbers:
 
     def __init__(self, embedding_length):
         self.embedding_length = embedding_length
+        self.inputs = ["embedding"] if embedding_length else []
 
     def predict_proba(self, artefacts):
-        first = np.zeros(len(artefacts.width))
-        if artefacts.embedding is not None:
-            first = artefacts.embedding[:, 0]
-        return np.column_stack([artefacts.width, first])
+        first = np.zeros(len(artefacts))
+        if "embedding" in artefacts:
+            first = artefacts["embedding"][:, 0]
+        return np.column_stack([artefacts["width"], first])
 
 
 def write_table(length, mediums=("clay",) * 7):
@@ -296,12 +311,12 @@ def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, wi
     model = WidthsAndFirstNumbers(3)
     found = score(model, read_rows(subset, model, SUBSET_OF))
     assert found.probabilities.tolist() == [[width, -width] for width in widths]
-    assert found.artefacts.width.tolist() == widths
+    assert found.artefacts["width"].tolist() == widths
     assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
     assert found.mediums.tolist() == ["clay"] * len(widths)
-    assert found.artefacts.museum.tolist() == [""] * len(widths)  # the table has none
+    assert found.artefacts["museum"].tolist() == [""] * len(widths)  # the table has none
     # Texts of fixed width would take the memory of the longest for each row.
-    for texts in (found.artefacts.museum, found.mediums, found.image_files):
+    for texts in (found.artefacts["museum"], found.mediums, found.image_files):
         assert texts.dtype == object
 
 
@@ -324,7 +339,7 @@ def test_val_has_the_probabilities_that_train_wrote(stage_folder):
     write_val(["a", "d", "g"], [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
     found = read_val(WidthsAndFirstNumbers(3), SUBSET_OF)
     np.testing.assert_allclose(found.probabilities[:, 0], [0.1, 0.2, 0.3], atol=1e-6)
-    assert found.artefacts.width.tolist() == [1, 4, 7]
+    assert found.artefacts["width"].tolist() == [1, 4, 7]
 
 
 def test_probabilities_of_other_rows_than_val_are_refused(stage_folder):

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import tiny_rows, write_csv_table
@@ -13,27 +14,38 @@ from sklearn.preprocessing import PowerTransformer
 
 from stages import featurize, parse_embeddings_to_parquet, split
 from stages.common.stage import PipelineError
-from stages.features.transformer import TRANSFORMER, Transformer, dimensions_of, yeo_johnson
-from stages.featurize import Params, apart_from_logarithms, check_params, fit, fit_exponents
+from stages.features.kinds.embedding import apart_from_logarithms, fit_exponents, yeo_johnson
+from stages.features.kinds.sizes import logarithms
+from stages.features.transformer import TRANSFORMER, Transformer
+from stages.featurize import Params, check_column, check_names, check_params, fit
 from stages.model_file.graph import Graph
-from stages.tables.artefacts import Artefacts
+from stages.tables.artefacts import Artefacts, artefacts_schema
 from stages.tables.features import features_path, read_features
 
 
 def artefacts(rows=60, length=6, seed=0):
     random = np.random.default_rng(seed)
+    museums = np.array(["Met", "LACMA", "Cleveland"], dtype=object)
     return Artefacts(
-        embedding=random.uniform(0, 6, (rows, length)).astype(np.float32),
-        width=random.uniform(100, 4000, rows),
-        height=random.uniform(100, 4000, rows),
-        museum=np.array(["Met", "LACMA", "Cleveland"])[random.integers(0, 3, rows)],
+        {
+            "embedding": random.uniform(0, 6, (rows, length)).astype(np.float32),
+            "width": random.uniform(100, 4000, rows),
+            "height": random.uniform(100, 4000, rows),
+            "museum": museums[random.integers(0, 3, rows)],
+            "Year": np.where(random.random(rows) < 0.2, np.nan, random.integers(1500, 1900, rows)),
+            "Culture": np.array(["Greek", "Roman", ""], dtype=object)[random.integers(0, 3, rows)],
+        }
     )
 
 
-def params(embedding="standardize", components=3, dimensions=True, museum=False):
+def sizes_of(width, height):
+    return Artefacts({"width": np.array([float(width)]), "height": np.array([float(height)])})
+
+
+def params(embedding="standardize", components=3, sizes=True, museum=False, **columns):
     section = {"components": components} if embedding == "pca" else {}
     return Params(
-        **{"embedding": embedding, embedding: section}, dimensions=dimensions, museum=museum
+        **{"embedding": embedding, embedding: section}, sizes=sizes, museum=museum, columns=columns
     )
 
 
@@ -48,32 +60,32 @@ def test_standardized_training_features_have_mean_0_and_standard_deviation_1():
 @pytest.mark.parametrize("embedding", ["standardize", "power"])
 def test_a_constant_number_in_the_embedding_becomes_zero(embedding):
     train = artefacts()
-    train.embedding[:, 2] = 6
+    train["embedding"][:, 2] = 6
     features = fit(train, params(embedding)).transform(train)
     assert (features[:, 2] == 0).all()
 
 
 def test_raw_leaves_the_embedding_as_it_is():
     train = artefacts()
-    features = fit(train, params("raw", dimensions=False)).transform(train)
-    np.testing.assert_array_equal(features, train.embedding)
+    features = fit(train, params("raw", sizes=False)).transform(train)
+    np.testing.assert_array_equal(features, train["embedding"])
 
 
 def test_power_is_the_transform_of_scikit_learn_standardised():
     train = artefacts()
-    train.embedding[:] = np.exp(train.embedding) - 5  # skewed, and on both sides of 0
-    features = fit(train, params("power", dimensions=False)).transform(train)
-    expected = PowerTransformer().fit_transform(train.embedding.astype(np.float64))
+    train["embedding"][:] = np.exp(train["embedding"]) - 5  # skewed, and on both sides of 0
+    features = fit(train, params("power", sizes=False)).transform(train)
+    expected = PowerTransformer().fit_transform(train["embedding"].astype(np.float64))
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_power_gives_no_huge_exponent_to_a_number_that_one_row_alone_has():
     train = artefacts()
-    train.embedding[:, 1] = 0
-    train.embedding[7, 1] = 1e-9  # the best exponent is below -1e10
-    transformer = fit(train, params("power", dimensions=False))
-    assert np.abs(transformer.exponents).max() <= 8
-    train.embedding[:, 1] = 6
+    train["embedding"][:, 1] = 0
+    train["embedding"][7, 1] = 1e-9  # the best exponent is below -1e10
+    transformer = fit(train, params("power", sizes=False))
+    assert np.abs(transformer.blocks[0].exponents).max() <= 8
+    train["embedding"][:, 1] = 6
     assert np.isfinite(transformer.transform(train)).all()
 
 
@@ -83,9 +95,10 @@ def test_an_exponent_is_never_one_at_which_the_transform_is_a_logarithm(logarith
     found = apart_from_logarithms(logarithm + off)
     assert abs(found - logarithm) == pytest.approx(1e-6)
     assert np.sign(found - logarithm) == (np.sign(off) or 1)
-    values = np.array([[-2.0], [-0.1], [0.0], [0.3], [5.0]])
-    expected = yeojohnson(values[:, 0], logarithm)
-    np.testing.assert_allclose(yeo_johnson(values, np.array([found]))[:, 0], expected, rtol=1e-5)
+    values = np.array([[-2.0], [-0.1], [0.0], [0.3], [5.0]], dtype=np.float32)
+    expected = yeojohnson(values[:, 0].astype(np.float64), logarithm)
+    transformed = yeo_johnson(Artefacts({"embedding": values}), np.array([found]))
+    np.testing.assert_allclose(transformed[:, 0], expected, rtol=1e-5)
 
 
 def test_other_exponents_stay_as_they_are():
@@ -102,12 +115,12 @@ def test_exponents_are_kept_apart_from_logarithms(monkeypatch):
             return self
 
     monkeypatch.setattr("sklearn.preprocessing.PowerTransformer", Fitted)
-    assert fit_exponents(artefacts().embedding).tolist() == [-1e-6] * 6
+    assert fit_exponents(artefacts()["embedding"]).tolist() == [-1e-6] * 6
 
 
 def test_principal_components_are_uncorrelated_and_sorted_by_variance():
     train = artefacts()
-    transformer = fit(train, params("pca", dimensions=False))
+    transformer = fit(train, params("pca", sizes=False))
     scores = transformer.transform(train)
     assert transformer.feature_names == ["pca_0", "pca_1", "pca_2"]
     covariance = np.cov(scores.T)
@@ -115,21 +128,58 @@ def test_principal_components_are_uncorrelated_and_sorted_by_variance():
     assert (np.diff(np.diag(covariance)) < 0).all()
 
 
-def test_dimensions_are_logarithms_and_the_last_ignores_orientation():
-    wide = Artefacts(None, np.array([200.0]), np.array([100.0]), np.array(["Met"]))
-    tall = Artefacts(None, np.array([100.0]), np.array([200.0]), np.array(["Met"]))
+def test_sizes_are_logarithms_and_the_last_ignores_orientation():
     expected = [np.log(200), np.log(100), np.log(20000), np.log(2), np.log(2)]
-    np.testing.assert_allclose(dimensions_of(wide)[0], expected)
-    np.testing.assert_allclose(dimensions_of(tall)[0, 3:], [-np.log(2), np.log(2)])
+    np.testing.assert_allclose(logarithms(sizes_of(200, 100))[0], expected)
+    np.testing.assert_allclose(logarithms(sizes_of(100, 200))[0, 3:], [-np.log(2), np.log(2)])
 
 
 def test_the_museum_is_one_column_each_and_an_unknown_one_is_all_zeros():
     train = artefacts()
-    transformer = fit(train, params("none", dimensions=False, museum=True))
+    transformer = fit(train, params("none", sizes=False, museum=True))
     assert transformer.feature_names == ["museum=Cleveland", "museum=LACMA", "museum=Met"]
     assert (transformer.transform(train).sum(axis=1) == 1).all()
-    stranger = Artefacts(None, np.ones(1), np.ones(1), np.array(["Louvre"]))
+    stranger = Artefacts({"museum": np.array(["Louvre"], dtype=object)})
     assert transformer.transform(stranger).tolist() == [[0, 0, 0]]
+
+
+def test_a_number_is_standardised_and_a_missing_one_counts_as_the_mean_and_says_so():
+    train = artefacts()
+    transformer = fit(train, params("none", sizes=False, Year="number"))
+    assert transformer.feature_names == ["Year", "Year is missing"]
+    value, missing = transformer.transform(train).T
+    known = ~np.isnan(train["Year"])
+    np.testing.assert_allclose(value[known].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(value[known].std(), 1, atol=1e-6)
+    assert (value[~known] == 0).all()
+    np.testing.assert_array_equal(missing, ~known)
+
+
+def test_a_number_that_no_training_row_lacks_has_one_feature_and_a_constant_one_becomes_zero():
+    train = artefacts().with_columns({"Year": np.full(60, 1850.0)})
+    transformer = fit(train, params("none", sizes=False, Year="number"))
+    assert transformer.feature_names == ["Year"]
+    assert (transformer.transform(train) == 0).all()
+    absent = train.with_columns({"Year": np.full(60, np.nan)})
+    assert (transformer.transform(absent) == 0).all()
+
+
+def test_a_category_is_one_feature_for_each_text_a_missing_one_among_them():
+    train = artefacts()
+    transformer = fit(train, params("none", sizes=False, Culture="category"))
+    assert transformer.feature_names == ["Culture=", "Culture=Greek", "Culture=Roman"]
+    expected = train["Culture"][:, None] == np.array(["", "Greek", "Roman"])
+    np.testing.assert_array_equal(transformer.transform(train), expected)
+
+
+def test_columns_that_cannot_be_features_are_refused_by_name():
+    nothing = artefacts().with_columns({"Year": np.full(60, np.nan)})
+    with pytest.raises(PipelineError, match="no training row has a number in the column `Year`"):
+        fit(nothing, params(Year="number"))
+    names = np.array([str(number) for number in range(1200)], dtype=object)
+    rows = artefacts(rows=1200).with_columns({"Culture": names})
+    with pytest.raises(PipelineError, match="`Culture` has 1,200 different texts in train"):
+        fit(rows, params(Culture="category"))
 
 
 @pytest.mark.parametrize("embedding", ["none", "raw", "standardize", "power", "pca"])
@@ -156,10 +206,18 @@ def test_a_saved_transformer_is_a_zip_file_of_the_plain_form(tmp_path):
 
 
 def test_a_saved_transformer_with_a_pickle_in_it_is_not_loaded(tmp_path):
-    arrays = vars(fit(artefacts(), params()))
-    np.savez(tmp_path / "a.npz", **arrays | {"museums": np.array([{"Met"}], dtype=object)})
+    np.savez(tmp_path / "a.npz", **{"0.category.values": np.array([{"Met"}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Transformer.load(tmp_path / "a.npz")
+
+
+def test_the_identity_of_the_embedding_goes_with_the_transformer(tmp_path):
+    identity = {"network": "N", "weights": "W", "pooling": "max", "resize": "nearest"}
+    for embedding in ("raw", "standardize", "power", "pca"):
+        fit(artefacts(), params(embedding), identity).save(tmp_path / "a.npz")
+        assert Transformer.load(tmp_path / "a.npz").embedding_identity == identity
+    assert fit(artefacts(), params("none"), identity).embedding_identity is None
+    assert fit(artefacts(), params()).embedding_identity is None
 
 
 def onnx_model(transformer):
@@ -172,16 +230,17 @@ def onnx_model(transformer):
 
 def features_of_file(transformer, artefacts):
     model = onnx_model(transformer)
-    taken = {node.name: getattr(artefacts, node.name) for node in model.get_inputs()}
+    taken = {node.name: artefacts[node.name] for node in model.get_inputs()}
     return model.run(None, taken)[0]
 
 
 PARTS = {
-    "all": params(museum=True),
-    "embedding": params(dimensions=False),
-    "raw embedding": params("raw", dimensions=False),
-    "dimensions": params("none"),
-    "museum": params("none", dimensions=False, museum=True),
+    "all": params(museum=True, Year="number", Culture="category"),
+    "embedding": params(sizes=False),
+    "raw embedding": params("raw", sizes=False),
+    "sizes": params("none"),
+    "museum": params("none", sizes=False, museum=True),
+    "number": params("none", sizes=False, Year="number"),
 }
 
 
@@ -189,8 +248,8 @@ PARTS = {
 def test_the_file_gives_the_same_features_to_the_last_bit(part):
     transformer = fit(artefacts(), PARTS[part])
     new = artefacts(rows=3000, seed=1)
-    new.width[:1000] = np.arange(1, 1001)
-    new.museum[::7] = "Louvre"
+    new["width"][:1000] = np.arange(1, 1001)
+    new["museum"][::7] = "Louvre"
     found = features_of_file(transformer, new)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, transformer.transform(new))
@@ -198,7 +257,7 @@ def test_the_file_gives_the_same_features_to_the_last_bit(part):
 
 def test_the_file_gives_the_same_power_transform():
     train = artefacts()
-    train.embedding[:] = np.exp(train.embedding) - 5  # on both sides of 0
+    train["embedding"][:] = np.exp(train["embedding"]) - 5  # on both sides of 0
     transformer = fit(train, params("power"))
     found = features_of_file(transformer, train)
     np.testing.assert_allclose(found, transformer.transform(train), rtol=1e-6, atol=1e-6)
@@ -214,10 +273,11 @@ def test_the_file_gives_the_same_principal_components():
 @pytest.mark.parametrize(
     ("part", "columns"),
     [
-        ("all", ["embedding", "width", "height", "museum"]),
+        ("all", ["embedding", "width", "height", "museum", "Year", "Culture"]),
         ("embedding", ["embedding"]),
-        ("dimensions", ["width", "height"]),
+        ("sizes", ["width", "height"]),
         ("museum", ["museum"]),
+        ("number", ["Year"]),
     ],
 )
 def test_the_file_takes_the_columns_that_it_needs_and_no_others(part, columns):
@@ -225,17 +285,51 @@ def test_the_file_takes_the_columns_that_it_needs_and_no_others(part, columns):
     assert [node.name for node in model.get_inputs()] == columns
 
 
+def schema(length):
+    return artefacts_schema(
+        "file", length, [pa.field("Year", pa.float64()), pa.field("Culture", pa.string())]
+    )
+
+
 @pytest.mark.parametrize(
     ("chosen", "length", "problem"),
     [
-        (params("none", dimensions=False), 8, "no features: set `featurize.embedding`"),
+        (params("none", sizes=False), 8, "no features: set `featurize.embedding`"),
         (params("standardize"), None, "the table has no embeddings: set `featurize.embedding`"),
-        (params("pca", components=9), 8, "is 9, more than the 8 numbers of an embedding"),
+        (params("pca", components=9), 8, "is 9, more than the 8 dimensions of an embedding"),
+        (params(Year="nmber"), 8, r"`featurize\.columns\.Year` should be category or number, not"),
+        (params(Year="category"), 8, "Year` is category, which takes a category, but"),
+        (params(Culture="number"), 8, "says that the column holds a category"),
+        (params(Yaer="number"), 8, "it keeps: Year, Culture"),
+        (params(medium="category"), 8, "has no such column"),
+        (params(embedding_3="number"), 8, "has the name of a feature of the embedding"),
     ],
 )
 def test_parameters_that_do_not_fit_the_table_are_refused(chosen, length, problem):
     with pytest.raises(PipelineError, match=problem):
-        check_params(chosen, length)
+        check_params(chosen, schema(length))
+
+
+def test_the_museum_is_asked_for_in_one_place():
+    with pytest.raises(PipelineError, match=r"is what `featurize\.museum` is for"):
+        check_column("museum", "category", schema(8))
+
+
+def test_two_features_of_one_name_are_refused():
+    with pytest.raises(PipelineError, match="two of the features are called `museum=Met`"):
+        check_names(["museum=Met", "log_width", "museum=Met"])
+
+
+@pytest.mark.parametrize("columns", [{}, {"Year": "number", "Culture": "category"}])
+def test_each_kind_says_what_becomes_of_it_and_what_is_left_out_says_so(columns):
+    used = fit(artefacts(), params(museum=True, **columns)).describe()
+    assert [kind["name"] for kind in used] == ["embedding", "sizes", "museum", *columns]
+    assert all(kind["inputs"] and kind["features"] and kind["treatment"] for kind in used)
+    left = fit(artefacts(), params("none", sizes=not columns, **columns)).describe()
+    assert [kind["name"] for kind in left] == ["embedding", "sizes", "museum", *columns]
+    assert left[0]["treatment"] == left[2]["treatment"] == "left out"
+    assert left[0]["inputs"] == left[2]["inputs"] == []
+    assert json.loads(json.dumps(used)) == used
 
 
 def test_more_components_than_training_rows_are_refused():
@@ -306,9 +400,10 @@ def test_features_carry_their_names_labels_files_and_source(stage_folder):
     assert train.source == "file"
     assert pq.read_schema(features_path("train")).names == ["image_file", "medium", "features"]
     raw = Artefacts(
-        embedding=np.array([row["MobileNetV1 features"] for row in expected], dtype=np.float32),
-        width=np.array([row["Width"] for row in expected]),
-        height=np.array([row["Height"] for row in expected]),
-        museum=np.array([row["Museum"] for row in expected]),
+        {
+            "embedding": np.array([row["MobileNetV1 features"] for row in expected], np.float32),
+            "width": np.array([row["Width"] for row in expected]),
+            "height": np.array([row["Height"] for row in expected]),
+        }
     )
     np.testing.assert_array_equal(train.values, Transformer.load(TRANSFORMER).transform(raw))

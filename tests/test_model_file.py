@@ -61,7 +61,7 @@ def path(everything, tmp_path):
 def test_the_names_of_mediums_survive_whatever_is_in_them(path):
     model, (new, _) = ModelFile(path), strangers()
     assert model.labels == LABELS
-    (mediums,) = onnxruntime.InferenceSession(path).run([MEDIUM], vars(new))
+    (mediums,) = onnxruntime.InferenceSession(path).run([MEDIUM], new.columns)
     found = model.predict_proba(new).argmax(axis=1)
     assert set(found) == {0, 1, 2, 3}
     assert mediums.tolist() == [LABELS[class_] for class_ in found]
@@ -99,7 +99,7 @@ def test_rows_that_are_scored_in_batches_have_the_same_probabilities(path, rows,
 
 
 def test_no_rows_have_no_probabilities(path):
-    none = Artefacts(**{name: column[:0] for name, column in vars(strangers()[0]).items()})
+    none = strangers()[0].take(slice(0))
     found = ModelFile(path).predict_proba(none)
     assert found.shape == (0, 4)
     assert found.dtype == np.float32
@@ -109,7 +109,8 @@ def test_no_rows_have_no_probabilities(path):
     ("embedding", "found"), [(np.zeros((1, 5), dtype=np.float32), "length 5"), (None, "none")]
 )
 def test_embeddings_of_another_length_are_refused(path, embedding, found):
-    other = Artefacts(embedding, np.ones(1), np.ones(1), np.array(["LACMA"]))
+    columns = {"width": np.ones(1), "height": np.ones(1), "museum": np.array(["LACMA"])}
+    other = Artefacts(columns | ({} if embedding is None else {"embedding": embedding}))
     with pytest.raises(
         PipelineError, match=f"takes embeddings of length 6, but the table has {found}$"
     ):
@@ -118,7 +119,7 @@ def test_embeddings_of_another_length_are_refused(path, embedding, found):
 
 def test_a_model_of_sizes_alone_takes_a_table_without_embeddings(tmp_path):
     model, new = linear_file(tmp_path / "model.onnx", embedding="none", museum=False)
-    without = Artefacts(None, new.width, new.height, new.museum)
+    without = Artefacts({name: new[name] for name in ("width", "height")})
     assert model.embedding_length is None
     np.testing.assert_array_equal(model.predict_proba(without), model.predict_proba(new))
 
@@ -134,14 +135,14 @@ def test_a_row_that_cannot_be_used_has_no_answer_and_harms_no_other(tmp_path, em
     good = model.predict_proba(rows)
     bad = {}
     for place, value in enumerate(BAD_SIZES):
-        rows.width[place], rows.height[10 + place] = value, value
+        rows["width"][place], rows["height"][10 + place] = value, value
         bad |= {place: value, 10 + place: value}
     for place, value in enumerate(BAD_NUMBERS):
-        rows.embedding[20 + place, 3] = value
+        rows["embedding"][20 + place, 3] = value
         bad[20 + place] = value
     usable = ~np.isin(np.arange(len(good)), list(bad))
     by_numpy = model.predict_proba(rows)
-    by_runtime, mediums = onnxruntime.InferenceSession(path).run(None, vars(rows))
+    by_runtime, mediums = onnxruntime.InferenceSession(path).run(None, rows.columns)
     for found in (by_numpy, by_runtime):
         assert np.isnan(found[~usable]).all()
         np.testing.assert_allclose(found[usable], good[usable], rtol=0, atol=1e-5)
@@ -155,9 +156,9 @@ def test_a_row_that_cannot_be_used_has_no_answer_and_harms_no_other(tmp_path, em
 def test_a_row_that_overflows_on_the_way_has_no_answer_either(tmp_path, embedding):
     path = tmp_path / "model.onnx"
     model, rows = linear_file(path, embedding=embedding)
-    rows.embedding[:2] = [[3e38], [-3e38]]
+    rows["embedding"][:2] = [[3e38], [-3e38]]
     by_numpy = model.predict_proba(rows)
-    by_runtime, mediums = onnxruntime.InferenceSession(path).run(None, vars(rows))
+    by_runtime, mediums = onnxruntime.InferenceSession(path).run(None, rows.columns)
     unanswered = mediums == ""
     assert unanswered[:2].any()
     assert not unanswered[2:].any()
@@ -168,7 +169,7 @@ def test_a_row_that_overflows_on_the_way_has_no_answer_either(tmp_path, embeddin
 
 def test_whatever_is_above_0_is_a_size(tmp_path):
     model, rows = linear_file(tmp_path / "model.onnx")
-    rows.width[:3], rows.height[3:6] = (1, 0.5, 1e-9), (1, 0.5, 1e-9)
+    rows["width"][:3], rows["height"][3:6] = (1, 0.5, 1e-9), (1, 0.5, 1e-9)
     assert np.isfinite(model.predict_proba(rows)).all()
 
 
@@ -178,8 +179,8 @@ def test_trees_give_no_answer_for_a_size_that_is_none_either(tmp_path):
     trees = fit_whole("ensemble", data.train, data.val, **members(xgboost="metadata")).model
     path.write_bytes(file_of(trees))
     rows, _ = artefacts()
-    rows.width[7] = np.nan
-    probabilities, mediums = onnxruntime.InferenceSession(path).run(None, vars(rows))
+    rows["width"][7] = np.nan
+    probabilities, mediums = onnxruntime.InferenceSession(path).run(None, rows.columns)
     assert np.flatnonzero(np.isnan(probabilities).any(axis=1)).tolist() == [7]
     assert np.flatnonzero(mediums == "").tolist() == [7]
 
@@ -262,6 +263,8 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
     assert set(found) == {
         "labels",
         "feature_names",
+        "kinds",
+        "embedding",
         "source",
         "model",
         "parameters",
@@ -505,12 +508,12 @@ def test_the_card_names_every_medium_and_the_limits_of_its_inputs():
     assert "Width and height tell" not in card_of(inputs=["museum"])
 
 
-def linear_file(path, embedding="standardize", dimensions=True, museum=True):
+def linear_file(path, embedding="standardize", sizes=True, museum=True):
     """A file of a linear model with random weights, and artefacts to score."""
     rows, _ = artefacts()
     section = {"components": 3} if embedding == "pca" else {}
     params = FeaturizeParams(
-        **{"embedding": embedding, embedding: section}, dimensions=dimensions, museum=museum
+        **{"embedding": embedding, embedding: section}, sizes=sizes, museum=museum, columns={}
     )
     transformer = fit_transformer(rows, params)
     names = transformer.feature_names
@@ -529,7 +532,7 @@ INPUTS = [
     {"embedding": "power"},
     {"embedding": "pca"},
     {"embedding": "none", "museum": False},
-    {"embedding": "none", "dimensions": False},
+    {"embedding": "none", "sizes": False},
 ]
 
 
@@ -541,14 +544,15 @@ def block(card, language):
 @pytest.mark.parametrize("chosen", INPUTS, ids=str)
 def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp_path, monkeypatch):
     model, rows = linear_file(tmp_path / MODEL, **chosen)
-    one = Artefacts(
-        rows.embedding[:1],
-        np.array([1200.0]),
-        np.array([900.0]),
-        np.array(["The Cleveland Museum of Art"]),
+    one = rows.take(slice(1)).with_columns(
+        {
+            "width": np.array([1200.0]),
+            "height": np.array([900.0]),
+            "museum": np.array(["The Cleveland Museum of Art"]),
+        }
     )
     monkeypatch.chdir(tmp_path)
-    names = {"embedding": one.embedding}
+    names = {"embedding": one["embedding"]}
     card = card_of(METRICS, model.metadata, model.inputs, model.embedding_length)
     # Also where the features are others, such as principal components.
     assert ("float32 (rows, 6)" in card) == ("embedding" in model.inputs)

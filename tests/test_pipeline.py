@@ -34,7 +34,7 @@ def test_metrics_have_the_agreed_keys_and_name_their_source(project):
     }
     assert found["data"] == {"source": "file", "rows": 144, "quarantined": {"rows": 0}}
     assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
-    assert set(found["baseline"]) == {"majority", "nearest_centroid", "dimensions"}
+    assert set(found["baseline"]) == {"majority", "nearest_centroid", "sizes"}
     assert set(found["baseline"]["majority"]) == {"accuracy"}
 
 

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 # Old enough for the runtimes that are in use, new enough for all that is built here.
 FORMAT_VERSION = 8
 OPERATORS_VERSION = 17
-TREE_OPERATORS_VERSION = 3
-TREES = "ai.onnx.ml"
+ML_OPERATORS_VERSION = 3
+ML = "ai.onnx.ml"  # the domain of the operators for trees, texts and the like
 
 
 class Graph:
@@ -60,6 +60,12 @@ class Graph:
         product = self.add("MatMul", value, self.constant(weights))
         return self.add("Add", product, self.constant(offsets))
 
+    def columns(self, values: Sequence[str]) -> str:
+        """Vectors (n,) side by side: (n, number of them)."""
+        last_axis = self.constant(np.array([1]))
+        parts = [self.add("Unsqueeze", value, last_axis) for value in values]
+        return self.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
     def all_of(self, conditions: Sequence[str]) -> str:
         """Where each of the conditions holds."""
         return reduce(lambda one, other: self.add("And", one, other), conditions)
@@ -79,7 +85,7 @@ class Graph:
             ir_version=FORMAT_VERSION,
             opset_imports=[
                 helper.make_opsetid("", OPERATORS_VERSION),
-                helper.make_opsetid(TREES, TREE_OPERATORS_VERSION),
+                helper.make_opsetid(ML, ML_OPERATORS_VERSION),
             ],
             doc_string=description,
         )

@@ -20,7 +20,7 @@ from onnx.reference.op_run import OpRun
 
 from stages.common.stage import PipelineError
 from stages.model_file.interface import PROBABILITIES
-from stages.tables.artefacts import Artefacts
+from stages.tables.artefacts import EMBEDDING, Artefacts
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
 BATCH_ROWS = 1024
@@ -111,7 +111,7 @@ class ModelFile:
             value.name: value.type.tensor_type.shape.dim[-1].dim_value
             for value in model.graph.input
         }
-        self.embedding_length: int | None = lengths.get("embedding")
+        self.embedding_length: int | None = lengths.get(EMBEDDING)
 
     def predict_proba(self, artefacts: Artefacts) -> np.ndarray:
         """Probabilities (n, number of labels) float32 of n artefacts.
@@ -119,7 +119,7 @@ class ModelFile:
         Raises PipelineError when the embeddings have another length than those of train.
         """
         if self.embedding_length is not None:
-            found = None if artefacts.embedding is None else artefacts.embedding.shape[1]
+            found = artefacts[EMBEDDING].shape[1] if EMBEDDING in artefacts else None
             if found != self.embedding_length:
                 raise PipelineError(
                     f"the model takes embeddings of length {self.embedding_length}, but the "
@@ -128,12 +128,12 @@ class ModelFile:
 
         def score(start: int) -> np.ndarray:
             rows = slice(start, start + BATCH_ROWS)
-            feed = {name: getattr(artefacts, name)[rows] for name in self.inputs}
+            feed = {name: artefacts[name][rows] for name in self.inputs}
             # A row that cannot be used has nan for its answer, which is no reason to warn.
             with np.errstate(invalid="ignore", divide="ignore"):
                 return self._evaluator.run([PROBABILITIES], feed)[0]
 
-        starts = range(0, len(artefacts.width), BATCH_ROWS)
+        starts = range(0, len(artefacts), BATCH_ROWS)
         if not starts:
             return np.empty((0, len(self.labels)), dtype=np.float32)
         # NumPy releases Python's lock while it works.

@@ -11,7 +11,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.stage import PipelineError, log
-from stages.model_file.graph import TREES, Graph
+from stages.model_file.graph import ML, Graph
 from stages.models.base import CURVE_COLUMNS, Fitted, ModelParams, Settings
 from stages.models.calibration import best_steps
 from stages.models.examples import Examples
@@ -80,7 +80,7 @@ class Trees:
         return graph.add(
             "TreeEnsembleRegressor",
             features,
-            domain=TREES,
+            domain=ML,
             n_targets=len(base),
             base_values=base.tolist(),
             **attributes,

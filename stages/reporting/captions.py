@@ -11,7 +11,7 @@ from stages.reporting.families import family_of
 BASELINES = {
     "majority": "always naming the most frequent medium",
     "nearest_centroid": "naming the medium whose mean features are nearest",
-    "dimensions": "looking at the dimensions alone",
+    "sizes": "looking at the sizes alone",
 }
 # Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
@@ -360,7 +360,7 @@ def importance(table: pd.DataFrame) -> str:
             text += f" Without the {other.group} it would be as good within chance."
         else:
             text += (
-                f" The {other.group} {'are' if other.group == 'dimensions' else 'is'} worth "
+                f" The {other.group} {'are' if other.group == 'sizes' else 'is'} worth "
                 f"{points(other.accuracy_drop)} "
                 f"({100 * other.low:.1f} to {100 * other.high:.1f})."
             )
@@ -414,9 +414,9 @@ def limits(
             f"new, expect {percent(distinct['accuracy'])} to be named right."
         )
     worth = groups.set_index("group")["accuracy_drop"]
-    if worth.get("dimensions", 0) > 0.02:
+    if worth.get("sizes", 0) > 0.02:
         found.append(
-            f"The dimensions are worth {points(worth['dimensions'])}. They depend on how a museum "
+            f"The sizes are worth {points(worth['sizes'])}. They depend on how a museum "
             "exports its photographs, and may mislead on photographs from elsewhere."
         )
     if model["few_val_rows"]:

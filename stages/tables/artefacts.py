@@ -3,8 +3,9 @@
 Its columns are those of `METADATA`, and `embedding` where the raw table has one.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from stages.tables.parquet import matrix, read_batches
 
 ARTEFACTS = Path("data/artefacts.parquet")
+EMBEDDING = "embedding"  # the column of the embeddings
 
 # Columns of the artefacts table and their types.
 METADATA = {
@@ -40,60 +42,83 @@ def artefacts_schema(
     """
     fields = [pa.field(name, type_) for name, type_ in METADATA.items()]
     if embedding_length is not None:
-        fields.append(pa.field("embedding", pa.list_(pa.float32(), embedding_length)))
+        fields.append(pa.field(EMBEDDING, pa.list_(pa.float32(), embedding_length)))
     return pa.schema([*fields, *extra], metadata={"source": source})
 
 
 def embedding_length(path: Path) -> int | None:
     """Length of the embeddings in an artefacts table, None where it has none."""
     schema = pq.read_schema(path)
-    return schema.field("embedding").type.list_size if "embedding" in schema.names else None
+    return schema.field(EMBEDDING).type.list_size if EMBEDDING in schema.names else None
+
+
+def embedding_identity(path: Path) -> dict[str, str] | None:
+    """What made the embeddings of an artefacts table: network, weights, pooling and resize.
+
+    None where the table does not say, or has none.
+    """
+    content = pq.read_schema(path).metadata.get(EMBEDDING.encode())
+    return None if content is None else json.loads(content)
 
 
 @dataclass(frozen=True)
 class Artefacts:
-    """The columns of n artefacts that features are made of."""
+    """Some columns of n artefacts, by their names.
 
-    embedding: np.ndarray | None  # (n, d) float32
-    width: np.ndarray  # (n,) float64, pixels
-    height: np.ndarray  # (n,) float64, pixels
-    museum: np.ndarray  # (n,) object, texts
+    The embedding is (n, d) float32, numbers are (n,) float64, texts (n,) object. What is missing
+    is nan, or an empty text.
+    """
+
+    columns: Mapping[str, np.ndarray]
 
     @classmethod
-    def join(cls, parts: list["Artefacts"]) -> "Artefacts":
+    def of(cls, batch: pa.RecordBatch) -> "Artefacts":
+        """The columns of rows of the artefacts table."""
+        return cls({name: _values(batch.column(name)) for name in batch.schema.names})
+
+    @classmethod
+    def join(cls, parts: Sequence["Artefacts"]) -> "Artefacts":
         """One after the other."""
-        columns = {
-            field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)
-        }
-        return cls(
-            **{
-                name: None if arrays[0] is None else np.concatenate(arrays)
-                for name, arrays in columns.items()
-            }
-        )
+        return cls({name: np.concatenate([p[name] for p in parts]) for name in parts[0].columns})
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def take(self, rows: np.ndarray | slice) -> "Artefacts":
+        """Some of the rows: a slice, their places (m,) int, or which of them (n,) bool."""
+        return Artefacts({name: values[rows] for name, values in self.columns.items()})
+
+    def with_columns(self, columns: Mapping[str, np.ndarray]) -> "Artefacts":
+        """The same rows with other values in some of the columns."""
+        return Artefacts({**self.columns, **columns})
+
+
+def _values(column: pa.Array) -> np.ndarray:
+    if pa.types.is_fixed_size_list(column.type):
+        return matrix(column)
+    if pa.types.is_string(column.type):
+        return column.fill_null("").to_numpy(zero_copy_only=False)
+    return column.to_numpy(zero_copy_only=False)
 
 
 def read_artefacts(
-    subset: str, subset_of: dict[str, str], with_embedding: bool, title: str
-) -> Iterator[tuple[Artefacts, pa.RecordBatch]]:
-    """The rows of one subset, batch by batch, also as they are in the table.
+    subset: str, subset_of: Mapping[str, str], columns: Collection[str], title: str
+) -> Iterator[Artefacts]:
+    """Some columns of the rows of one subset, batch by batch.
 
-    A progress bar with `title` shows the rows.
+    `subset_of` has the subset of each artefact, by its image file. A progress bar with `title`
+    shows the rows.
     """
-    columns = ["image_file", "medium", "museum", "width", "height"]
-    if with_embedding:
-        columns.append("embedding")
+    asked = list(dict.fromkeys(["image_file", *columns]))
     with tqdm(desc=f"{title} {subset}", unit=" rows", disable=None) as bar:
-        for batch in read_batches(ARTEFACTS, columns):
+        for batch in read_batches(ARTEFACTS, asked):
             chosen = [subset_of[name] == subset for name in batch.column("image_file").to_pylist()]
             rows = batch.filter(pa.array(chosen))
-            yield (
-                Artefacts(
-                    embedding=matrix(rows.column("embedding")) if with_embedding else None,
-                    width=rows.column("width").to_numpy(),
-                    height=rows.column("height").to_numpy(),
-                    museum=rows.column("museum").fill_null("").to_numpy(zero_copy_only=False),
-                ),
-                rows,
-            )
+            yield Artefacts.of(rows)
             bar.update(rows.num_rows)

@@ -1,0 +1,79 @@
+"""Features of the photograph's width and height."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.features.block import Block, Input, Words, evaluate
+from stages.model_file.graph import Graph
+from stages.tables.artefacts import Artefacts
+
+NAMES = ["log_width", "log_height", "log_area", "log_aspect_ratio", "abs_log_aspect_ratio"]
+INPUTS = [
+    Input("width", "float64", "the photograph's width in pixels", 1200.0),
+    Input("height", "float64", "its height in pixels", 900.0),
+]
+LEFT_OUT = Words("width, height", "left out", "as `featurize.sizes` asks")
+
+
+@dataclass(frozen=True)
+class Sizes(Block):
+    """Standardised logarithms."""
+
+    mean: np.ndarray  # (5,) float64
+    scale: np.ndarray  # (5,) float64
+
+    @classmethod
+    def fit(cls, train: Artefacts) -> "Sizes":
+        """Fit it on training rows."""
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(logarithms(train))
+        return cls(scaler.mean_, scaler.scale_)
+
+    @property
+    def name(self) -> str:
+        return "sizes"
+
+    @property
+    def inputs(self) -> list[Input]:
+        return INPUTS
+
+    @property
+    def feature_names(self) -> list[str]:
+        return NAMES
+
+    @property
+    def words(self) -> Words:
+        return Words(
+            "width, height",
+            "logarithms of width, height, area and aspect ratio, and the absolute value of the "
+            "last; standardised",
+            "sizes differ by factors; long pictures are told from square ones whichever way they "
+            "are turned",
+            "Width and height tell how a {group} exports its photographs, not only what is on "
+            "them.",
+        )
+
+    def add_to(self, graph: Graph, *inputs: str) -> tuple[str, list[str]]:
+        usable = []
+        for size in inputs:
+            usable.append(graph.add("Greater", size, graph.constant(np.float64(0))))
+            usable.append(graph.add("Less", size, graph.constant(np.float64(np.inf))))
+        value = graph.standardize(_add_logarithms(graph, *inputs), self.mean, self.scale)
+        return graph.cast(value, np.float32), usable
+
+
+def logarithms(artefacts: Artefacts) -> np.ndarray:
+    """Natural logarithms of width, height, area and aspect ratio, and the last one's absolute.
+
+    Returns (n, 5) float64. The absolute value tells long pictures from square ones
+    whichever way they are turned, which no sum of the others can.
+    """
+    return evaluate(_add_logarithms, INPUTS, artefacts, np.float64, len(NAMES))
+
+
+def _add_logarithms(graph: Graph, width: str, height: str) -> str:
+    logs = [graph.add("Log", size) for size in (width, height)]
+    aspect = graph.add("Sub", *logs)
+    return graph.columns([*logs, graph.add("Add", *logs), aspect, graph.add("Abs", aspect)])
