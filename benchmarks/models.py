@@ -372,14 +372,12 @@ def score() -> dict[str, float]:
 
     model = ModelFile(MODEL)
     session = onnxruntime.InferenceSession(MODEL)
-    with_embedding = model.embedding_length is not None
-    batches = read_artefacts("test", subsets_of_artefacts(), with_embedding, "score")
-    test = Artefacts.join([artefacts for artefacts, _ in batches])
-    rows = len(test.width)
+    test = Artefacts.join([*read_artefacts("test", subsets_of_artefacts(), model.inputs, "score")])
+    rows = len(test)
     start = time.perf_counter()
     for first in range(0, rows, BATCH_ROWS):
         some = slice(first, first + BATCH_ROWS)
-        session.run([PROBABILITIES], {name: getattr(test, name)[some] for name in model.inputs})
+        session.run([PROBABILITIES], {name: test[name][some] for name in model.inputs})
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
