@@ -33,6 +33,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.parse import Run, say
 from benchmarks.stages import UNITS_PER_MB, clone, measure, set_params
+from stages.tables.results import DETAILS, METRICS
 
 # One library under two names, of which one is there: requirements.in says why.
 XGBOOST = ("xgboost-cpu", "xgboost")
@@ -144,7 +145,7 @@ class ModelRun:
     """What a model reached on one table, and what it took."""
 
     model: str
-    metrics: dict[str, Any]  # reports/metrics.json
+    metrics: dict[str, Any]  # reports/metrics.json and details.json
     train: Run  # the stage
     score: Run  # a process that reads and scores the test rows
     scored: dict[str, Any]  # what `score` gives
@@ -177,7 +178,7 @@ class VariantRun:
     """What the default model reached on other features."""
 
     variant: Variant
-    metrics: dict[str, Any]  # reports/metrics.json
+    metrics: dict[str, Any]  # reports/metrics.json and details.json
 
 
 @dataclass(frozen=True)
@@ -409,8 +410,12 @@ def run_variant(folder: Path, source: Source, variant: Variant) -> VariantRun:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What `evaluate` has written."""
-    return json.loads((folder / "reports/metrics.json").read_text(encoding="utf-8"))
+    """What `evaluate` has written: the metrics and their details."""
+    return {
+        key: value
+        for path in (METRICS, DETAILS)
+        for key, value in json.loads((folder / path).read_text(encoding="utf-8")).items()
+    }
 
 
 def measure_json(

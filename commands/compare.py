@@ -18,21 +18,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.common.stage import PipelineError, run, shorten
-from stages.evaluation.intervals import RESAMPLES, figures, interval, resample, row_terms
+from stages.evaluation.intervals import (
+    RESAMPLES,
+    interval,
+    metrics_of_sums,
+    resample,
+    row_terms,
+)
+from stages.evaluation.model_card import SOURCES
 from stages.tables.parquet import matrix
 from stages.tables.predictions import PREDICTIONS
 
 STAGE = "compare"
 WORKSPACE = "workspace"
 SIGNIFICANT = 0.05  # p values below this are not put down to chance
-MOST_SHOWN = 5  # mediums in the table of recalls, and in a list of names
-FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
+MOST_SHOWN = 5  # labels in the table of recalls, and in a list of names
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 ALIKE = "cannot be told apart"
-SOURCES = {
-    "synthetic": "synthetic data (simulated: it says nothing about museum photographs)",
-    "mame": "MAMe data",
-    "file": "data of a file of the user's own",
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Predictions:
     """What a model says of the n rows of a subset, in the order of their image files."""
 
     image_files: np.ndarray  # (n,) object, texts
-    mediums: np.ndarray  # (n,) object, texts
+    mediums: np.ndarray  # (n,) object, texts: the labels that are right
     probabilities: np.ndarray  # (n, k) float32
     labels: list[str]  # k
     source: str  # synthetic, mame or file
@@ -48,7 +50,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of both models, and the 95 % interval of B - A."""
+    """A metric of both models, and the 95 % interval of B - A."""
 
     name: str
     a: float
@@ -58,7 +60,7 @@ class Difference:
 
     @property
     def result(self) -> str:
-        """What this figure says of B."""
+        """What this metric says of B."""
         if self.low <= 0 <= self.high:
             return ALIKE
         lower_is_better = self.name == "log_loss"
@@ -67,13 +69,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Recall:
-    """The recall of both models on the rows of one medium."""
+    """The recall of both models on the rows of one label."""
 
-    medium: str
+    label: str
     rows: int
     a: float
     b: float
-    p: float  # of McNemar's test on these rows, after Holm's correction for all mediums
+    p: float  # of McNemar's test on these rows, after Holm's correction for all labels
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class Comparison:
     only_a: int  # rows that only A has right
     only_b: int
     p: float  # of McNemar's test on these two
-    recalls: list[Recall]  # of each medium with rows, those that changed most first
-    unknown: dict[str, list[str]]  # of A and B: mediums of the rows that the model does not know
+    recalls: list[Recall]  # of each label with rows, those that changed most first
+    unknown: dict[str, list[str]]  # of A and B: labels of the rows that the model does not know
 
 
 def main() -> str:
@@ -99,14 +101,14 @@ def main() -> str:
     a, b = (read_predictions(name, arguments.subset) for name in names)
     check_same_rows(a, b, arguments.subset, names)
     comparison = compare(a, b)
-    print(describe(comparison, arguments.subset, names), flush=True)
+    print(as_text(comparison, arguments.subset, names), flush=True)
     return f"{comparison.rows:,} rows"
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m stages.{STAGE}",
+        prog=f"python -m commands.{STAGE}",
         description="Say whether the difference between the models of two revisions is real.",
     )
     parser.add_argument(
@@ -187,7 +189,7 @@ def read_content(revision: str) -> bytes:
 
 
 def check_same_rows(a: Predictions, b: Predictions, subset: str, names: tuple[str, str]) -> None:
-    """Raises PipelineError when two revisions differ in their rows or the mediums of these."""
+    """Raises PipelineError when two revisions differ in their rows or the labels of these."""
     name_a, name_b = map(shorten, names)
     only_a = np.setdiff1d(a.image_files, b.image_files)
     only_b = np.setdiff1d(b.image_files, a.image_files)
@@ -201,14 +203,14 @@ def check_same_rows(a: Predictions, b: Predictions, subset: str, names: tuple[st
     raise PipelineError(
         f"the {subset} rows are not the same, and a difference between models cannot be told from "
         f"different rows: {len(only_a):,} image files are only in {name_a}, {len(only_b):,} only "
-        f"in {name_b}, and {changed:,} have another medium, probably because {cause}"
+        f"in {name_b}, and {changed:,} have another label, probably because {cause}"
     )
 
 
 def compare(a: Predictions, b: Predictions) -> Comparison:
     """Compare two models on the same rows.
 
-    A medium that a model does not know has probability 0 there. The intervals are those of a
+    A label that a model does not know has probability 0 there. The intervals are those of a
     paired bootstrap: each resample draws the same rows for both models, so that rows which are
     hard for both do not blur the difference.
     """
@@ -216,8 +218,8 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
     truth = np.searchsorted(np.array(labels, dtype=object), a.mediums)
     probabilities = [_spread(model, labels) for model in (a, b)]
     terms = np.hstack([row_terms(truth, values) for values in probabilities])
-    exact_a, exact_b = _figures_of_both(terms.sum(axis=0, keepdims=True), len(labels))
-    drawn_a, drawn_b = _figures_of_both(resample(terms), len(labels))
+    exact_a, exact_b = _metrics_of_both(terms.sum(axis=0, keepdims=True), len(labels))
+    drawn_a, drawn_b = _metrics_of_both(resample(terms), len(labels))
     right_a, right_b = (values.argmax(axis=1) == truth for values in probabilities)
     rows, only_a, only_b = (
         np.bincount(truth, weights=counted, minlength=len(labels)).astype(int)
@@ -241,7 +243,7 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
                 float(exact_b[name][0]),
                 *interval(drawn_b[name] - drawn_a[name]),
             )
-            for name in FIGURES
+            for name in METRICS
         ],
         only_a=int(only_a.sum()),
         only_b=int(only_b.sum()),
@@ -274,9 +276,10 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def describe(comparison: Comparison, subset: str, names: tuple[str, str]) -> str:
+def as_text(comparison: Comparison, subset: str, names: tuple[str, str]) -> str:
     """The comparison as text for people; `names` are the revisions."""
-    source = SOURCES.get(comparison.source, f"{comparison.source} data")
+    known = SOURCES.get(comparison.source)
+    source = known.name if known else f"{comparison.source} data"
     lines = [
         *(f"{side}  {shorten(name)}" for side, name in zip("AB", names, strict=True)),
         f"The same {comparison.rows:,} {subset} rows, {source}",
@@ -285,15 +288,15 @@ def describe(comparison: Comparison, subset: str, names: tuple[str, str]) -> str
         lines.append(
             "Look at test once, after the choice: a model chosen by it looks better than it is."
         )
-    for side, mediums in comparison.unknown.items():
-        if mediums:
+    for side, labels in comparison.unknown.items():
+        if labels:
             lines.append(
-                f"{side} does not know mediums of these rows, which count as wrong, with "
-                f"probability 0: {_list(mediums)}"
+                f"{side} does not know labels of these rows, which count as wrong, with "
+                f"probability 0: {_list(labels)}"
             )
     blocks = [
         lines,
-        _figures_block(comparison.differences),
+        _metrics_block(comparison.differences),
         _mcnemar_block(comparison),
         _recalls_block(comparison.recalls),
         [verdict(comparison)],
@@ -321,16 +324,16 @@ def verdict(comparison: Comparison) -> str:
     return f"{begin} ({p}); by log loss, {by_loss}."
 
 
-def _figures_block(differences: list[Difference]) -> list[str]:
-    lines = [("figure", "A", "B", "B - A", "95 % interval", "result for B")]
-    for figure in differences:
-        numbers = (f"{figure.a:.4f}", f"{figure.b:.4f}", f"{figure.b - figure.a:+z.4f}")
-        ends = f"{figure.low:+z.4f} to {figure.high:+z.4f}"
-        lines.append((FIGURES[figure.name], *numbers, ends, figure.result))
+def _metrics_block(differences: list[Difference]) -> list[str]:
+    lines = [("metric", "A", "B", "B - A", "95 % interval", "result for B")]
+    for metric in differences:
+        numbers = (f"{metric.a:.4f}", f"{metric.b:.4f}", f"{metric.b - metric.a:+z.4f}")
+        ends = f"{metric.low:+z.4f} to {metric.high:+z.4f}"
+        lines.append((METRICS[metric.name], *numbers, ends, metric.result))
     return [
         *_aligned(lines, "<>>>><"),
         f"Intervals: {RESAMPLES:,} draws of the rows, the same for both. That training with",
-        "another seed moves figures too is not in them. Log loss is in nats; lower is better.",
+        "another seed moves metrics too is not in them. Log loss is in nats; lower is better.",
     ]
 
 
@@ -348,16 +351,16 @@ def _mcnemar_block(comparison: Comparison) -> list[str]:
 def _recalls_block(recalls: list[Recall]) -> list[str]:
     changed = [recall for recall in recalls if recall.a != recall.b]
     if not changed:
-        return ["No medium's recall changed."]
+        return ["No label's recall changed."]
     lines = [("recall changed most", "rows", "A", "B", "B - A", "p")]
     for recall in changed[:MOST_SHOWN]:
         numbers = (f"{recall.a:.4f}", f"{recall.b:.4f}", f"{recall.b - recall.a:+.4f}")
         p = _p(recall.p).removeprefix("p ").removeprefix("= ")
-        lines.append((shorten(recall.medium), f"{recall.rows:,}", *numbers, p))
-    real = [recall.medium for recall in recalls if recall.p < SIGNIFICANT]
+        lines.append((shorten(recall.label), f"{recall.rows:,}", *numbers, p))
+    real = [recall.label for recall in recalls if recall.p < SIGNIFICANT]
     return [
         *_aligned(lines, "<>>>>>"),
-        f"p: McNemar's test on these rows, after Holm's correction for {len(recalls)} mediums.",
+        f"p: McNemar's test on these rows, after Holm's correction for {len(recalls)} labels.",
         f"Below {SIGNIFICANT}: {_list(real) or 'none, so that each change may be chance'}.",
     ]
 
@@ -373,9 +376,9 @@ def _aligned(lines: list[tuple[str, ...]], sides: str) -> list[str]:
     ]
 
 
-def _list(mediums: list[str]) -> str:
-    more = len(mediums) - MOST_SHOWN
-    return ", ".join(map(shorten, mediums[:MOST_SHOWN])) + (f" and {more} more" if more > 0 else "")
+def _list(labels: list[str]) -> str:
+    more = len(labels) - MOST_SHOWN
+    return ", ".join(map(shorten, labels[:MOST_SHOWN])) + (f" and {more} more" if more > 0 else "")
 
 
 def _p(value: float) -> str:
@@ -389,9 +392,9 @@ def _spread(model: Predictions, labels: list[str]) -> np.ndarray:
     return spread
 
 
-def _figures_of_both(sums: np.ndarray, classes: int) -> list[dict[str, np.ndarray]]:
-    """The figures of A and of B from the sums of their terms, which stand side by side."""
-    return [figures(part, classes) for part in np.hsplit(sums, 2)]
+def _metrics_of_both(sums: np.ndarray, classes: int) -> list[dict[str, np.ndarray]]:
+    """The metrics of A and of B from the sums of their terms, which stand side by side."""
+    return [metrics_of_sums(part, classes) for part in np.hsplit(sums, 2)]
 
 
 if __name__ == "__main__":

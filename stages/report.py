@@ -1,8 +1,9 @@
 """Tell a run's story as one page: the data, the features, the training, the figures, the limits.
 
 Reads data/raw/provenance.json, data/artefacts.parquet, data/split.parquet,
-data/predictions.parquet, models/model.onnx, reports/metrics.json and the tables under
-reports/plots/. Writes reports/index.html, and its figures as pictures, reports/figures/*.png.
+data/predictions.parquet, models/model.onnx, reports/metrics.json and details.json, and the
+tables under reports/plots/. Writes reports/index.html, and its figures as pictures,
+reports/figures/*.png.
 """
 
 import json
@@ -31,12 +32,11 @@ from stages.sources.raw import PROVENANCE
 from stages.tables.artefacts import ARTEFACTS, EMBEDDING, embedding_length, read_artefacts
 from stages.tables.parquet import matrix
 from stages.tables.predictions import PREDICTIONS
+from stages.tables.results import DETAILS, METRICS, PLOTS
 from stages.tables.split import SPLIT, subsets_of_artefacts
 from stages.tables.values import SUBSETS
 
 STAGE = "report"
-METRICS = Path("reports/metrics.json")
-PLOTS = Path("reports/plots")
 PAGE = Path("reports/index.html")
 FIGURES = Path("reports/figures")
 TEMPLATE = Path("stages/reporting/template.html")
@@ -66,7 +66,7 @@ class Inputs:
     embedding: EmbeddingFacts | None
     predictions: pd.DataFrame  # image_file, medium, museum, predicted, probability
     subset: str  # that of `predictions`, and of the four tables below
-    metrics: dict[str, Any]
+    metrics: dict[str, Any]  # metrics.json and details.json
     confusion: pd.DataFrame
     per_class: pd.DataFrame
     reliability: pd.DataFrame
@@ -123,7 +123,8 @@ def read_inputs() -> Inputs:
         embedding=None if embedding_length(ARTEFACTS) is None else read_embeddings(),
         predictions=read_predictions(subset),
         subset=subset,
-        metrics=json.loads(METRICS.read_text(encoding="utf-8")),
+        metrics=json.loads(METRICS.read_text(encoding="utf-8"))
+        | json.loads(DETAILS.read_text(encoding="utf-8")),
         confusion=tables["confusion"],
         per_class=tables["per_class"],
         reliability=tables["reliability"],
@@ -391,7 +392,7 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
         mediums=len(museums),
         subsets=subsets,
         museums=museums,
-        quarantined=metrics["data"]["quarantined"],
+        quarantined=metrics["quarantined"],
         near_duplicates=captions.near_duplicates(table),
         params=inputs.params,
         model=inputs.model,

@@ -16,16 +16,16 @@ from commands.compare import (
     ALIKE,
     Difference,
     Predictions,
+    as_text,
     check_same_rows,
     compare,
-    describe,
     holm,
     mcnemar,
     read_predictions,
     verdict,
 )
 from stages.common.stage import PipelineError, run
-from stages.evaluation.intervals import figures, interval, resample, row_terms
+from stages.evaluation.intervals import interval, metrics_of_sums, resample, row_terms
 from stages.tables.parquet import fixed_size_list
 from stages.tables.predictions import PREDICTIONS, predictions_schema
 
@@ -82,8 +82,8 @@ def test_figures_of_six_rows_that_can_be_counted(recwarn):
     # Of three rows, 2 to 1 or worse: always.
     assert found.p == 1
     assert [vars(recall) for recall in found.recalls] == [
-        {"medium": "bronze", "rows": 4, "a": 0.75, "b": 0.25, "p": 1},
-        {"medium": "clay", "rows": 2, "a": 0.5, "b": 1, "p": 1},
+        {"label": "bronze", "rows": 4, "a": 0.75, "b": 0.25, "p": 1},
+        {"label": "clay", "rows": 2, "a": 0.5, "b": 1, "p": 1},
     ]
 
 
@@ -115,11 +115,11 @@ def test_the_p_value_of_a_medium_is_corrected_for_all_mediums_with_rows():
     mediums = ["bronze"] * 20 + ["clay"] * 20
     a = predictions(mediums, ["bronze"] * 12 + ["clay"] * 28)
     b = predictions(mediums, ["bronze"] * 20 + ["clay"] * 20)
-    found = {recall.medium: recall.p for recall in compare(a, b).recalls}
+    found = {recall.label: recall.p for recall in compare(a, b).recalls}
     # Eight bronzes that only B has right. Gold has no rows, so there are two mediums.
     assert found == pytest.approx({"bronze": 2 * 2 / 2**8, "clay": 1})
-    text = describe(compare(a, b), "test", NAMES)
-    assert "Holm's correction for 2 mediums" in text
+    text = as_text(compare(a, b), "test", NAMES)
+    assert "Holm's correction for 2 labels" in text
     assert "Below 0.05: bronze." in text
 
 
@@ -128,7 +128,7 @@ def test_the_paired_interval_is_far_narrower_than_one_of_independent_draws():
     paired = compare(a, b).differences[0]
     truth = np.searchsorted(LABELS, a.mediums)
     drawn = [
-        figures(resample(row_terms(truth, model.probabilities), seed), 3)["accuracy"]
+        metrics_of_sums(resample(row_terms(truth, model.probabilities), seed), 3)["accuracy"]
         for seed, model in enumerate((a, b))
     ]
     low, high = interval(drawn[1] - drawn[0])
@@ -155,7 +155,7 @@ def test_a_real_difference_is_found_and_one_of_noise_is_not():
     assert verdict(found).startswith("B is better: accuracy 0.")
     assert "unlikely to be chance (p < 0.0001)" in verdict(found)
     assert verdict(found).endswith("; by log loss, B is better.")
-    assert "\nboth models were equally good. Such a split is unlikely.\n" in describe(
+    assert "\nboth models were equally good. Such a split is unlikely.\n" in as_text(
         found, "val", NAMES
     )
     assert verdict(compare(b, a)).endswith("; by log loss, B is worse.")
@@ -164,7 +164,7 @@ def test_a_real_difference_is_found_and_one_of_noise_is_not():
     assert [difference.result for difference in found.differences] == [ALIKE] * 3
     assert verdict(found).startswith("The difference may be chance: ")
     assert verdict(found).endswith("; by log loss, they cannot be told apart.")
-    assert "\nboth models were equally good. Such a split may well happen by chance.\n" in describe(
+    assert "\nboth models were equally good. Such a split may well happen by chance.\n" in as_text(
         found, "val", NAMES
     )
 
@@ -184,9 +184,9 @@ def test_identical_predictions_have_a_sentence_of_their_own():
     found = compare(A, A)
     assert found.identical
     assert [(d.low, d.high, d.result) for d in found.differences] == [(0, 0, ALIKE)] * 3
-    text = describe(found, "test", NAMES)
+    text = as_text(found, "test", NAMES)
     assert text.endswith("A and B are the same: they give each row the same probabilities.")
-    assert "No medium's recall changed." in text
+    assert "No label's recall changed." in text
 
 
 def test_the_same_answers_with_other_probabilities_are_not_identical():
@@ -226,7 +226,7 @@ def test_when_the_interval_and_mcnemar_disagree_the_verdict_takes_no_side():
 
 
 def test_the_text_is_aligned_and_says_what_was_compared():
-    lines = describe(compare(A, B), "test", NAMES).splitlines()
+    lines = as_text(compare(A, B), "test", NAMES).splitlines()
     assert lines[:3] == [
         "A  main",
         "B  other",
@@ -234,7 +234,7 @@ def test_the_text_is_aligned_and_says_what_was_compared():
         "photographs)",
     ]
     assert lines[5:7] == [
-        "figure         A       B    B - A       95 % interval  result for B",
+        "metric         A       B    B - A       95 % interval  result for B",
         f"accuracy  0.6667  0.5000  -0.1667  {lines[6][35:53]}  cannot be told apart",
     ]
     at = lines.index("recall changed most  rows       A       B    B - A       p")
@@ -242,11 +242,11 @@ def test_the_text_is_aligned_and_says_what_was_compared():
     assert "none, so that each change may be chance" in lines[at + 4]
     assert lines[-1].startswith("The difference may be chance: accuracy 0.6667 of A against 0.5000")
     assert max(map(len, lines[:-1])) <= 100
-    assert "Look at test once" not in describe(compare(A, B), "val", NAMES)
+    assert "Look at test once" not in as_text(compare(A, B), "val", NAMES)
 
 
 def test_whoever_looks_at_test_is_told_to_do_it_once():
-    text = describe(compare(A, B), "test", NAMES)
+    text = as_text(compare(A, B), "test", NAMES)
     assert "Look at test once, after the choice: a model chosen by it looks better than it" in text
 
 
@@ -259,7 +259,7 @@ def test_the_five_mediums_that_changed_most_are_shown_the_greatest_change_first(
         labels[i] if row < i else other[i] for i, row in itertools.product(range(8), range(10))
     ]
     a = predictions(mediums, np.repeat(other, 10), labels=labels)
-    text = describe(compare(a, predictions(mediums, answers, labels=labels)), "test", NAMES)
+    text = as_text(compare(a, predictions(mediums, answers, labels=labels)), "test", NAMES)
     shown = [line.split()[1] for line in text.splitlines() if line.startswith("no. ")]
     assert shown == ["7", "6", "5", "4", "3"]
 
@@ -275,9 +275,9 @@ def test_models_with_other_labels_are_compared_on_the_rows():
         -(2 * np.log(0.8) + 2 * np.log(np.finfo(float).eps)) / 4
     )
     assert found.unknown == {"A": [], "B": ["gold"]}
-    text = describe(found, "test", NAMES)
+    text = as_text(found, "test", NAMES)
     assert (
-        "B does not know mediums of these rows, which count as wrong, with probability 0: gold\n"
+        "B does not know labels of these rows, which count as wrong, with probability 0: gold\n"
         in text
     )
     assert "A does not know" not in text
@@ -295,7 +295,7 @@ def test_five_mediums_that_a_model_does_not_know_are_named(count, names):
     labels = [f"no. {medium}" for medium in range(count)]
     knows = predictions(labels, labels, labels=labels)
     other = predictions(labels, ["wood"] * count, labels=["clay", "wood"])
-    assert f"with probability 0: {names}\n" in describe(compare(knows, other), "val", NAMES)
+    assert f"with probability 0: {names}\n" in as_text(compare(knows, other), "val", NAMES)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_five_mediums_that_a_model_does_not_know_are_named(count, names):
 def test_the_same_rows_may_come_from_two_sources(a, b, source):
     # As they do where a file of the user's own is a copy of the dataset.
     found = compare(replace(A, source=a), replace(B, source=b))
-    assert describe(found, "val", NAMES).splitlines()[2] == f"The same 6 val rows, {source}"
+    assert as_text(found, "val", NAMES).splitlines()[2] == f"The same 6 val rows, {source}"
 
 
 def test_fifteen_thousand_rows_are_resampled_within_the_bound_of_memory(monkeypatch):
@@ -329,18 +329,27 @@ def test_fifteen_thousand_rows_are_resampled_within_the_bound_of_memory(monkeypa
 def write(model, subsets=None):
     """Write a model's rows, all of test if not said, in the working copy's predictions."""
     schema = predictions_schema(model.source, model.labels)
-    table = pa.table(
-        [
-            pa.array(model.image_files),
-            pa.array(subsets or ["test"] * len(model.mediums)),
-            pa.array(model.mediums),
-            pa.array([""] * len(model.mediums)),
-            fixed_size_list(model.probabilities),
-        ],
-        schema=schema,
-    )
+    columns = {name: pa.nulls(len(model.mediums), schema.field(name).type) for name in schema.names}
+    columns |= {
+        "image_file": pa.array(model.image_files),
+        "subset": pa.array(subsets or ["test"] * len(model.mediums)),
+        "medium": pa.array(model.mediums),
+        "probabilities": fixed_size_list(model.probabilities),
+    }
+    table = pa.table(columns, schema=schema)
     PREDICTIONS.parent.mkdir(exist_ok=True)
     pq.write_table(table, PREDICTIONS)
+
+
+def test_predictions_of_before_have_what_is_compared(tmp_path, monkeypatch):
+    """Commits from before the columns of the first and second answer can be compared still."""
+    monkeypatch.chdir(tmp_path)
+    write(A)
+    old = ["image_file", "subset", "medium", "museum", "probabilities"]
+    pq.write_table(pq.read_table(PREDICTIONS).select(old), PREDICTIONS)
+    found = read_predictions("workspace", "test")
+    assert found.mediums.tolist() == MEDIUMS
+    assert np.array_equal(found.probabilities, A.probabilities)
 
 
 def take(model, rows):
@@ -397,7 +406,7 @@ def test_other_rows_are_refused_with_their_numbers():
     assert str(refused.value) == (
         "the test rows are not the same, and a difference between models cannot be told from "
         "different rows: 2 image files are only in main, 0 only in other, and 1 have another "
-        "medium, probably because the table, `split` or the rows in quarantine differ"
+        "label, probably because the table, `split` or the rows in quarantine differ"
     )
 
 
@@ -414,7 +423,7 @@ def test_rows_that_one_of_them_lacks_are_refused():
 def test_the_same_rows_with_another_medium_are_refused():
     changed = replace(B, mediums=np.array(["gold", *MEDIUMS[1:]]))
     for a, b in ((A, changed), (changed, A)):
-        with pytest.raises(PipelineError, match="and 1 have another medium"):
+        with pytest.raises(PipelineError, match="and 1 have another label"):
             check_same_rows(a, b, "test", NAMES)
 
 

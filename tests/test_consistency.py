@@ -1,4 +1,4 @@
-"""What chance does to figures of calibration is told from what a fault does."""
+"""What chance does to metrics of calibration is told from what a fault does."""
 
 import tracemalloc
 
@@ -7,7 +7,8 @@ import pytest
 
 from stages.evaluation import consistency as module
 from stages.evaluation.consistency import consistent
-from stages.evaluation.metrics import CALIBRATION_BINS, calibration_bins, scores
+from stages.evaluation.metrics import calibration_bins, metrics_of
+from stages.tables.results import CALIBRATION_BINS
 
 LABELS = np.array(["bronze", "clay", "gold"])
 
@@ -28,12 +29,12 @@ def test_a_calibrated_model_lies_in_the_ranges_in_95_of_100_cases():
     probabilities = made_up(400)
     expected = consistent(probabilities)
     random = np.random.default_rng(1)
-    found = [scores(drawn(probabilities, random), probabilities, LABELS) for _ in range(300)]
-    errors = np.array([figures["calibration_error"] for figures in found])
+    found = [metrics_of(drawn(probabilities, random), probabilities, LABELS) for _ in range(300)]
+    errors = np.array([metrics["calibration_error"] for metrics in found])
     assert errors.mean() == pytest.approx(expected.error_mean, rel=0.05)
     assert np.mean(errors <= expected.error_high) == pytest.approx(0.95, abs=0.04)
     low, high = expected.accuracy
-    accuracies = np.array([figures["accuracy"] for figures in found])
+    accuracies = np.array([metrics["accuracy"] for metrics in found])
     assert np.mean((low <= accuracies) & (accuracies <= high)) == pytest.approx(0.95, abs=0.04)
 
 
@@ -41,9 +42,9 @@ def test_a_model_that_is_too_sure_lies_beyond_them():
     probabilities = made_up(400)
     mediums = drawn(probabilities, np.random.default_rng(1))
     sure = probabilities**2 / (probabilities**2).sum(axis=1, keepdims=True)
-    figures, expected = scores(mediums, sure, LABELS), consistent(sure)
-    assert figures["calibration_error"] > 1.5 * expected.error_high
-    assert figures["accuracy"] < expected.accuracy[0]
+    metrics, expected = metrics_of(mediums, sure, LABELS), consistent(sure)
+    assert metrics["calibration_error"] > 1.5 * expected.error_high
+    assert metrics["accuracy"] < expected.accuracy[0]
 
 
 def test_the_ranges_of_bins_are_those_of_the_binomial_distribution():
@@ -92,8 +93,8 @@ def test_the_draws_depend_on_the_seed_and_not_on_the_memory(monkeypatch):
     first = consistent(probabilities)
     for most in (1300, 10):  # numbers of 26 draws, and of a part of one
         monkeypatch.setattr(module, "MOST_DRAWN", most)
-        assert consistent(probabilities).figures() == first.figures()
-    assert consistent(probabilities, seed=1).figures() != first.figures()
+        assert consistent(probabilities).ranges() == first.ranges()
+    assert consistent(probabilities, seed=1).ranges() != first.ranges()
 
 
 def test_no_more_numbers_are_drawn_at_a_time_than_memory_allows(monkeypatch):
@@ -107,7 +108,7 @@ def test_no_more_numbers_are_drawn_at_a_time_than_memory_allows(monkeypatch):
     assert peak < 4e6
 
 
-def test_the_figures_have_the_names_of_the_metrics():
+def test_the_ranges_have_the_names_of_the_metrics():
     low, high = consistent(made_up(50)).accuracy
-    assert consistent(made_up(50)).figures()["accuracy"] == {"low": low, "high": high}
-    assert set(consistent(made_up(50)).figures()["calibration_error"]) == {"mean", "high"}
+    assert consistent(made_up(50)).ranges()["accuracy"] == {"low": low, "high": high}
+    assert set(consistent(made_up(50)).ranges()["calibration_error"]) == {"mean", "high"}

@@ -155,17 +155,22 @@ def test_the_graph_in_the_readme_is_the_one_that_dvc_draws(project):
     assert drawn in README
 
 
-def test_the_figures_in_the_readme_are_those_of_the_reports():
-    metrics = json.loads((PROJECT / "reports/metrics.json").read_text(encoding="utf-8"))
-    table = re.search(r"<!-- result: reports/metrics.json -->(.*?)<!-- end -->", README, re.DOTALL)
-    rows = re.findall(r"^\| `([\w.]+)` \| ([\d.]+) \|", table[1], flags=re.MULTILINE)
-    assert len(rows) == 13
-    for key, written in rows:
-        value = metrics
-        for part in key.split("."):
-            value = value[part]
-        assert written == f"{value:.4f}", key
-    assert metrics["data"]["source"] == "synthetic"
+def test_the_results_in_the_readme_are_those_of_the_reports():
+    files = {"metrics": ["val", "test", "baseline"], "details": ["test_interval"]}
+    files["details"] += ["test_if_calibrated"]
+    for name, parts in files.items():
+        path = f"reports/{name}.json"
+        content = json.loads((PROJECT / path).read_text(encoding="utf-8"))
+        table = re.search(rf"<!-- result: {path} -->(.*?)<!-- end -->", README, re.DOTALL)
+        rows = re.findall(r"^\| `([\w.]+)` \| ([\d.]+) \|", table[1], flags=re.MULTILINE)
+        assert {key.split(".")[0] for key, _ in rows} == set(parts)
+        for key, written in rows:
+            value = content
+            for part in key.split("."):
+                value = value[part]
+            assert written == f"{value:.4f}", key
+    source = json.loads((PROJECT / "reports/metrics.json").read_text(encoding="utf-8"))["data"]
+    assert source["source"] == "synthetic"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The figures are right on cases that can be counted by hand."""
+"""The metrics are right on cases that can be counted by hand."""
 
 from dataclasses import replace
 from types import MappingProxyType
@@ -10,28 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.common.stage import PipelineError
-from stages.evaluate import (
-    Scored,
-    baselines,
-    check_features,
-    confusion_counts,
-    count_quarantined,
-    importance,
-    measure,
-    near_duplicates,
-    nearest_sizes,
-    per_class,
-    read_rows,
-    read_val,
-    reliability,
-    score,
-    write_predictions,
-)
+from stages.evaluate import check_features
+from stages.evaluation.baselines import baselines, nearest_sizes
 from stages.evaluation.consistency import consistent
+from stages.evaluation.details import count_quarantined, details_of, near_duplicates
+from stages.evaluation.importance import importance
 from stages.evaluation.intervals import f1_interval, wilson
+from stages.evaluation.plots import confusion_counts, per_class, reliability
+from stages.evaluation.predictions import write_predictions
+from stages.evaluation.rows import Scored, read_rows, read_val, score
 from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
 from stages.tables.features import Features
-from stages.tables.parquet import fixed_size_list, matrix, probabilities_column, write_batches
+from stages.tables.parquet import fixed_size_list, matrix, write_batches
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.split import SPLIT, split_schema
 from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
@@ -90,6 +80,7 @@ def scored(mediums, widths, museums=None, model=None):
             "width": np.array(widths, dtype=np.float64),
             "height": np.full(count, 500.0),
             "museum": np.array(museums or ["Met"] * count),
+            "museum_based_instance_id": np.array([f"no. {i}" for i in range(count)]),
         }
     )
     files = np.array([f"{i}.jpg" for i in range(count)], dtype=object)
@@ -102,24 +93,24 @@ TEST = scored(["clay", "gold", "gold", "gold"], [500, 500, 2000, 2000], ["Met", 
 LABELS = ["clay", "gold"]
 
 
-def measured(duplicate=(False,) * 4):
-    return measure(LABELS, VAL, TEST, np.array(duplicate))
+def details(duplicate=(False,) * 4):
+    return details_of(LABELS, VAL, TEST, np.array(duplicate))
 
 
 def test_val_and_test_are_measured_each_on_its_own_rows():
-    found = measured()
-    assert found["val"]["accuracy"] == pytest.approx(2 / 3)
-    assert found["test"]["accuracy"] == 0.75
-    assert found["test"]["log_loss"] == pytest.approx(-np.log([0.9, 0.1, 0.9, 0.9]).mean())
-    assert set(found["test_interval"]) == set(found["test"]) - {"calibration_error"}
+    assert VAL.metrics(LABELS)["accuracy"] == pytest.approx(2 / 3)
+    metrics, found = TEST.metrics(LABELS), details()
+    assert metrics["accuracy"] == 0.75
+    assert metrics["log_loss"] == pytest.approx(-np.log([0.9, 0.1, 0.9, 0.9]).mean())
+    assert set(found["test_interval"]) == set(metrics) - {"calibration_error"}
     ends = found["test_interval"]["accuracy"]
     assert (ends["low"], ends["high"]) == pytest.approx(wilson(np.array(3), np.array(4)))
     for subset, rows in (("val", VAL), ("test", TEST)):
-        assert found[f"{subset}_if_calibrated"] == consistent(rows.probabilities).figures()
+        assert found[f"{subset}_if_calibrated"] == consistent(rows.probabilities).ranges()
 
 
-def test_each_museum_has_figures_of_its_own_rows():
-    found = measured()["test_museum"]
+def test_each_museum_has_metrics_of_its_own_rows():
+    found = details()["test_museum"]
     assert {name: (part["rows"], part["accuracy"]) for name, part in found.items()} == {
         "unknown": (1, 1.0),
         "LACMA": (1, 1.0),
@@ -136,8 +127,8 @@ def test_a_model_of_other_features_is_refused():
         check_features(GoldIsWide(), train)
 
 
-def test_rows_without_a_near_duplicate_have_figures_of_their_own():
-    found = measured(duplicate=[False, True, False, False])
+def test_rows_without_a_near_duplicate_have_metrics_of_their_own():
+    found = details(duplicate=[False, True, False, False])
     distinct = found["test_without_near_duplicates"]
     assert distinct["rows"] == 3
     assert distinct["accuracy"] == 1.0
@@ -145,12 +136,11 @@ def test_rows_without_a_near_duplicate_have_figures_of_their_own():
     ends = found["test_without_near_duplicates_interval"]["accuracy"]
     assert ends["low"] < 0.5
     assert ends["high"] == 1
-    assert found["test"]["accuracy"] == 0.75
 
 
 @pytest.mark.parametrize("duplicate", [[False] * 4, [True] * 4])
-def test_figures_without_near_duplicates_are_left_out_where_they_would_say_nothing(duplicate):
-    assert not any("near_duplicates" in name for name in measured(duplicate=duplicate))
+def test_metrics_without_near_duplicates_are_left_out_where_they_would_say_nothing(duplicate):
+    assert not any("near_duplicates" in name for name in details(duplicate=duplicate))
 
 
 def sizes_of(width, height):
@@ -329,7 +319,7 @@ def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
 
 def write_val(image_files, probabilities):
     schema = val_probabilities_schema("file", LABELS)
-    columns = [pa.array(image_files), probabilities_column(np.array(probabilities))]
+    columns = [pa.array(image_files), fixed_size_list(np.array(probabilities, np.float32))]
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     write_batches(VAL_PROBABILITIES, schema, [batch])
 
@@ -355,9 +345,9 @@ def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
         read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
-def test_a_medium_that_the_model_does_not_know_is_named(stage_folder):
+def test_a_label_that_the_model_does_not_know_is_named(stage_folder):
     write_table(length=3, mediums=["clay", "jade", "clay", "clay", "clay", "iron", "clay"])
-    with pytest.raises(PipelineError, match=r"not know the medium iron of test .*know: 2\)"):
+    with pytest.raises(PipelineError, match=r"not know the label iron of test .*know: 2\)"):
         read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
@@ -394,7 +384,7 @@ def test_confusion_counts_hold_every_pair(four_rows):
     assert found.sum() == 4
 
 
-def test_per_class_figures_divide_by_the_right_sums(four_rows, recwarn):
+def test_per_class_metrics_divide_by_the_right_sums(four_rows, recwarn):
     table = per_class(four_rows, THREE).set_index("medium")
     assert table["rows"].to_dict() == {"bronze": 2, "clay": 2, "gold": 0}
     assert table.loc["bronze", ["precision", "recall", "f1"]].tolist() == [1, 0.5, 2 / 3]
@@ -404,7 +394,7 @@ def test_per_class_figures_divide_by_the_right_sums(four_rows, recwarn):
         ends = table.loc[medium, ["f1_low", "f1_high"]].tolist()
         assert ends == pytest.approx(f1_interval(np.array(hits), np.array(either)))
         assert ends[0] < table.loc[medium, "f1"] <= ends[1]
-    # Nothing can be said about a medium without rows, and no division warns of it.
+    # Nothing can be said about a label without rows, and no division warns of it.
     assert table.loc["gold"].drop("rows").isna().all()
     assert not list(recwarn)
 
@@ -417,8 +407,33 @@ def test_predictions_are_kept_with_their_labels_and_source():
     assert table["subset"].to_pylist() == ["val"] * 3 + ["test"] * 4
     assert table["medium"].to_pylist() == [*VAL.mediums, *TEST.mediums]
     assert table["museum"].to_pylist()[3:] == ["Met", "Met", "LACMA", ""]
+    ids = table["museum_based_instance_id"].to_pylist()
+    assert ids == [f"no. {i}" for count in (3, 4) for i in range(count)]
     expected = np.concatenate([VAL.probabilities, TEST.probabilities])
     np.testing.assert_allclose(matrix(table["probabilities"]), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_the_first_two_answers_stand_in_the_table_with_their_probabilities(four_rows):
+    # Two that are equal: the answer is the one that comes first, as in the metrics.
+    probabilities = np.vstack([ANSWERS[:3], np.float32([0.4, 0.2, 0.4])])
+    rows = replace(four_rows, probabilities=probabilities)
+    write_predictions("file", THREE, {"val": rows})
+    table = pq.read_table(PREDICTIONS).to_pydict()
+    assert table["predicted"] == ["bronze", "gold", "clay", "bronze"]
+    assert table["second"] == ["gold", "bronze", "bronze", "gold"]
+    assert table["probability"] == np.float32([0.9, 0.7, 1, 0.4]).tolist()
+    assert table["second_probability"] == np.float32([0.1, 0.3, 0, 0.4]).tolist()
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_an_answer_is_the_one_that_the_metrics_count_where_rounding_makes_two_equal():
+    probabilities = np.tile(np.float32([0.4999998, 0.5000002]), (4, 1))
+    rows = replace(TEST, probabilities=probabilities)
+    write_predictions("file", LABELS, {"test": rows})
+    table = pq.read_table(PREDICTIONS).to_pydict()
+    assert table["predicted"] == [LABELS[place] for place in rows.best] == ["gold"] * 4
+    assert table["probability"] == table["second_probability"] == [0.5] * 4
 
 
 @pytest.mark.usefixtures("stage_folder")

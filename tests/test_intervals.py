@@ -14,14 +14,14 @@ from stages.evaluation import intervals as module
 from stages.evaluation.intervals import (
     OVERALL,
     f1_interval,
-    figures,
     interval,
     intervals,
+    metrics_of_sums,
     resample,
     row_terms,
     wilson,
 )
-from stages.evaluation.metrics import scores
+from stages.evaluation.metrics import metrics_of
 
 LABELS = np.array(["bronze", "clay", "gold"])
 
@@ -36,18 +36,20 @@ def answers(rows, seed=0):
     return truth, probabilities.astype(np.float32)
 
 
-def figures_of(truth, probabilities):
+def metrics_from_sums(truth, probabilities):
     sums = row_terms(truth, probabilities).sum(axis=0, keepdims=True)
-    return {name: values[0] for name, values in figures(sums, probabilities.shape[1]).items()}
+    return {
+        name: values[0] for name, values in metrics_of_sums(sums, probabilities.shape[1]).items()
+    }
 
 
 @pytest.mark.parametrize("classes", [[0, 1, 2], [0, 2]], ids=["all", "one without rows"])
-def test_figures_from_sums_are_the_metrics(classes):
+def test_what_comes_from_sums_are_the_metrics(classes):
     truth, probabilities = answers(200)
     rows = np.isin(truth, classes)
     truth, probabilities = truth[rows], probabilities[rows]
-    found = figures_of(truth, probabilities)
-    expected = scores(LABELS[truth].astype(object), probabilities, LABELS)
+    found = metrics_from_sums(truth, probabilities)
+    expected = metrics_of(LABELS[truth].astype(object), probabilities, LABELS)
     # The calibration error has no interval: stages/evaluation/consistency.py says what it would be.
     del expected["calibration_error"]
     assert set(OVERALL) == set(expected)
@@ -59,20 +61,20 @@ def test_figures_from_sums_are_the_metrics(classes):
         np.testing.assert_allclose(found[name][classes], values[classes])
 
 
-def test_the_right_medium_is_looked_for_among_the_three_and_the_five_most_probable():
-    # The right one of eight mediums is the most probable of the first row, the second most probable
+def test_the_right_label_is_looked_for_among_the_three_and_the_five_most_probable():
+    # The right one of eight labels is the most probable of the first row, the second most probable
     # of the second, and so on for seven rows.
     rows = np.arange(7)
     probabilities = np.array([np.roll(np.arange(8, 0, -1), 2 * row) for row in rows]) / 36
-    found = figures_of(3 * rows % 8, probabilities)
+    found = metrics_from_sums(3 * rows % 8, probabilities)
     shares = [found[name] for name in ("accuracy", "top3_accuracy", "top5_accuracy")]
     assert shares == [1 / 7, 3 / 7, 5 / 7]
 
 
-def test_a_class_without_rows_has_no_figures_and_no_warning(recwarn):
+def test_a_class_without_rows_has_no_metrics_and_no_warning(recwarn):
     truth, probabilities = answers(30)
     truth[:] = 1
-    found = figures_of(truth, probabilities)
+    found = metrics_from_sums(truth, probabilities)
     for name in ("precision", "recall", "f1"):
         assert np.isnan(found[name]).tolist() == [True, False, True]
     assert not np.isnan(intervals(truth, probabilities)["macro_f1"]["low"])
@@ -120,7 +122,7 @@ def test_the_interval_of_f1_holds_it_in_95_of_100_samples():
 def test_intervals_are_those_of_a_slow_loop_over_the_same_draws(monkeypatch):
     monkeypatch.setattr(module, "RESAMPLES", 60)
     truth, probabilities = answers(25)
-    # A medium so rare that some draws have none of it.
+    # A label so rare that some draws have none of it.
     truth[truth == 2] = 1
     truth[3] = 2
     probabilities[0] = np.where(truth[0] == np.arange(3), 0, 0.5)
@@ -142,11 +144,11 @@ def test_intervals_are_those_of_a_slow_loop_over_the_same_draws(monkeypatch):
         assert found[name] == pytest.approx({"low": low, "high": high}, rel=1e-6), name
 
 
-def test_an_interval_contains_its_figure_and_shrinks_with_more_rows():
+def test_an_interval_contains_its_metric_and_shrinks_with_more_rows():
     widths = []
     for rows in (100, 1600):
         truth, probabilities = answers(rows)
-        point = figures_of(truth, probabilities)
+        point = metrics_from_sums(truth, probabilities)
         found = intervals(truth, probabilities)
         names = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
         for name in names:

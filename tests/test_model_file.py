@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,6 +10,8 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import PROJECT
+from ruamel.yaml import YAML
 from test_models import (
     ALONE,
     artefacts,
@@ -31,7 +34,8 @@ from stages.featurize import fit as fit_transformer
 from stages.model_file import scoring
 from stages.model_file.graph import Graph
 from stages.model_file.interface import MEDIUM, MODEL, TRAINING_CURVE
-from stages.model_file.scoring import ModelFile
+from stages.model_file.scoring import ModelFile, check_same_embedding
+from stages.model_file.words import Words
 from stages.models.base import CURVE_COLUMNS
 from stages.models.calibration import fit_temperature
 from stages.models.linear import Linear
@@ -322,7 +326,7 @@ def test_a_small_val_is_said_to_be_too_small(train_on, capsys):
     enough = train_on(made_up(4, (30, 30, 30, 10)), model="lda")
     assert sentence not in capsys.readouterr().out
     for model, said in ((few, True), (enough, False)):
-        card = card_of(metadata=model.metadata, inputs=model.inputs)
+        card = card_of(metadata=model.metadata)
         assert ("Val had too few rows to calibrate them well." in card) == said
 
 
@@ -367,7 +371,7 @@ def test_a_refit_says_that_it_drops_rows(train_on, capsys):
     few = {"ensemble.kernel_ridge.most_rows": 130}
     model = train_on(made_up(noise=3.0), model="kernel_ridge", refit_on_val=True, **few)
     assert "kernel_ridge learns from 130 of the 240 rows" in capsys.readouterr().out
-    card = model_card(METRICS, model.metadata, model.inputs, model.embedding_length)
+    card = card_of(metadata=model.metadata)
     assert "Fitted on 240 rows of train and val (kernel_ridge on 130 of them)." in card
 
 
@@ -407,10 +411,8 @@ def test_a_model_with_two_sections_is_refused(set_params):
 def test_the_card_says_what_was_measured_of_the_probabilities():
     assert "On test, the probabilities are off by more than chance explains." in card_of()
     test = METRICS["test"] | {"calibration_error": 0.03}
-    card = card_of(METRICS | {"test": test})
+    card = card_of({**METRICS, "test": test})
     assert "On test, the probabilities are as right as chance can tell." in card
-    assert "turned into an embedding in the same way" in card
-    assert "turned into an embedding" not in card_of(inputs=("width", "height"))
 
 
 def test_a_model_without_a_section_is_named(set_params):
@@ -419,8 +421,24 @@ def test_a_model_without_a_section_is_named(set_params):
         train.main()
 
 
+def kind(name, *inputs, limit=None):
+    return {"name": name, "inputs": list(inputs), "limit": limit}
+
+
+def column(name, type_="float64", example=1.5, length=None):
+    words = f"the {name} that the {{group}} gives"
+    return {"name": name, "type": type_, "words": words, "example": example, "length": length}
+
+
+KINDS = [
+    kind("embedding", column("embedding", "float32", None, 6), limit="Not for each {label}."),
+    kind("sizes"),
+    kind("Year {born}", column("Year {born}", example=1888.0), limit="{groups} count years."),
+]
 METADATA = {
     "labels": LABELS,
+    "kinds": KINDS,
+    "embedding": None,
     "feature_names": [f"embedding_{i}" for i in range(6)],
     "source": "synthetic",
     "model": "lda",
@@ -440,26 +458,98 @@ METRICS = {
         "top5_accuracy": 0.66,
         "calibration_error": 0.067,
     },
+    "baseline": {"majority": {"accuracy": 0.11}},
+}
+DETAILS = {
     "test_interval": {
         "accuracy": {"low": 0.51, "high": 0.71},
         "macro_f1": {"low": 0.52, "high": 0.72},
         "log_loss": {"low": 1.53, "high": 1.73},
     },
     "test_if_calibrated": {"calibration_error": {"mean": 0.0234, "high": 0.03}},
-    "baseline": {"majority": {"accuracy": 0.11}},
 }
+WORDS = Words("artist", "artists", "dealer", "dealers")
 
 
-def card_of(metrics=METRICS, metadata=METADATA, inputs=("embedding",), length=6):
-    return model_card(metrics, metadata, list(inputs), length)
+def card_of(metrics=METRICS, details=DETAILS, metadata=METADATA, words=WORDS):
+    return model_card(metrics, details, metadata, words)
 
 
-def test_the_card_has_the_figures_of_the_metrics():
+def header_of(card):
+    _, header, _ = card.split("---\n", 2)
+    return YAML(typ="safe").load(header)
+
+
+def test_the_card_begins_with_what_model_hubs_read():
+    header = header_of(card_of())
+    assert header["license"] == "mit"
+    assert (PROJECT / "LICENSE").read_text().startswith("MIT License")
+    assert header["library_name"] == "onnx"
+    assert header["pipeline_tag"] == "tabular-classification"
+    assert header["metrics"] == ["accuracy", "f1", "log_loss"]
+    (model,) = header["model-index"]
+    assert model["name"] == "artist-classifier"
+    (result,) = model["results"]
+    assert result["task"] == {"type": header["pipeline_tag"]}
+    assert (result["dataset"]["type"], result["dataset"]["split"]) == ("synthetic", "test")
+    found = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert found == {"accuracy": 0.61, "f1": 0.62, "log_loss": 1.63}
+
+
+@pytest.mark.parametrize("source", ["synthetic", "mame", "file"])
+def test_the_tags_of_the_card_say_that_data_was_simulated(source):
+    header = header_of(card_of(metadata=METADATA | {"source": source}))
+    assert ("synthetic" in header["tags"]) == (source == "synthetic")
+
+
+def test_the_header_of_the_card_stands_awkward_words():
+    words = replace(WORDS, label='the: "maker" # one')
+    name = header_of(card_of(words=words))["model-index"][0]["name"]
+    assert name == 'the:-"maker"-#-one-classifier'
+
+
+def test_the_card_calls_labels_and_groups_what_the_parameters_call_them():
+    card = card_of()
+    assert "\n# Artist classifier\n\nTells the artist of an artefact, one of 4, from" in card
+    assert "For the photographs of another dealer they may be too sure." in card
+    assert "\n- Not for each artist.\n- dealers count years.\n" in card
+    assert "museum" not in card.replace("museum photographs", "")
+    # What the model's outputs are called stays.
+    assert "probabilities, medium = model.run(" in card
+
+
+def test_the_card_says_what_made_the_embeddings_where_that_is_known():
+    card = card_of(metadata=METADATA | {"embedding": ONE})
+    written = "network MobileNetV1, weights course, pooling mean, resize 224."
+    assert f"The embeddings were made with: {written}" in card
+    assert "were made with" not in card_of()
+
+
+ONE = {"network": "MobileNetV1", "weights": "course", "pooling": "mean", "resize": "224"}
+
+
+def test_embeddings_of_another_network_are_refused_and_both_are_named():
+    other = ONE | {"weights": "keras"}
+    with pytest.raises(PipelineError) as refused:
+        check_same_embedding(ONE, other)
+    assert str(refused.value) == (
+        "the model takes embeddings of another kind (network MobileNetV1, weights course, pooling "
+        "mean, resize 224) than the table has (network MobileNetV1, weights keras, pooling mean, "
+        "resize 224)"
+    )
+
+
+@pytest.mark.parametrize(("model", "table"), [(ONE, ONE), (None, ONE), (ONE, None), (None, None)])
+def test_embeddings_are_accepted_where_they_are_the_same_or_nobody_knows(model, table):
+    check_same_embedding(model, table)
+
+
+def test_the_card_has_the_metrics():
     distinct = {"test_without_near_duplicates": {"rows": 4321, "accuracy": 0.57}}
-    card = card_of(METRICS | distinct)
+    card = card_of(details=DETAILS | distinct)
     rows = [line for line in card.splitlines() if line.startswith("| ")]
     assert rows == [
-        "| figure | value | 95 % interval |",
+        "| metric | value | 95 % interval |",
         "| accuracy | 0.6100 | 0.5100 to 0.7100 |",
         "| macro f1 | 0.6200 | 0.5200 to 0.7200 |",
         "| log loss | 1.6300 | 1.5300 to 1.7300 |",
@@ -469,7 +559,7 @@ def test_the_card_has_the_figures_of_the_metrics():
         "| calibration error | 0.0670 | |",
         "| accuracy on the 4,321 rows without a near-duplicate in train | 0.5700 | |",
     ]
-    assert "most frequent medium of train would have an accuracy of 0.1100" in card
+    assert "most frequent artist of train would have an accuracy of 0.1100" in card
     assert "would have a calibration error of 0.0234 on average, by chance" in card
     assert "near-duplicate" not in card_of()
 
@@ -497,15 +587,36 @@ def test_the_card_says_on_which_rows_the_model_was_fitted_and_calibrated():
     assert "of train (kernel_ridge on 9,000 of them, svm on 7 of them). " in fewer
 
 
-def test_the_card_names_every_medium_and_the_limits_of_its_inputs():
+def test_the_card_names_every_label_and_the_columns_that_the_model_takes():
     labels = ["<b>gold</b>", "fired\nclay"]
-    card = card_of(metadata=METADATA | {"labels": labels}, inputs=["width", "height"], length=None)
+    card = card_of(metadata=METADATA | {"labels": labels})
     assert card.endswith("## Labels\n\n- `<b>gold</b>`\n- `fired clay`\n")
-    assert "one of 2, from the photograph's width and its height in pixels." in card
-    assert "Width and height tell" in card
-    assert "the museum tells nothing" not in card
-    assert "the museum tells nothing" in card_of(inputs=["museum"])
-    assert "Width and height tell" not in card_of(inputs=["museum"])
+    assert (
+        "one of 2, from the embedding that the dealer gives and the Year {born} that the dealer "
+        "gives." in card
+    )
+    assert "\nInputs: `embedding`, `Year {born}`. " in card
+    year = KINDS[2]
+    alone = card_of(metadata=METADATA | {"kinds": [year]})
+    assert "from the Year {born} that the dealer gives." in alone
+    assert "Not for each artist" not in alone
+
+
+def test_the_code_of_the_card_stands_any_name_of_a_column():
+    awkward = column('the "year"\\', "string", example='about "1900"\n')
+    card = card_of(metadata=METADATA | {"kinds": [kind("year", awkward)]})
+    (line,) = [line for line in block(card, "python").splitlines() if "np.array" in line]
+    found = eval(f"{{{line.split('  # ')[0]}}}", {"np": np})
+    assert {name: values.tolist() for name, values in found.items()} == {
+        awkward["name"]: [awkward["example"]]
+    }
+
+
+def test_a_column_that_two_kinds_take_is_one_input():
+    kinds = [kind("sizes", column("width")), kind("width", column("width"))]
+    card = card_of(metadata=METADATA | {"kinds": kinds})
+    assert "\nInputs: `width`. " in card
+    assert card.count('"width": np.array') == 1
 
 
 def linear_file(path, embedding="standardize", sizes=True, museum=True):
@@ -519,7 +630,7 @@ def linear_file(path, embedding="standardize", sizes=True, museum=True):
     names = transformer.feature_names
     weights = np.random.default_rng(0).normal(size=(len(names), 4)).astype(np.float32)
     model = Linear(weights, np.zeros(4, dtype=np.float32))
-    metadata = METADATA | {"feature_names": names}
+    metadata = METADATA | {"feature_names": names, "kinds": transformer.describe()}
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(model_bytes(transformer, model, 2.0, metadata))
     return ModelFile(path), rows
@@ -548,12 +659,12 @@ def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp
         {
             "width": np.array([1200.0]),
             "height": np.array([900.0]),
-            "museum": np.array(["The Cleveland Museum of Art"]),
+            "museum": np.array([max(rows["museum"])]),
         }
     )
     monkeypatch.chdir(tmp_path)
     names = {"embedding": one["embedding"]}
-    card = card_of(METRICS, model.metadata, model.inputs, model.embedding_length)
+    card = card_of(metadata=model.metadata)
     # Also where the features are others, such as principal components.
     assert ("float32 (rows, 6)" in card) == ("embedding" in model.inputs)
     exec(block(card, "python"), names)
@@ -567,13 +678,11 @@ def test_the_python_of_the_card_gives_the_probabilities_of_the_model(chosen, tmp
 def test_the_javascript_of_the_card_gives_each_input_its_type(chosen, tmp_path):
     path = tmp_path / "model.onnx"
     model, _ = linear_file(path, **chosen)
-    code = block(
-        card_of(METRICS, model.metadata, model.inputs, model.embedding_length), "javascript"
-    )
+    code = block(card_of(metadata=model.metadata), "javascript")
     session = onnxruntime.InferenceSession(path)
     types = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "string"}
     expected = [(node.name, types[node.type]) for node in session.get_inputs()]
-    assert re.findall(r'^  (\w+): new ort\.Tensor\("(\w+)"', code, re.MULTILINE) == expected
+    assert re.findall(r'^  "(\w+)": new ort\.Tensor\("(\w+)"', code, re.MULTILINE) == expected
     outputs = ", ".join(node.name for node in session.get_outputs())
     assert f"const {{ {outputs} }} = await model.run({{" in code
 

@@ -1,13 +1,14 @@
 """DVC for real, on a tiny table: what a run leaves, what it says, and what its plots show."""
 
 import json
+import re
 
 from conftest import PROJECT, texts
 from ruamel.yaml import YAML
 
 
-def metrics(project):
-    return json.loads((project.folder / "reports/metrics.json").read_text())
+def written(project, name):
+    return json.loads((project.folder / "reports" / name).read_text())
 
 
 def test_a_second_repro_runs_nothing(project):
@@ -18,24 +19,29 @@ def test_after_a_repro_git_has_nothing_to_add(project):
     assert project.git("status", "--porcelain").stdout == ""
 
 
-def test_metrics_have_the_agreed_keys_and_name_their_source(project):
-    found = metrics(project)
+def test_metrics_are_what_one_chooses_by_and_name_their_source(project):
+    found = written(project, "metrics.json")
+    assert set(found) == {"data", "val", "test", "baseline"}
+    assert found["data"] == {"source": "file", "rows": 144}
+    assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
+    assert set(found["baseline"]) == {"majority", "nearest_centroid", "sizes"}
+    assert set(found["baseline"]["majority"]) == {"accuracy"}
+    shown = json.loads(project.dvc("metrics", "show", "--json").stdout)
+    assert shown[""]["data"] == {"reports/metrics.json": {"data": found}}
+
+
+def test_details_have_the_agreed_keys(project):
+    found = written(project, "details.json")
     assert set(found) == {
-        "data",
-        "val",
+        "quarantined",
         "val_if_calibrated",
-        "test",
         "test_interval",
         "test_if_calibrated",
         "test_without_near_duplicates",
         "test_without_near_duplicates_interval",
         "test_museum",
-        "baseline",
     }
-    assert found["data"] == {"source": "file", "rows": 144, "quarantined": {"rows": 0}}
-    assert set(found["val"]) == set(found["test"]) > {"accuracy", "log_loss"}
-    assert set(found["baseline"]) == {"majority", "nearest_centroid", "sizes"}
-    assert set(found["baseline"]["majority"]) == {"accuracy"}
+    assert found["quarantined"] == {"rows": 0}
 
 
 def test_a_mistyped_parameter_ends_with_its_sentence(project):
@@ -49,16 +55,21 @@ def test_a_mistyped_parameter_ends_with_its_sentence(project):
 
 
 def test_every_plot_is_drawn_with_a_title_and_labelled_axes(project):
+    project.set_params(**{"evaluate.label": "maker"})
     plots = json.loads(project.dvc("plots", "show", "--json").stdout)
     assert plots.get("errors", []) == []
     drawn = {name: parts for name, parts in plots["data"].items() if parts[0]["type"] == "vega"}
-    entries = YAML(typ="safe").load(PROJECT / "dvc.yaml")["plots"]
-    labels = {name: plot for entry in entries for name, plot in entry.items()}
+    declared = re.sub(r"\$\{evaluate\.label\}", "maker", (PROJECT / "dvc.yaml").read_text())
+    labels = {
+        name: plot
+        for entry in YAML(typ="safe").load(declared)["plots"]
+        for name, plot in entry.items()
+    }
     assert list(drawn) == [
-        "Recall of each medium",
-        "Precision of each medium",
-        "F1 of each medium",
-        "Confusion, share of each actual medium",
+        "Recall of each maker",
+        "Precision of each maker",
+        "F1 of each maker",
+        "Confusion, share of each actual maker",
         "Log loss while training",
         "Accuracy while training",
         "Reliability",
@@ -69,7 +80,8 @@ def test_every_plot_is_drawn_with_a_title_and_labelled_axes(project):
         assert "<DVC_METRIC" not in content, f"{name}: a part of the template is not filled in"
         shown = texts(parts[0])
         assert {name, labels[name]["x_label"], labels[name]["y_label"]} <= set(shown)
-        if labels[name]["y_label"].endswith("medium"):
+        assert "medium" not in shown
+        if labels[name]["y_label"].endswith("maker"):
             assert {f"Medium {i}" for i in range(6)} <= set(shown)
 
 
@@ -77,9 +89,9 @@ def test_a_plot_shows_the_column_that_its_title_names():
     plots = YAML(typ="safe").load(PROJECT / "dvc.yaml")["plots"]
     shown = {name: plot["x"] for plot in plots[:3] for name, plot in plot.items()}
     assert shown == {
-        "Recall of each medium": "recall",
-        "Precision of each medium": "precision",
-        "F1 of each medium": "f1",
+        "Recall of each ${evaluate.label}": "recall",
+        "Precision of each ${evaluate.label}": "precision",
+        "F1 of each ${evaluate.label}": "f1",
     }
 
 

@@ -151,7 +151,7 @@ def test_a_table_without_embeddings_has_a_page_without_a_map(inputs):
 
 def test_rows_that_were_set_aside_are_counted_on_the_page(inputs):
     quarantined = {"rows": 3, "width": 2, "medium": 1}
-    metrics = {**inputs.metrics, "data": {**inputs.metrics["data"], "quarantined": quarantined}}
+    metrics = {**inputs.metrics, "quarantined": quarantined}
     text = text_of(replace(inputs, metrics=metrics))
     assert "3 rows that break a rule (width: 2, medium: 1)" in text
 

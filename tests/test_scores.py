@@ -1,29 +1,29 @@
-"""Figures are right where they can be counted by hand."""
+"""Metrics are right where they can be counted by hand."""
 
 import numpy as np
 import pytest
 
-from stages.evaluation.metrics import calibration_error, rounded, scores, top_k_accuracy
+from stages.evaluation.metrics import calibration_error, metrics_of, rounded, top_k_accuracy
 
 LABELS = np.array(["bronze", "clay", "gold"])
 ACTUAL = np.array(["bronze", "bronze", "clay", "clay"], dtype=object)
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.3, 0.1, 0.6], [0.2, 0.5, 0.3], [0.0, 1.0, 0.0]])
 
 
-def test_scores_of_four_rows():
-    figures = scores(ACTUAL, PROBABILITIES, LABELS)
-    assert figures["accuracy"] == 0.75
+def test_metrics_of_four_rows():
+    found = metrics_of(ACTUAL, PROBABILITIES, LABELS)
+    assert found["accuracy"] == 0.75
     # Gold does not occur, so it is in no mean: recall 1/2 and 1; F1 2/3 and 1.
-    assert figures["balanced_accuracy"] == 0.75
-    assert figures["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
-    assert figures["top3_accuracy"] == 1.0
-    assert figures["log_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.5, 1.0]).mean())
+    assert found["balanced_accuracy"] == 0.75
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["top3_accuracy"] == 1.0
+    assert found["log_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.5, 1.0]).mean())
     # Each row is alone in its bin.
-    assert figures["calibration_error"] == pytest.approx((0.2 + 0.6 + 0.5 + 0) / 4)
+    assert found["calibration_error"] == pytest.approx((0.2 + 0.6 + 0.5 + 0) / 4)
 
 
 def test_metrics_are_the_seven_that_were_agreed():
-    assert list(scores(ACTUAL, PROBABILITIES, LABELS)) == [
+    assert list(metrics_of(ACTUAL, PROBABILITIES, LABELS)) == [
         "accuracy",
         "balanced_accuracy",
         "macro_f1",
@@ -37,7 +37,7 @@ def test_metrics_are_the_seven_that_were_agreed():
 def test_single_precision_probabilities_raise_no_warning(recwarn):
     random = np.random.default_rng(0).random((500, 3)).astype(np.float32)
     probabilities = random / random.sum(axis=1, keepdims=True)
-    scores(np.repeat(LABELS, [200, 200, 100]), probabilities, LABELS)
+    metrics_of(np.repeat(LABELS, [200, 200, 100]), probabilities, LABELS)
     assert not list(recwarn)
 
 
@@ -49,9 +49,9 @@ def test_top_k_accuracy_grows_with_k():
 def test_top_3_and_top_5_look_as_deep_as_they_say():
     labels = np.array(list("abcdefg"))
     probabilities = np.tile([0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05], (5, 1))
-    figures = scores(np.array(["a", "c", "d", "e", "f"]), probabilities, labels)
-    assert figures["top3_accuracy"] == 0.4
-    assert figures["top5_accuracy"] == 0.8
+    found = metrics_of(np.array(["a", "c", "d", "e", "f"]), probabilities, labels)
+    assert found["top3_accuracy"] == 0.4
+    assert found["top5_accuracy"] == 0.8
 
 
 @pytest.mark.parametrize(

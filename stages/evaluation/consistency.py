@@ -1,4 +1,4 @@
-"""What a calibrated model would show: how far chance alone moves figures of calibration.
+"""What a calibrated model would show: how far chance alone moves metrics of calibration.
 
 A calibrated model's probabilities are exactly right. Were this one of that kind, its first answer
 for a row would be right with just the probability that it gives. So the right answers are drawn
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.evaluation.intervals import INTERVAL, MOST_DRAWN
-from stages.evaluation.metrics import CALIBRATION_BINS, calibration_bins
+from stages.evaluation.metrics import calibration_bins
+from stages.tables.results import CALIBRATION_BINS
 
 DRAWS = 1000
 HIGH = 95  # percent of the draws that have a smaller calibration error
@@ -30,8 +31,8 @@ class Consistent:
     bin_low: np.ndarray  # (b,) the share of right answers in each bin; NaN in one without rows
     bin_high: np.ndarray  # (b,)
 
-    def figures(self) -> dict[str, dict[str, float]]:
-        """A part of metrics.json."""
+    def ranges(self) -> dict[str, dict[str, float]]:
+        """A part of details.json, by the names of the metrics."""
         low, high = self.accuracy
         return {
             "accuracy": {"low": low, "high": high},

@@ -1,7 +1,7 @@
-"""How far chance in the choice of rows may have moved a figure: 95 % intervals.
+"""How far chance in the choice of rows may have moved a metric: 95 % intervals.
 
 A share has the interval of Wilson 1927, which also holds for few rows and for shares near 0
-and 1. Other figures have the bootstrap of Efron 1979. Every one is computed from sums over
+and 1. Other metrics have the bootstrap of Efron 1979. Every one is computed from sums over
 rows. So each row becomes a line of terms, a resample of the rows becomes a number of times for
 each, and all resamples together become one product of two matrices.
 """
@@ -13,7 +13,7 @@ INTERVAL = (2.5, 97.5)  # percent of the resamples below the ends of an interval
 STANDARD_ERRORS = 1.959964  # from the middle of a normal distribution to the ends of its 95 %
 # Random numbers that are drawn at a time: it bounds the memory.
 MOST_DRAWN = 4_000_000
-# Figures that are one number for all rows; the others are one for each medium.
+# Metrics that are one number for all rows; the others are one for each label.
 SHARES = ("accuracy", "top3_accuracy", "top5_accuracy")
 OVERALL = (*SHARES, "balanced_accuracy", "macro_f1", "log_loss")
 _SINGLE_TERMS = 4
@@ -33,7 +33,7 @@ def wilson(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def f1_interval(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the interval of F1, from the hits among all rows that are or are named a medium.
+    """The ends of the interval of F1, from the hits among all rows that are or are named a label.
 
     The share of hits among these rows is the Jaccard index J, and F1 is 2 J / (1 + J).
     """
@@ -42,7 +42,7 @@ def f1_interval(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def row_terms(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """What each row adds to the sums that `figures` takes.
+    """What each row adds to the sums that `metrics_of_sums` takes.
 
     `truth` (n,) int are the places of the right classes among the k of `probabilities` (n, k).
     Returns (n, t) float64.
@@ -67,8 +67,8 @@ def row_terms(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     )
 
 
-def figures(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """The figures of r sets of rows, from the sums (r, t) of their terms.
+def metrics_of_sums(sums: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """The metrics of r sets of rows, from the sums (r, t) of their terms.
 
     Returns (r,) for each name in `OVERALL`, and (r, k) for `precision`, `recall` and `f1` of
     each class; those of a class without rows are NaN. `balanced_accuracy` and `macro_f1` are
@@ -131,11 +131,11 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def intervals(
     truth: np.ndarray, probabilities: np.ndarray, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """The interval of each figure in `OVERALL`: `low` and `high`. See `row_terms`."""
+    """The interval of each metric in `OVERALL`: `low` and `high`. See `row_terms`."""
     terms = row_terms(truth, probabilities)
     classes = probabilities.shape[1]
-    shares = figures(terms.sum(axis=0, keepdims=True), classes)
-    drawn = figures(resample(terms, seed), classes)
+    shares = metrics_of_sums(terms.sum(axis=0, keepdims=True), classes)
+    drawn = metrics_of_sums(resample(terms, seed), classes)
     found = {}
     for name in OVERALL:
         if name in SHARES:

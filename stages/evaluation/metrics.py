@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 
-# Bins of equal width in which `calibration_error` compares confidence and accuracy.
-CALIBRATION_BINS = 15
+from stages.tables.results import CALIBRATION_BINS
 
 
-def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The metrics of n rows from their mediums (n,) and the probabilities (n, k) of k labels.
+def metrics_of(
+    actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+    """The metrics of n rows from their labels (n,) and the probabilities (n, k) of k labels.
 
-    `balanced_accuracy` and `macro_f1` are means over the mediums that occur in
+    `balanced_accuracy` and `macro_f1` are means over the labels that occur in
     `actual`. `log_loss` is in nats.
     """
     from sklearn.metrics import f1_score, log_loss, recall_score
@@ -36,7 +37,7 @@ def scores(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) ->
 def top_k_accuracy(
     actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, k: int
 ) -> float:
-    """Share of rows whose medium is among the k most probable labels.
+    """Share of rows whose label is among the k most probable labels.
 
     scikit-learn's function refuses a k that is not below the number of labels.
     """

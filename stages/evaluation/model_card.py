@@ -1,82 +1,104 @@
 """The model card: what a model is, what it was measured to do, and how to use it."""
 
-from typing import Any
+import io
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+
+from stages.model_file.interface import MEDIUM, PROBABILITIES
+from stages.model_file.words import Words
+
+
+class Source(NamedTuple):
+    """Where data is from."""
+
+    name: str
+    description: str
+
 
 SOURCES = {
-    "synthetic": (
-        "**Synthetic data.** The embeddings were simulated: the figures below say nothing about "
-        "photographs of artefacts, and the model is of no use for them."
+    "synthetic": Source(
+        "synthetic data (simulated: it says nothing about museum photographs)",
+        "**Synthetic data.** The embeddings were simulated: the metrics below say nothing about "
+        "photographs of artefacts, and the model is of no use for them.",
     ),
-    "mame": (
+    "mame": Source(
+        "MAMe data",
         "The MAMe dataset: photographs of artefacts of the Metropolitan Museum of Art, the Los "
         "Angeles County Museum of Art and the Cleveland Museum of Art (Parés et al. 2020, arXiv "
-        "2007.13693), as MobileNetV1 embeddings."
+        "2007.13693), as MobileNetV1 embeddings.",
     ),
-    "file": "A table of the user's own: `download.file.path` in `params.yaml`.",
+    "file": Source(
+        "data of a file of the user's own",
+        "A table of the user's own: `download.file.path` in `params.yaml`.",
+    ),
 }
 
-LIMITS = {
-    "width": "- Width and height tell how a museum exports its photographs, not only what is on "
-    "them.",
-    "museum": "- It knows the museums of its training rows; for others the museum tells nothing.",
-}
-
-SAME_WAY = (
-    " The photograph must be turned into an embedding in the same way as those of the training "
-    "rows."
-)
+LICENCE = "mit"  # that of the project: LICENSE
+TASK = "tabular-classification"  # in the words of model hubs: numbers in, probabilities out
+# What model hubs call the metrics of ours that they know.
+HUB_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss"}
+WITH_INTERVAL = ("accuracy", "macro_f1", "log_loss")
+WITHOUT_INTERVAL = ("balanced_accuracy", "top3_accuracy", "top5_accuracy", "calibration_error")
 
 
 def model_card(
-    metrics: dict[str, Any],
-    metadata: dict[str, Any],
-    inputs: list[str],
-    embedding_length: int | None,
+    metrics: dict[str, Any], details: dict[str, Any], metadata: dict[str, Any], words: Words
 ) -> str:
-    """The card in Markdown, from metrics.json, the model's metadata and its inputs.
+    """The card in Markdown, with the header that model hubs read.
 
-    `inputs` are their names; `embedding_length` is None where the embedding is none of them.
+    It is made of metrics.json, details.json and the metadata of the model's file alone.
     """
-    test, ranges = metrics["test"], metrics["test_interval"]
+    label = words.label
+    test, ranges = metrics["test"], details["test_interval"]
+    inputs = _inputs(metadata, words)
     lines = [
-        "# Medium classifier",
+        "---",
+        _header(metrics, metadata, words),
+        "---",
         "",
-        f"Tells the medium of a museum artefact, one of {len(metadata['labels'])}, from "
-        f"{_words(inputs)}. Model: `{metadata['model']}`, "
+        f"# {label[:1].upper()}{label[1:]} classifier",
+        "",
+        f"Tells the {label} of an artefact, one of {len(metadata['labels'])}, from "
+        f"{_listed(value['words'] for value in inputs)}. Model: `{metadata['model']}`, "
         f"{len(metadata['feature_names']):,} features. Written by the stage `evaluate`.",
         "",
         "## Data",
         "",
-        SOURCES[metadata["source"]],
+        SOURCES[metadata["source"]].description,
         "",
+        *_embedding(metadata),
         _rows(metadata),
         "",
         "## Intended use",
         "",
-        "To propose a medium for a photograph of an artefact that a person then confirms, and to "
-        "find records whose medium looks wrong." + (SAME_WAY if "embedding" in inputs else ""),
+        f"To propose the {label} of an artefact, which a person then confirms, and to find "
+        f"records whose {label} looks wrong.",
         "",
-        "## Figures on test",
+        "## Metrics on test",
         "",
-        "| figure | value | 95 % interval |",
+        "| metric | value | 95 % interval |",
         "|---|---:|---|",
     ]
-    for name in ("accuracy", "macro_f1", "log_loss"):
+    for name in WITH_INTERVAL:
         low, high = ranges[name]["low"], ranges[name]["high"]
         lines.append(f"| {name.replace('_', ' ')} | {test[name]:.4f} | {low:.4f} to {high:.4f} |")
-    others = ("balanced_accuracy", "top3_accuracy", "top5_accuracy", "calibration_error")
-    lines += [f"| {name.replace('_', ' ')} | {test[name]:.4f} | |" for name in others]
-    if "test_without_near_duplicates" in metrics:
-        distinct = metrics["test_without_near_duplicates"]
+    lines += [f"| {name.replace('_', ' ')} | {test[name]:.4f} | |" for name in WITHOUT_INTERVAL]
+    if "test_without_near_duplicates" in details:
+        distinct = details["test_without_near_duplicates"]
         lines.append(
             f"| accuracy on the {distinct['rows']:,} rows without a near-duplicate in train | "
             f"{distinct['accuracy']:.4f} | |"
         )
     majority = metrics["baseline"]["majority"]["accuracy"]
-    by_chance = metrics["test_if_calibrated"]["calibration_error"]["mean"]
+    by_chance = details["test_if_calibrated"]["calibration_error"]["mean"]
+    names = ", ".join(f"`{_one_line(value['name'])}`" for value in inputs)
+    limits = [words.fill(kind["limit"]) for kind in metadata["kinds"] if kind["limit"]]
     lines += [
         "",
-        "Always naming the most frequent medium of train would have an accuracy of "
+        f"Always naming the most frequent {label} of train would have an accuracy of "
         f"{majority:.4f}. Log loss is in nats. Probabilities that are exactly right would have a "
         f"calibration error of {by_chance:.4f} on average, by chance. The interval of the accuracy "
         "is Wilson's, the others are from a bootstrap over rows. Of intervals that are made like "
@@ -85,49 +107,98 @@ def model_card(
         "## Limits",
         "",
         "- It answers with one of its labels for anything, also for what is no artefact.",
-        _probabilities(metrics, metadata),
-        *(LIMITS[name] for name in inputs if name in LIMITS),
+        _probabilities(metrics, details, metadata, words),
+        *(f"- {_one_line(limit)}" for limit in limits),
         "",
         "## How to load it",
         "",
-        f"Inputs: {', '.join(f'`{name}`' for name in inputs)}. Outputs: `probabilities`, in the "
-        "order of `labels` in the file's metadata, and `medium`, the most probable label. A row "
-        "with a size that is no number above 0, or with an embedding that is not finite or so "
-        "large that the arithmetic overflows, has no answer: each of its probabilities is `nan`, "
-        "and its medium is empty.",
+        f"Inputs: {names}. Outputs: "
+        f"`{PROBABILITIES}`, in the order of `labels` in the file's metadata, and `{MEDIUM}`, the "
+        "most probable label. A row with a number that cannot be used (missing where it is needed, "
+        "infinite, out of its range, or so large that the arithmetic overflows) has no answer: "
+        f"each of its probabilities is `nan`, and its `{MEDIUM}` is empty.",
         "",
-        *_python(inputs, embedding_length),
+        *_python(inputs),
         "",
         *_javascript(inputs),
         "",
         "## Labels",
         "",
-        *(f"- `{' '.join(label.split())}`" for label in metadata["labels"]),
+        *(f"- `{_one_line(name)}`" for name in metadata["labels"]),
         "",
     ]
     return "\n".join(lines)
 
 
-def _words(inputs: list[str]) -> str:
-    names = {
-        "embedding": "the embedding of its photograph",
-        "width": "the photograph's width",
-        "height": "its height in pixels",
-        "museum": "the name of the museum",
+def _header(metrics: dict[str, Any], metadata: dict[str, Any], words: Words) -> str:
+    """What model hubs read, as YAML: licence, tags, and the metrics on test."""
+    source = metadata["source"]
+    name = f"{'-'.join(words.label.lower().split())}-classifier"
+    found = [
+        {"type": hub, "name": ours.replace("_", " "), "value": metrics["test"][ours]}
+        for ours, hub in HUB_METRICS.items()
+    ]
+    content = {
+        "license": LICENCE,
+        "library_name": "onnx",
+        "pipeline_tag": TASK,
+        "tags": ["onnx", TASK, *(["synthetic"] if source == "synthetic" else [])],
+        "metrics": list(HUB_METRICS.values()),
+        "model-index": [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": TASK},
+                        "dataset": {"type": source, "name": SOURCES[source].name, "split": "test"},
+                        "metrics": found,
+                    }
+                ],
+            }
+        ],
     }
-    *first, last = [names[name] for name in inputs]
+    text = io.StringIO()
+    yaml = YAML()
+    yaml.width = 1000
+    yaml.dump(content, text)
+    return text.getvalue().rstrip()
+
+
+def _inputs(metadata: dict[str, Any], words: Words) -> list[dict[str, Any]]:
+    """What the model takes, each once, in the order of the kinds of features."""
+    inputs = {value["name"]: value for kind in metadata["kinds"] for value in kind["inputs"]}
+    return [{**value, "words": words.fill(value["words"])} for value in inputs.values()]
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *first, last = [_one_line(part) for part in parts]
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _probabilities(metrics: dict[str, Any], metadata: dict[str, Any]) -> str:
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _embedding(metadata: dict[str, Any]) -> list[str]:
+    """What made the embeddings, where somebody said so."""
+    identity = metadata["embedding"]
+    if identity is None:
+        return []
+    parts = ", ".join(f"{name} {_one_line(value)}" for name, value in identity.items())
+    return [f"The embeddings were made with: {parts}.", ""]
+
+
+def _probabilities(
+    metrics: dict[str, Any], details: dict[str, Any], metadata: dict[str, Any], words: Words
+) -> str:
     """How far the probabilities can be trusted."""
     error = metrics["test"]["calibration_error"]
-    limit = metrics["test_if_calibrated"]["calibration_error"]["high"]
+    limit = details["test_if_calibrated"]["calibration_error"]["high"]
     found = "as right as chance can tell" if error <= limit else "off by more than chance explains"
     text = f"- On test, the probabilities are {found}."
     if metadata["few_val_rows"]:
         text += " Val had too few rows to calibrate them well."
-    return f"{text} For another museum's photographs they may be too sure."
+    return f"{text} For the photographs of another {words.group} they may be too sure."
 
 
 def _rows(metadata: dict[str, Any]) -> str:
@@ -139,17 +210,22 @@ def _rows(metadata: dict[str, Any]) -> str:
         text += f" ({', '.join(fewer)})"
     return (
         f"{text}. The {metadata['val_rows']:,} rows of val decided on all that is not fitted "
-        "directly, the calibration included; test was used for the figures below and nothing else."
+        "directly, the calibration included; test was used for the metrics below and nothing else."
     )
 
 
-def _python(inputs: list[str], embedding_length: int | None) -> list[str]:
-    arrays = {
-        "embedding": f"embedding,  # float32 (rows, {embedding_length})",
-        "width": "np.array([1200.0]),  # pixels, float64",
-        "height": "np.array([900.0]),",
-        "museum": 'np.array(["The Cleveland Museum of Art"], dtype=object),',
-    }
+def _python(inputs: list[dict[str, Any]]) -> list[str]:
+    """Code that loads and runs the model, on one example."""
+    arrays = []
+    for value in inputs:
+        name = value["name"]
+        if value["length"] is not None:  # too long to be written out: the reader has it
+            array, shape = name, f"{value['type']} (rows, {value['length']})"
+        else:
+            type_ = "object" if value["type"] == "string" else f"np.{value['type']}"
+            array, shape = f"np.array([{_literal(value['example'])}], dtype={type_})", "(rows,)"
+        comment = f"{_one_line(value['words'])}, {shape}"
+        arrays.append(f"    {_literal(name)}: {array},  # {comment}")
     return [
         "```python",
         "import json",
@@ -157,28 +233,37 @@ def _python(inputs: list[str], embedding_length: int | None) -> list[str]:
         "import onnxruntime",
         "",
         'model = onnxruntime.InferenceSession("models/model.onnx")',
-        "probabilities, medium = model.run(None, {",
-        *(f'    "{name}": {arrays[name]}' for name in inputs),
+        f"{PROBABILITIES}, {MEDIUM} = model.run(None, {{",
+        *arrays,
         "})",
         'labels = json.loads(model.get_modelmeta().custom_metadata_map["labels"])',
         "```",
     ]
 
 
-def _javascript(inputs: list[str]) -> list[str]:
-    tensors = {
-        "embedding": 'new ort.Tensor("float32", embedding, [1, embedding.length])',
-        "width": 'new ort.Tensor("float64", [1200], [1])',
-        "height": 'new ort.Tensor("float64", [900], [1])',
-        "museum": 'new ort.Tensor("string", ["The Cleveland Museum of Art"], [1])',
-    }
+def _javascript(inputs: list[dict[str, Any]]) -> list[str]:
+    """The same in JavaScript."""
+    tensors = []
+    for value in inputs:
+        name = value["name"]
+        array, shape = f"[{_literal(value['example'])}]", "[1]"
+        if value["length"] is not None:
+            array, shape = name, f"[1, {name}.length]"
+        tensors.append(
+            f"  {_literal(name)}: new ort.Tensor({_literal(value['type'])}, {array}, {shape}),"
+        )
     return [
         "```javascript",
         'import * as ort from "onnxruntime-web";',
         'const model = await ort.InferenceSession.create("model.onnx");',
-        "const { probabilities, medium } = await model.run({",
-        *(f"  {name}: {tensors[name]}," for name in inputs),
+        f"const {{ {PROBABILITIES}, {MEDIUM} }} = await model.run({{",
+        *tensors,
         "});",
-        "console.log(medium.data[0], Math.max(...probabilities.data));",
+        f"console.log({MEDIUM}.data[0], Math.max(...{PROBABILITIES}.data));",
         "```",
     ]
+
+
+def _literal(value: object) -> str:
+    """A text or a number as both languages write it."""
+    return json.dumps(value, ensure_ascii=False)

@@ -8,6 +8,7 @@ NumPy has the threads and kernels that stages/__init__.py fixes. Tests hold the 
 
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,25 @@ class TreeEnsembleRegressor(OpRun):
 
 
 OPERATORS = [LogSoftmax, Softplus, TreeEnsembleRegressor]
+
+
+def check_same_embedding(
+    of_model: Mapping[str, str] | None, of_table: Mapping[str, str] | None
+) -> None:
+    """Raises PipelineError when a model's embeddings and a table's were made by different things.
+
+    Each is the network, the weights, the pooling and the resize. Where one is None, nobody knows,
+    and the length, which `ModelFile.predict_proba` compares, has to do.
+    """
+    if of_model is None or of_table is None or of_model == of_table:
+        return
+    model, table = (
+        ", ".join(f"{name} {value}" for name, value in identity.items())
+        for identity in (of_model, of_table)
+    )
+    raise PipelineError(
+        f"the model takes embeddings of another kind ({model}) than the table has ({table})"
+    )
 
 
 class ModelFile:

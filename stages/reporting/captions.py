@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.reporting.families import family_of
+from stages.tables.split import NEAR_DUPLICATE
 
 BASELINES = {
     "majority": "always naming the most frequent medium",
@@ -16,7 +17,6 @@ BASELINES = {
 # Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
 ENSEMBLE = "ensemble"  # whose steps are its members
-NEAR_DUPLICATE = 0.8  # cosine, as in the metrics
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -25,6 +25,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from stages.common.files import atomic_write
+from stages.tables.results import CALIBRATION_BINS
 
 INK = "#1a1b1c"  # used for nothing else: the SVG has `currentColor` in its place
 GREY = "#808080"  # can be seen on white and on black
@@ -69,7 +70,6 @@ MOST_MUSEUMS = 6
 OTHER_MUSEUMS = "other museums"
 BINS = 40
 BINS_PER_DOUBLING = (4, 8)  # of the longer side, of the ratio
-CONFIDENCE_BINS = 15
 MAP_COLUMNS = 6
 MAP_LINES = 3  # of a panel's title
 MARKED_ROWS = 30  # a curve of so few rows has markers
@@ -291,9 +291,9 @@ def draw_reliability(bins: pd.DataFrame) -> Figure:
     # Wide enough to be seen where chance explains next to nothing.
     band = upper.vlines(bins["confidence"], *ends, color=GREY, alpha=0.4, lw=9, clip_on=False)
     (line,) = upper.plot(bins["confidence"], bins["accuracy"], "o-", color=BLUE, clip_on=False)
-    edges = np.linspace(0, 1, CONFIDENCE_BINS + 1)
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     rows, _ = np.histogram(bins["confidence"], edges, weights=bins["rows"])
-    lower.bar((edges[:-1] + edges[1:]) / 2, rows, 0.9 / CONFIDENCE_BINS, color=BLUE)
+    lower.bar((edges[:-1] + edges[1:]) / 2, rows, 0.9 / CALIBRATION_BINS, color=BLUE)
     for axes in (upper, lower):
         axes.grid()
         axes.xaxis.set_major_formatter(_percent())

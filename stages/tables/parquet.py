@@ -99,6 +99,6 @@ def fixed_size_list(values: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def probabilities_column(probabilities: np.ndarray) -> pa.FixedSizeListArray:
-    """Probabilities (n, k) as a column, rounded to 6 decimals: what lies below says nothing."""
-    return fixed_size_list(probabilities.astype(np.float32).round(6))
+def rounded_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (n, k) as float32, rounded to 6 decimals: what lies below says nothing."""
+    return probabilities.astype(np.float32).round(6)

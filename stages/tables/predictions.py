@@ -13,9 +13,14 @@ def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
     return pa.schema(
         [
             ("image_file", pa.string()),
+            ("museum_based_instance_id", pa.string()),  # the museum's own number
             ("subset", pa.string()),  # val or test
-            ("medium", pa.string()),
+            ("medium", pa.string()),  # what it is
             ("museum", pa.string()),
+            ("predicted", pa.string()),  # the most probable label, and its probability
+            ("probability", pa.float32()),
+            ("second", pa.string()),  # the second most probable
+            ("second_probability", pa.float32()),
             ("probabilities", pa.list_(pa.float32(), len(labels))),
         ],
         metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},

@@ -113,7 +113,13 @@ class Embedding(Block):
     @property
     def words(self) -> Words:
         treatment, reason = TREATMENTS[self.how]
-        return Words("embedding", treatment.format(count=len(self.components)), reason)
+        return Words(
+            "embedding",
+            treatment.format(count=len(self.components)),
+            reason,
+            "A photograph must be turned into an embedding in the same way as those of the "
+            "training rows.",
+        )
 
     def add_to(self, graph: Graph, *inputs: str) -> tuple[str, list[str]]:
         (embedding,) = inputs

@@ -1,0 +1,54 @@
+"""What simple models are right in: how good is good enough?"""
+
+import numpy as np
+
+from stages.features.kinds.sizes import logarithms
+from stages.tables.artefacts import Artefacts
+from stages.tables.features import Features
+
+NEIGHBOURS = 15  # training rows that the baseline of sizes alone asks
+
+
+def baselines(train: Features, test: Features) -> dict[str, np.ndarray]:
+    """What two models that need no tuning predict for the test rows: arrays (n,) of labels.
+
+    `majority` always names the label with most training rows (of equals, the first
+    in the alphabet), `nearest_centroid` the one whose mean features are nearest
+    (Euclidean distance; scikit-learn's refuses features that are all constant).
+    """
+    mediums, medium_of_row, counts = np.unique(
+        train.mediums, return_inverse=True, return_counts=True
+    )
+    centroids = np.array(
+        [train.values[medium_of_row == i].mean(axis=0) for i in range(len(mediums))]
+    )
+    # The squared distance, less the part that is the same for all centroids.
+    distances = (centroids**2).sum(axis=1) - 2 * test.values @ centroids.T
+    return {
+        "majority": np.full(len(test.mediums), mediums[counts.argmax()]),
+        "nearest_centroid": mediums[distances.argmin(axis=1)],
+    }
+
+
+def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.ndarray:
+    """What the sizes alone tell: an array (n,) of labels for the n test rows.
+
+    The label that most of the `NEIGHBOURS` training rows have whose sizes (standardised
+    logarithms) are nearest. `mediums` are those of the training rows.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(logarithms(train))
+    neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(mediums)))
+    neighbours.fit(scaler.transform(logarithms(train)), mediums)
+    return neighbours.predict(scaler.transform(logarithms(test)))
+
+
+def accuracies(
+    predicted: dict[str, np.ndarray], mediums: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """The accuracy of each baseline's labels (n,) on rows of these mediums (n,)."""
+    return {
+        name: {"accuracy": float(np.mean(labels == mediums))} for name, labels in predicted.items()
+    }

@@ -1,0 +1,76 @@
+"""What stands beside the metrics: how far chance may have moved them, and parts of the rows."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from stages.evaluation.consistency import consistent
+from stages.evaluation.intervals import intervals, wilson
+from stages.evaluation.rows import Scored
+from stages.tables.split import NEAR_DUPLICATE, SPLIT
+
+
+def details_of(
+    labels: list[str], val: Scored, test: Scored, duplicate: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """What is known of the metrics of val and test: a part of details.json.
+
+    Intervals on test, what both subsets would show if the model's probabilities were exactly
+    right, and the metrics on test of each museum. `duplicate` (number of test rows,) bool, of
+    `near_duplicates`, marks rows that are left out of the metrics without near-duplicates, which
+    are not given when all or none are.
+    """
+    found: dict[str, dict[str, Any]] = {
+        "val_if_calibrated": consistent(val.probabilities).ranges(),
+        "test_interval": intervals(test.truth(labels), test.probabilities),
+        "test_if_calibrated": consistent(test.probabilities).ranges(),
+    }
+    if duplicate.any() and not duplicate.all():
+        distinct = test.take(~duplicate)
+        found["test_without_near_duplicates"] = {
+            "rows": len(distinct.mediums),
+            **distinct.metrics(labels),
+        }
+        found["test_without_near_duplicates_interval"] = intervals(
+            distinct.truth(labels), distinct.probabilities
+        )
+    found["test_museum"] = by_museum(labels, test)
+    return found
+
+
+def by_museum(labels: list[str], rows: Scored) -> dict[str, dict[str, float]]:
+    """The rows, the accuracy with its interval and the log loss in each museum, by its name."""
+    found = {}
+    for museum in np.unique(rows.artefacts["museum"]):
+        there = rows.take(rows.artefacts["museum"] == museum)
+        metrics, count = there.metrics(labels), len(there.mediums)
+        low, high = wilson(metrics["accuracy"] * count, np.array(count))
+        found[str(museum) or "unknown"] = {
+            "rows": count,
+            "accuracy": metrics["accuracy"],
+            "accuracy_low": float(low),
+            "accuracy_high": float(high),
+            "log_loss": metrics["log_loss"],
+        }
+    return found
+
+
+def near_duplicates(image_files: np.ndarray) -> np.ndarray:
+    """Which rows have a training row whose embedding is nearly the same: (n,) bool.
+
+    Nearly the same is a cosine above `NEAR_DUPLICATE`, as the stage `split` computes it.
+    """
+    table = pq.read_table(SPLIT, columns=["image_file", "nearest_train_cosine"]).to_pandas()
+    cosine = table.set_index("image_file")["nearest_train_cosine"].loc[image_files]
+    return (cosine > NEAR_DUPLICATE).to_numpy()  # False where there is none
+
+
+def count_quarantined(quarantine: pd.DataFrame) -> dict[str, int]:
+    """How many rows were set aside, as `rows`, and how many broke each rule, by its name.
+
+    A row may break more than one, so that the counts of the rules may add up to more.
+    """
+    rules = quarantine["rule"].value_counts().sort_index()
+    return {"rows": quarantine["row"].nunique(), **{rule: int(n) for rule, n in rules.items()}}

@@ -1,0 +1,103 @@
+"""The rows that are measured, and what the model says of them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from stages.common.stage import PipelineError
+from stages.evaluation.metrics import metrics_of
+from stages.model_file.interface import MODEL
+from stages.model_file.scoring import ModelFile
+from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
+from stages.tables.parquet import matrix
+from stages.tables.val_probabilities import VAL_PROBABILITIES
+
+# Columns that are read whatever the model takes: for baselines, metrics and the predictions table.
+COLUMNS = ("medium", "museum", "museum_based_instance_id", "width", "height")
+PROGRESS = "evaluate"  # the title of the progress bars
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The n rows of val or test, and what the model says of them."""
+
+    image_files: np.ndarray  # (n,) object, texts
+    mediums: np.ndarray  # (n,) object, texts
+    artefacts: Artefacts
+    probabilities: np.ndarray  # (n, k) float32
+
+    def take(self, rows: np.ndarray) -> "Scored":
+        """Some of the rows; `rows` (n,) bool says which."""
+        return Scored(
+            self.image_files[rows],
+            self.mediums[rows],
+            self.artefacts.take(rows),
+            self.probabilities[rows],
+        )
+
+    @property
+    def best(self) -> np.ndarray:
+        """The places of the rows' first answers among the labels: (n,) int."""
+        return self.probabilities.argmax(axis=1)
+
+    def truth(self, labels: list[str]) -> np.ndarray:
+        """The places of the rows' mediums among the labels, which are sorted: (n,) int."""
+        return np.searchsorted(np.array(labels, dtype=object), self.mediums)
+
+    def metrics(self, labels: list[str]) -> dict[str, float]:
+        """The seven metrics of the rows."""
+        return metrics_of(self.mediums, self.probabilities, np.array(labels))
+
+
+def read_columns(subset: str, subset_of: Mapping[str, str], columns: Collection[str]) -> Artefacts:
+    """The image files and some columns of the rows of one subset."""
+    return Artefacts.join(list(read_artefacts(subset, subset_of, columns, PROGRESS)))
+
+
+def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Scored:
+    """Read the rows of a subset, with no probabilities yet: (n, 0).
+
+    Raises PipelineError when the subset has no rows, when the model takes embeddings and the
+    table has none, or when a row has a label that the model does not know.
+    """
+    with_embedding = model.embedding_length is not None
+    if with_embedding and embedding_length(ARTEFACTS) is None:
+        raise PipelineError(
+            f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
+        )
+    artefacts = read_columns(subset, subset_of, [*COLUMNS, *model.inputs])
+    image_files, mediums = artefacts["image_file"], artefacts["medium"]
+    if not len(mediums):
+        raise PipelineError(f"no rows are in {subset}: set another `split.strategy`")
+    unknown = sorted(set(mediums) - set(model.labels))
+    if unknown:
+        raise PipelineError(
+            f"{MODEL} does not know the label {unknown[0]} of {subset} "
+            f"(labels that it does not know: {len(unknown)}): run `dvc repro`"
+        )
+    return Scored(image_files, mediums, artefacts, np.empty((len(mediums), 0), np.float32))
+
+
+def score(model: ModelFile, rows: Scored) -> Scored:
+    """The rows with what the model says of them.
+
+    Raises PipelineError when the model takes other embeddings than the table has.
+    """
+    return replace(rows, probabilities=model.predict_proba(rows.artefacts))
+
+
+def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> Scored:
+    """The rows of val with the probabilities that `train` wrote.
+
+    They are cross-fitted: each row's come from decisions that the row had no part in, where the
+    model itself has seen all of val when it decided how sure to be.
+
+    Raises PipelineError as `read_rows` does, and when the probabilities are of other rows.
+    """
+    rows = read_rows("val", model, subset_of)
+    table = pq.read_table(VAL_PROBABILITIES)
+    if table["image_file"].to_pylist() != rows.image_files.tolist():
+        raise PipelineError(f"{VAL_PROBABILITIES} is of other rows than val: run `dvc repro`")
+    return replace(rows, probabilities=matrix(table["probabilities"]))

@@ -1,0 +1,20 @@
+"""What people call the labels, and the groups that rows come from."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of `evaluate` in params.yaml: one, and several."""
+
+    label: str
+    labels: str
+    group: str
+    groups: str
+
+    def fill(self, text: str) -> str:
+        """A text of the model's file, in which these words stand as `{label}` or `{groups}`."""
+        # Not by str.format: the name of a column may have braces too.
+        for name, word in asdict(self).items():
+            text = text.replace(f"{{{name}}}", word)
+        return text
