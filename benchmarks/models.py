@@ -32,8 +32,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from benchmarks.parse import Run, say
-from benchmarks.stages import UNITS_PER_MB, clone, measure, set_params
-from stages.tables.results import DETAILS, METRICS
+from benchmarks.stages import UNITS_PER_MB, clone, measure
+from scripts.params import set_params
 
 # One library under two names, of which one is there: requirements.in says why.
 XGBOOST = ("xgboost-cpu", "xgboost")
@@ -413,7 +413,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """What `evaluate` has written: the metrics and their details."""
     return {
         key: value
-        for path in (METRICS, DETAILS)
+        for path in ("reports/metrics.json", "reports/details.json")
         for key, value in json.loads((folder / path).read_text(encoding="utf-8")).items()
     }
 

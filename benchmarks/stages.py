@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from tqdm import tqdm
+
+from scripts.params import set_params
 
 # The system counts in kilobytes on Linux and in bytes on macOS.
 UNITS_PER_MB = 1e6 if sys.platform == "darwin" else 1e3
@@ -45,20 +46,6 @@ def main() -> None:
 def clone(folder: Path) -> None:
     """Clone the last commit of the project, which is the current folder."""
     subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
-
-
-def set_params(path: Path, values: Mapping[str, object]) -> None:
-    """Change params.yaml: {"train.model": "xgboost"}. Comments stay."""
-    yaml = YAML()
-    content = yaml.load(path)
-    for key, value in values.items():
-        *parents, last = key.split(".")
-        section = content
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        yaml.dump(content, file)
 
 
 def measure(command: list[str], folder: Path) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import csv
 import html
+import io
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +20,15 @@ import pyarrow.parquet as pq
 import pytest
 import vl_convert
 from filelock import FileLock
+from ruamel.yaml import YAML
 
-from benchmarks.stages import set_params as change_params
+from scripts.params import set_params as change_params
 from stages import parse_embeddings_to_parquet
 from stages.tables.artefacts import ARTEFACTS
 
 PROJECT = Path(__file__).resolve().parents[1]
+# What is committed, and what the tests run with: a fork may set any value in the first.
+PARAMS, TESTS_PARAMS = PROJECT / "params.yaml", PROJECT / "tests/params.yaml"
 MUSEUMS = ["Metropolitan Museum of Art", "The Cleveland Museum of Art"]
 
 
@@ -50,6 +56,55 @@ def tiny_rows(mediums: int = 6, rows_each: int = 24, length: int = 8, seed: int 
                 }
             )
     return rows
+
+
+def read_yaml(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+@cache
+def params_of_tests() -> tuple[str, list[str]]:
+    """The text of the params.yaml that tests run with, and the names of what was added to it.
+
+    It is tests/params.yaml. What only the committed params.yaml has, such as the section of a
+    model that a fork has added, is added with its value there; the blend stays as it is.
+    """
+    yaml = YAML()
+    params = yaml.load(TESTS_PARAMS)
+    committed = read_yaml(PARAMS)
+    train = committed["train"]
+    models = {**train, **train.pop("ensemble", {})}
+    members = {name: models.pop(name) for name in params["train"]["ensemble"] if name in models}
+    added = complete(params, committed | {"train": {"ensemble": members} | models})
+    stream = io.StringIO()
+    yaml.dump(params, stream)
+    return stream.getvalue(), added
+
+
+def complete(params: dict, others: dict, prefix: str = "") -> list[str]:
+    """Add what only the others have; return the names. A mapping that is empty stays empty: its
+    keys are names of the user's own."""
+    added = []
+    for key, value in others.items():
+        if key not in params:
+            params[key] = value
+            added.append(f"{prefix}{key}")
+        elif isinstance(value, dict) and isinstance(params[key], dict) and params[key]:
+            added += complete(params[key], value, f"{prefix}{key}.")
+    return added
+
+
+def write_params(folder: Path) -> None:
+    """Write the params.yaml that tests run with."""
+    (folder / "params.yaml").write_text(params_of_tests()[0], encoding="utf-8", newline="\n")
+
+
+# For what holds of the parameters and the results that the project itself has committed: a fork
+# with others need not rewrite the documents, nor params.yaml in the form of DVC.
+as_published = pytest.mark.skipif(
+    read_yaml(PARAMS) != read_yaml(TESTS_PARAMS),
+    reason="params.yaml has other values than tests/params.yaml, of which this is true",
+)
 
 
 def write_csv_table(path: Path, rows: list[dict]) -> Path:
@@ -209,7 +264,10 @@ def play_cores(shared):
 
 @pytest.fixture(scope="session")
 def clone_project(tmp_path_factory):
-    """A function that copies the project as it stands, without data, to a new folder."""
+    """A function that copies the project, without data, to a new folder.
+
+    It is as it stands, but for params.yaml, which is that of the tests.
+    """
 
     def clone(folder: Path | None = None) -> Project:
         folder = folder or tmp_path_factory.mktemp("clone") / "project"
@@ -223,6 +281,7 @@ def clone_project(tmp_path_factory):
             if (PROJECT / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(PROJECT / name, folder / name)
+        write_params(folder)
         project = Project(folder)
         project.git("init", "--quiet", "--initial-branch", "main")
         return project
@@ -262,8 +321,8 @@ def project(reproduced, tmp_path):
 
 @pytest.fixture
 def stage_folder(tmp_path, monkeypatch):
-    """A folder with params.yaml and nothing else, as the current one."""
-    shutil.copy2(PROJECT / "params.yaml", tmp_path / "params.yaml")
+    """A folder with the tests' params.yaml and nothing else, as the current one."""
+    write_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path.cwd()))
 
 import stages  # noqa: F401, I001  (before NumPy, as each stage does it)
 
-from benchmarks.stages import set_params
+from scripts.params import set_params
 from stages import download, evaluate, featurize, report, split, train
 from stages import parse_embeddings_to_parquet as parse
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT, tiny_rows
+from conftest import PROJECT, TESTS_PARAMS, read_yaml, tiny_rows
 from ruamel.yaml import YAML
 
 from benchmarks import pipeline as benchmark
@@ -34,8 +34,8 @@ def test_the_notebook_does_the_work_of_the_default_pipeline(parse, monkeypatch, 
 
 
 def check_parameters(notebook: dict) -> None:
-    """The parameters of the script's models are those of params.yaml."""
-    params = YAML(typ="safe").load(PROJECT / "params.yaml")
+    """The parameters of the script's models are those of params.yaml, as the tests have it."""
+    params = read_yaml(TESTS_PARAMS)
     assert params["train"]["model"] == "ensemble"
     assert params["featurize"]["embedding"] == "standardize"
     assert params["featurize"]["sizes"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT, Project, tiny_rows
+from conftest import PROJECT, Project, as_published, tiny_rows
 from test_download import give, server
 
 from stages.parser.contract import MAME_MEDIUMS
@@ -155,6 +155,7 @@ def test_the_graph_in_the_readme_is_the_one_that_dvc_draws(project):
     assert drawn in README
 
 
+@as_published
 def test_the_results_in_the_readme_are_those_of_the_reports():
     files = {"metrics": ["val", "test", "baseline"], "details": ["test_interval"]}
     files["details"] += ["test_if_calibrated"]

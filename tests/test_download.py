@@ -11,7 +11,15 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
-from conftest import PROJECT, tiny_rows, write_csv_table
+from conftest import (
+    PARAMS,
+    PROJECT,
+    TESTS_PARAMS,
+    as_published,
+    read_yaml,
+    tiny_rows,
+    write_csv_table,
+)
 from ruamel.yaml import YAML
 
 from stages import download as stage
@@ -156,7 +164,7 @@ def test_without_a_network_one_sentence_says_what_to_do(tmp_path):
 def run_stage(folder, **values):
     """Run the stage as DVC does, with these values in `download` of params.yaml."""
     yaml = YAML()
-    content = yaml.load(PROJECT / "params.yaml")
+    content = yaml.load(TESTS_PARAMS)
     for key, value in values.items():
         content["download"][key] = value
     yaml.dump(content, folder / "params.yaml")
@@ -197,9 +205,9 @@ def test_the_mame_source_offline_ends_with_one_sentence_and_no_table(tmp_path):
     assert list((tmp_path / "data/raw").iterdir()) == []
 
 
+@as_published
 def test_the_pinned_places_are_the_two_of_the_course():
-    yaml = YAML(typ="safe")
-    places = yaml.load(PROJECT / "params.yaml")["download"]["mame"]["places"]
+    places = read_yaml(PARAMS)["download"]["mame"]["places"]
     pins = [place["checksum"] for place in places]
     assert pins == [
         "git-blob:15bf438280eb2c7516f9fb3f7ae9266a7e56333b",

@@ -1,22 +1,34 @@
 """params.yaml is checked before any work, with a sentence that names the key."""
 
+import difflib
 import importlib
 import subprocess
 import sys
-from itertools import pairwise
 from typing import get_args
 
 import pytest
-from conftest import PROJECT
+from conftest import (
+    PARAMS,
+    PROJECT,
+    TESTS_PARAMS,
+    as_published,
+    complete,
+    params_of_tests,
+    read_yaml,
+)
+from dvc.utils.hydra import apply_overrides
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from scripts.params import set_params
 from stages import train
 from stages.common.params import ParameterError, Section, check_section, load_params
 from stages.models import ensemble
 from stages.train import MODELS
 
 STAGES = ["download", "parse_embeddings_to_parquet", "split", "featurize", "train", "evaluate"]
+# The key of a section that picks one of its sub-sections.
+CHOICES = {"download": "source", "split": "strategy", "featurize": "embedding"}
 
 
 class Inner(Section):
@@ -104,7 +116,7 @@ def test_outside_the_project_a_stage_says_where_to_start_it(folder):
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_refuses_an_unknown_key_before_any_work(folder, stage):
     yaml = YAML()
-    content = yaml.load(PROJECT / "params.yaml")
+    content = yaml.load(params_of_tests()[0])
     content[stage]["sed"] = 1
     yaml.dump(content, folder / "params.yaml")
     result = subprocess.run(
@@ -122,16 +134,26 @@ def test_each_stage_refuses_an_unknown_key_before_any_work(folder, stage):
     assert [path.name for path in folder.iterdir()] == ["params.yaml"]
 
 
-def test_params_yaml_as_it_stands_is_valid_for_every_source_and_model(folder):
+@pytest.mark.parametrize("path", [PARAMS, TESTS_PARAMS], ids=["params.yaml", "tests/params.yaml"])
+def test_parameters_as_they_stand_are_valid_for_every_choice_of_each_stage(folder, path):
     yaml = YAML()
-    content = yaml.load(PROJECT / "params.yaml")
-    for section, key in (("download", "source"), ("split", "strategy"), ("featurize", "embedding")):
-        schema = importlib.import_module(f"stages.{section}").Params
-        for option in get_args(schema.model_fields[key].annotation):
-            content[section][key] = option
+    text = path.read_text(encoding="utf-8") if path == PARAMS else params_of_tests()[0]
+    content = yaml.load(text)
+    for stage in STAGES:
+        if stage == "train":
+            continue
+        schema = importlib.import_module(f"stages.{stage}").Params
+        key = CHOICES.get(stage)
+        for option in get_args(schema.model_fields[key].annotation) if key else [None]:
+            if key:
+                content[stage][key] = option
             yaml.dump(content, folder / "params.yaml")
-            assert getattr(load_params(section, schema, choice=key), option) is not None
-    assert len(MODELS) == 7
+            params = load_params(stage, schema, choice=key)
+            assert key is None or getattr(params, option) is not None
+    # The choice that stands there is one of the others too.
+    content = yaml.load(text)
+    yaml.dump(content, folder / "params.yaml")
+    train.read_params()
     for model in MODELS:
         content["train"]["model"] = model
         yaml.dump(content, folder / "params.yaml")
@@ -141,29 +163,79 @@ def test_params_yaml_as_it_stands_is_valid_for_every_source_and_model(folder):
     content["train"]["model"] = "ensemble"
     yaml.dump(content, folder / "params.yaml")
     _, section, found = train.read_params()
-    assert list(ensemble.check(section, found)) == ["kernel_ridge", "lda", "size_trees"]
+    assert ensemble.check(section, found)
+
+
+def test_the_parameters_of_the_tests_have_every_key():
+    _, added = params_of_tests()
+    # A model that a fork has added brings its own.
+    lacking = set(added) - {f"train.{model}" for model in MODELS}
+    assert not lacking, (
+        f"tests/params.yaml lacks {', '.join(sorted(lacking))}: copy what is missing"
+    )
+
+
+def test_what_params_yaml_lacks_the_tests_do_not_get():
+    ours = {"a": {"x": 1}, "free": {}, "list": [1]}
+    others = {"a": {"x": 2, "y": {"z": 3}}, "b": 4, "free": {"Depth": "number"}, "list": []}
+    assert complete(ours, others) == ["a.y", "b"]
+    assert ours == {"a": {"x": 1, "y": {"z": 3}}, "b": 4, "free": {}, "list": [1]}
+
+
+def keys_of(section, below=()):
+    """Each key of a section and of those in it, as a path, with its value and its line."""
+    for key, value in section.items():
+        path = (*below, key)
+        yield path, value, section.lc.key(key)[0]
+        if isinstance(value, dict):
+            yield from keys_of(value, path)
 
 
 def test_every_key_of_params_yaml_has_a_comment_above_it_or_where_a_model_has_it_too():
-    lines = (PROJECT / "params.yaml").read_text(encoding="utf-8").splitlines()
-    in_train = lines[lines.index("train:") :]
-    explained = {
-        line.split(":")[0].strip()
-        for above, line in pairwise(in_train)
-        if above.lstrip().startswith("#")
-    }
-    # Sections of a stage, a source, a strategy or a model are named, not commented.
-    sections = {line for line in lines if line.endswith((":", "{}")) and line.strip() != "places:"}
-    for number, (above, line) in enumerate(pairwise(lines)):
-        is_key = ":" in line and not line.lstrip().startswith(("#", "-")) and line not in sections
-        of_model = number > len(lines) - len(in_train) and line.split(":")[0].strip() in explained
-        if is_key and not of_model and not line.startswith("        "):
-            assert above.lstrip().startswith("#"), f"no comment above: {line}"
+    text = PARAMS.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    tests = read_yaml(TESTS_PARAMS)
+    # Names that are the user's own, such as columns of the table, need none.
+    free = {path for path, value, _ in keys_of(YAML().load(TESTS_PARAMS)) if value == {}}
+    found = [
+        (path, lines[line - 1].lstrip().startswith("#"))
+        for path, value, line in keys_of(YAML().load(text))
+        # Sections of a stage, a source, a strategy or a model are named, not commented.
+        if not isinstance(value, dict) and path[:-1] not in free
+    ]
+    assert len(found) > 80
+    assert tests.keys() <= {path[0] for path, _ in found}
+    explained = {path[-1] for path, has_comment in found if path[0] == "train" and has_comment}
+    for path, has_comment in found:
+        assert has_comment or (path[0] == "train" and path[-1] in explained), (
+            f"no comment above `{'.'.join(path)}`"
+        )
+
+
+def changed_lines(before, after):
+    return [
+        line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"
+    ]
+
+
+@as_published
+@pytest.mark.parametrize("set_one", ["dvc", "scripts"])
+def test_params_yaml_is_in_the_form_in_which_it_is_written_when_a_value_is_set(folder, set_one):
+    path = folder / "params.yaml"
+    before = PARAMS.read_text(encoding="utf-8")
+    path.write_text(before, encoding="utf-8")
+    value = read_yaml(PARAMS)["train"]["seed"]
+    if set_one == "dvc":  # as `dvc exp run -S` does it
+        apply_overrides(str(path), [f"train.seed={value + 1}"])
+    else:
+        set_params(path, {"train.seed": value + 1})
+    after = path.read_text(encoding="utf-8")
+    assert changed_lines(before, after) == [f"-   seed: {value}", f"+   seed: {value + 1}"]
 
 
 def test_only_the_chosen_subsection_is_read(folder):
     yaml = YAML()
-    content = yaml.load(PROJECT / "params.yaml")
+    content = yaml.load(params_of_tests()[0])
     content["download"]["file"]["sha256"] = "not a checksum"
     yaml.dump(content, folder / "params.yaml")
     schema = importlib.import_module("stages.download").Params

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT
+from conftest import write_params
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -112,7 +112,7 @@ class Stage:
 def _parser(tmp_path_factory) -> Iterator[Stage]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("raw")
-        (folder / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
+        write_params(folder)
         monkeypatch.chdir(folder)
         yield Stage(monkeypatch)
 

@@ -1,11 +1,12 @@
 """The same input gives the same bytes, whatever the folder and the shell's settings."""
 
 import platform
+import shutil
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from conftest import Project
+from conftest import PARAMS, Project, as_published
 
 from stages.train import Params
 
@@ -84,10 +85,12 @@ def test_two_clones_with_other_settings_give_the_same_bytes(tiny_pair, model):
     assert [name for name in first if first[name] != second[name]] == []
 
 
+@as_published
 @pytest.mark.slow
 @pytest.mark.skipif(not X86_64, reason="the committed bytes are promised on x86-64 only")
 def test_the_committed_results_come_out_with_other_settings(clone_project, tmp_path, play_cores):
     project = clone_project()
+    shutil.copy2(PARAMS, project.folder / "params.yaml")
     project.commit()
     committed = project.git("ls-files", "dvc.lock", "reports").stdout.splitlines()
     _, other = machines(project, tmp_path / "plain", tmp_path / "other")
