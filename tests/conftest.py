@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,18 @@ def params_of_tests() -> tuple[str, list[str]]:
     """
     yaml = YAML()
     params = yaml.load(TESTS_PARAMS)
-    committed = read_yaml(PARAMS)
-    train = committed["train"]
-    models = {**train, **train.pop("ensemble", {})}
-    members = {name: models.pop(name) for name in params["train"]["ensemble"] if name in models}
-    added = complete(params, committed | {"train": {"ensemble": members} | models})
+    added = complete(params, moved(read_yaml(PARAMS), params["train"]["ensemble"]))
     stream = io.StringIO()
     yaml.dump(params, stream)
     return stream.getvalue(), added
+
+
+def moved(params: dict, members: Iterable[str]) -> dict:
+    """The parameters with these members of the blend, and with all other models outside."""
+    models = dict(params["train"])
+    models |= models.pop("ensemble", {})
+    blend = {name: models.pop(name) for name in members if name in models}
+    return params | {"train": {**models, "ensemble": blend}}
 
 
 def complete(params: dict, others: dict, prefix: str = "") -> list[str]:

@@ -13,6 +13,7 @@ from conftest import (
     TESTS_PARAMS,
     as_published,
     complete,
+    moved,
     params_of_tests,
     read_yaml,
 )
@@ -175,11 +176,31 @@ def test_the_parameters_of_the_tests_have_every_key():
     )
 
 
-def test_what_params_yaml_lacks_the_tests_do_not_get():
-    ours = {"a": {"x": 1}, "free": {}, "list": [1]}
-    others = {"a": {"x": 2, "y": {"z": 3}}, "b": 4, "free": {"Depth": "number"}, "list": []}
-    assert complete(ours, others) == ["a.y", "b"]
-    assert ours == {"a": {"x": 1, "y": {"z": 3}}, "b": 4, "free": {}, "list": [1]}
+def test_values_of_params_yaml_are_not_those_of_the_tests_and_what_is_new_there_is_added():
+    ours = {
+        "data": {"source": "made up", "names": {}, "places": [1]},
+        "train": {"seed": 1, "svm": {"C": 1.0}, "ensemble": {"lda": {"shrinkage": 0.3}}},
+    }
+    others = {
+        "data": {"source": "file", "names": {"Depth": "number"}, "places": [], "rows": {"most": 3}},
+        # The models of the blend are others, and one of them is new.
+        "train": {
+            "seed": 2,
+            "lda": {"shrinkage": 0.4, "rank": 2},
+            "ensemble": {"svm": {"C": 2.0}, "new": {"depth": 3}},
+        },
+    }
+    added = complete(ours, moved(others, ours["train"]["ensemble"]))
+    assert sorted(added) == ["data.rows", "train.ensemble.lda.rank", "train.new"]
+    assert ours == {
+        "data": {"source": "made up", "names": {}, "places": [1], "rows": {"most": 3}},
+        "train": {
+            "seed": 1,
+            "svm": {"C": 1.0},
+            "ensemble": {"lda": {"shrinkage": 0.3, "rank": 2}},
+            "new": {"depth": 3},
+        },
+    }
 
 
 def keys_of(section, below=()):
