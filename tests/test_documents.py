@@ -5,13 +5,14 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT, Project, as_published, tiny_rows
+from conftest import PROJECT, Project, as_published, read_yaml, tiny_rows
 from test_download import give, server
 
 from stages.parser.contract import MAME_MEDIUMS
@@ -101,6 +102,19 @@ def test_commands_that_are_run_elsewhere_are_in_the_documents_and_can_be_run():
             subprocess.run(run, cwd=PROJECT, check=True, capture_output=True)
     pins = (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8")
     assert "\ndvc-s3==3.3.0 " in pins
+
+
+def test_the_project_has_one_version_and_one_oldest_python():
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    citation = read_yaml(PROJECT / "CITATION.cff")
+    assert citation["version"] == settings["project"]["version"]
+    assert citation["license"] == settings["project"]["license"]
+    oldest = settings["project"]["requires-python"].removeprefix(">=")
+    assert settings["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    assert f"Python {oldest} or newer" in README
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    assert f"--python-version {oldest} " in makefile
+    assert f"sys.version_info < ({oldest.replace('.', ', ')})" in makefile
 
 
 def test_the_way_back_that_is_run_is_the_one_in_the_documents():
