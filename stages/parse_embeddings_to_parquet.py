@@ -29,7 +29,7 @@ from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, choose_columns, listed
 from stages.parser.contract import LEAST_FIRST_ROWS, OUTLIER, RULES, Conditions
 from stages.parser.embeddings import norms, read_numbers, usable_rows
-from stages.parser.raw_file import CsvFile, ParquetFile, open_raw
+from stages.parser.raw_file import RawFile, open_raw
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
 from stages.tables.artefacts import ARTEFACTS, artefacts_schema
 from stages.tables.parquet import write_batches
@@ -161,7 +161,7 @@ def log_columns(names: list[str], columns: Columns) -> None:
         log(STAGE, f"left out, as `{STAGE}.extra_columns` says: {listed(dropped)}")
 
 
-def _no_rows(raw: CsvFile | ParquetFile) -> PipelineError:
+def _no_rows(raw: RawFile) -> PipelineError:
     if raw.skipped_rows == 0:
         return PipelineError(f"{raw.path} has a header but no rows")
     return PipelineError(
@@ -202,9 +202,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
             yield waiting.popleft().result()
 
 
-def with_progress(
-    batches: Iterable[ParsedBatch], raw: CsvFile | ParquetFile
-) -> Iterator[ParsedBatch]:
+def with_progress(batches: Iterable[ParsedBatch], raw: RawFile) -> Iterator[ParsedBatch]:
     """The same batches, with a bar of the megabytes that were read and the rows."""
     rows = 0
     with tqdm(desc=STAGE, total=raw.size, unit="B", unit_scale=True, disable=None) as bar:
@@ -217,7 +215,7 @@ def with_progress(
 
 def accepted(
     batches: Iterable[ParsedBatch],
-    raw: CsvFile | ParquetFile,
+    raw: RawFile,
     columns: Columns,
     params: Params,
     bad: BadRows,

@@ -9,7 +9,7 @@ import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages import parse_embeddings_to_parquet as stage
-from stages.parser import raw_file
+from stages.parser import csv_file
 from stages.sources.simulator import simulate_metadata
 from stages.tables.artefacts import ARTEFACTS
 from stages.tables.parquet import matrix, source_of
@@ -120,7 +120,7 @@ def test_line_breaks_inside_an_embedding_are_read_across_blocks(parse, monkeypat
     plain = parse(rows)
     for row in rows:
         row["MobileNetV1 features"] = str(row["MobileNetV1 features"]).replace(", ", ",\n ")
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 4096)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 4096)
     assert parse(rows).equals(plain)
 
 
@@ -166,7 +166,7 @@ def test_the_bytes_do_not_depend_on_the_batches_of_the_input(parse, monkeypatch)
     rows = tiny_rows(length=64)
     parse(rows)
     whole = ARTEFACTS.read_bytes()
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 4096)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 4096)
     parse(rows)
     assert ARTEFACTS.read_bytes() == whole
 

@@ -10,7 +10,7 @@ from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages.common.params import ParameterError
 from stages.common.stage import PipelineError, shorten
-from stages.parser import raw_file
+from stages.parser import csv_file, parquet_file
 from stages.parser.contract import MAME_MEDIUMS, RULES
 from stages.tables.artefacts import ARTEFACTS
 from stages.tables.quarantine import QUARANTINE, QUARANTINE_COLUMNS
@@ -183,7 +183,7 @@ def test_few_rows_are_not_enough_to_call_one_of_them_an_outlier(parse):
 
 
 def test_rows_are_counted_across_batches_until_there_are_enough(parse, monkeypatch):
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 2000)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 2000)
     _, example = refusal(parse, with_outlier(2, 1000, rows=60))
     assert "image file tiny-0-2.jpg" in example
 
@@ -305,7 +305,7 @@ def test_the_length_that_most_rows_have_is_the_right_one(parse):
 def test_the_length_is_known_although_the_first_batches_have_bad_rows_only(
     parse, set_params, monkeypatch
 ):
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 2000)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 2000)
     set_params(**{f"{SECTION}.on_bad_row": "quarantine", f"{SECTION}.max_bad_fraction": 0.5})
     rows = tiny_rows()
     for row in rows[:40]:
@@ -335,8 +335,8 @@ def test_one_column_for_each_dimension_is_held_to_the_same_rules(parse):
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
 def test_an_image_file_is_unique_across_batches(parse, monkeypatch, name):
-    monkeypatch.setattr(raw_file, "PARQUET_BATCH_ROWS", 10)
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 2000)
+    monkeypatch.setattr(parquet_file, "PARQUET_BATCH_ROWS", 10)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 2000)
     rows = tiny_rows()
     for repeated in (100, 105):  # the first row of a batch, and one within
         rows[repeated]["Image file"] = rows[1]["Image file"]
@@ -513,7 +513,7 @@ def test_the_mediums_of_mame_are_those_of_the_simulator(stage_folder):
 
 
 def test_a_rule_that_is_broken_beyond_the_first_batch_is_found(parse, monkeypatch):
-    monkeypatch.setattr(raw_file, "PARQUET_BATCH_ROWS", 10)
+    monkeypatch.setattr(parquet_file, "PARQUET_BATCH_ROWS", 10)
     rows = tiny_rows()
     rows[57]["Height"] = -1.0
     _, example = refusal(parse, rows, "t.parquet")

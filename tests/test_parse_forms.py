@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.params import load_params, load_value
-from stages.parser import parquet_sizes, raw_file
+from stages.parser import csv_file, parquet_file, parquet_sizes
 from stages.parser.embeddings import to_float32
 from stages.tables.artefacts import ARTEFACTS, METADATA
 from stages.tables.parquet import matrix, source_of
@@ -82,7 +82,7 @@ class Stage:
         monkeypatch.setattr(stage, "load_params", lambda *_: self._params)
         monkeypatch.setattr(stage, "load_value", lambda _: self.split_strategy)
         # Not in a process of its own, which takes longer than all the rest.
-        monkeypatch.setattr(raw_file, "_unpacked_sizes", parquet_sizes.unpacked_sizes)
+        monkeypatch.setattr(parquet_file, "_unpacked_sizes", parquet_sizes.unpacked_sizes)
         RAW.mkdir(parents=True)
 
     def params(self, columns: dict[str, str | None] | None = None, **others: Any) -> stage.Params:
@@ -532,7 +532,7 @@ def test_the_size_of_the_blocks_of_a_csv_table_changes_nothing(parser, table, da
     # A row fits in a block, and the header with a byte order mark before it.
     block = form.longest_line + 4 + data.draw(st.integers(0, 300))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(raw_file, "CSV_BLOCK", block)
+        monkeypatch.setattr(csv_file, "CSV_BLOCK", block)
         parse(parser, form)
     assert ARTEFACTS.read_bytes() == whole
 
@@ -544,7 +544,7 @@ def test_the_size_of_the_batches_of_a_parquet_table_changes_nothing(parser, tabl
     parse(parser, form)
     whole = ARTEFACTS.read_bytes()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(raw_file, "PARQUET_BATCH_ROWS", data.draw(st.integers(1, 5)))
+        monkeypatch.setattr(parquet_file, "PARQUET_BATCH_ROWS", data.draw(st.integers(1, 5)))
         parse(parser, form)
     assert ARTEFACTS.read_bytes() == whole
 

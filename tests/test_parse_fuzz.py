@@ -36,7 +36,7 @@ from test_parse_forms import NAMES, RAW, Stage, bits, examples, nearest_float32,
 from test_parse_forms import _parser as _parser  # the fixture `parser`
 
 from stages.common.stage import PipelineError
-from stages.parser import raw_file
+from stages.parser import csv_file, parquet_file
 from stages.parser.contract import (
     ASPECT_RATIO_TOLERANCE,
     MAME_MEDIUMS,
@@ -220,8 +220,8 @@ class Settings:
     extra_columns: str = "drop"
     official_split: bool = True
     source: str = "file"
-    csv_block: int = raw_file.CSV_BLOCK
-    batch_rows: int = raw_file.PARQUET_BATCH_ROWS
+    csv_block: int = csv_file.CSV_BLOCK
+    batch_rows: int = parquet_file.PARQUET_BATCH_ROWS
 
 
 def outcome(parser: Stage, content: bytes, name: str, how: Settings) -> pa.Table | str:
@@ -239,8 +239,8 @@ def outcome(parser: Stage, content: bytes, name: str, how: Settings) -> pa.Table
         with pytest.MonkeyPatch.context() as monkeypatch:
             # What is raised in a callback of Arrow, which prints it and goes on.
             monkeypatch.setattr(sys, "unraisablehook", lambda it: ignored.append(it.exc_value))
-            monkeypatch.setattr(raw_file, "CSV_BLOCK", how.csv_block)
-            monkeypatch.setattr(raw_file, "PARQUET_BATCH_ROWS", how.batch_rows)
+            monkeypatch.setattr(csv_file, "CSV_BLOCK", how.csv_block)
+            monkeypatch.setattr(parquet_file, "PARQUET_BATCH_ROWS", how.batch_rows)
             printed = parser.run(content, name, params, how.source)
     except PipelineError as error:
         check_sentence(str(error))
@@ -439,8 +439,8 @@ how_to_run = st.builds(
     extra_columns=st.sampled_from(["drop", "keep"]),
     official_split=st.booleans(),
     source=st.sampled_from(["file", "file", "mame"]),
-    csv_block=st.sampled_from([raw_file.CSV_BLOCK, raw_file.CSV_BLOCK, 600, 250]),
-    batch_rows=st.sampled_from([raw_file.PARQUET_BATCH_ROWS, 1]),
+    csv_block=st.sampled_from([csv_file.CSV_BLOCK, csv_file.CSV_BLOCK, 600, 250]),
+    batch_rows=st.sampled_from([parquet_file.PARQUET_BATCH_ROWS, 1]),
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages.common.stage import PipelineError
-from stages.parser import parquet_sizes, raw_file
+from stages.parser import csv_file, parquet_sizes
 from stages.tables.artefacts import ARTEFACTS
 
 HEADER = (
@@ -122,19 +122,19 @@ def test_a_quote_that_never_closes_swallows_no_row_in_silence(
 
 
 def test_a_quote_that_never_closes_in_a_large_file_is_refused(parse, stage_folder, monkeypatch):
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 4096)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 4096)
     text = text_of(tiny_rows(), stage_folder).replace(b'"', b"")
     broken = text.replace(b",Medium 1,", b',"Medium 1,', 1)
     assert "a quote is missing, or this is no CSV table" in refusal(parse, broken, "t.csv")
 
 
 def test_a_first_line_that_is_too_long_is_refused(parse, monkeypatch):
-    monkeypatch.setattr(raw_file, "CSV_BLOCK", 4096)
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 4096)
     assert "the first line is longer than" in refusal(parse, b"x" * 10_000, "t.csv")
 
 
 def test_rows_of_the_wrong_shape_without_end_are_given_up(parse, monkeypatch):
-    monkeypatch.setattr(raw_file, "MOST_SKIPPED", 100)
+    monkeypatch.setattr(csv_file, "MOST_SKIPPED", 100)
     content = HEADER + ROW % 1 + b"x\n" * 1000
     assert "more than 100 rows have more or fewer fields" in refusal(parse, content, "t.csv")
 
@@ -211,8 +211,8 @@ RUN = """
 import json, pathlib, sys
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.stage import PipelineError
-from stages.parser import raw_file
-raw_file.EXPANSION_FREE_BYTES = 32 << 20  # so that a small bomb is one
+from stages.parser import unpacking
+unpacking.EXPANSION_FREE_BYTES = 32 << 20  # so that a small bomb is one
 name = sys.argv[1]
 raw = pathlib.Path("data/raw")
 (raw / "provenance.json").write_text(json.dumps({"source": "file", "file": name}))

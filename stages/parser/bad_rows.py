@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from stages.common.stage import shorten
 from stages.parser.contract import MOST_TEXT, RULES
-from stages.parser.raw_file import CsvFile, ParquetFile
+from stages.parser.csv_file import CsvFile
+from stages.parser.raw_file import RawFile
 from stages.tables.quarantine import QUARANTINE_COLUMNS
 
 # Rows that an error shows.
@@ -45,7 +46,7 @@ class BadRows:
         if self.keep_all or self.count <= SHOWN:
             self.problems += problems
 
-    def locate(self, raw: CsvFile | ParquetFile, image_file_column: str) -> None:
+    def locate(self, raw: RawFile, image_file_column: str) -> None:
         """Find the lines of a CSV file, and its rows with too many or too few fields.
 
         Those are not in the batches, so that all rows after them count one more.

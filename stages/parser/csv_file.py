@@ -1,0 +1,268 @@
+"""Read a CSV table by record batches, in memory that does not grow with the file."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from stages.common.stage import PipelineError, shorten
+from stages.parser.unpacking import UnpackedFile
+
+# Bytes of text that are read at a time: some 150 rows of 1,024 numbers. A row that does not fit
+# in two of them is refused, which bounds the memory that any file can ask for.
+CSV_BLOCK = 2 << 20
+# After so many rows of the wrong shape, this is no table: there is no use in counting on.
+MOST_SKIPPED = 100_000
+# What closes each block of a file: a character that separates records, and that no text has.
+_CLOSING_FIELD = "\x1e"
+
+
+class CsvFile:
+    """A CSV table; all of its columns come as text.
+
+    `skipped_rows` counts the rows that had another number of fields than the header.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = path.stat().st_size  # bytes
+        self.position = 0  # bytes that were read
+        self.skipped_rows = 0
+        self.names = self._read_names()
+
+    def _read_names(self) -> list[str]:
+        with UnpackedFile(self.path) as file:
+            start = self._read(file)
+        if not start:
+            raise PipelineError(f"{self.path} is empty")
+        if start.startswith(b"PK\x03\x04"):
+            raise PipelineError(
+                f"{self.path} is a zip archive or an Excel workbook: save the table as CSV"
+            )
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise PipelineError(f"{self.path} is UTF-16 text: save the table as UTF-8")
+        if b"\0" in start:
+            raise PipelineError(f"{self.path} holds bytes that are not text: it is no CSV table")
+        try:
+            # The block may end within a character.
+            text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)
+        except UnicodeDecodeError:
+            raise self._not_utf8() from None
+        lines = io.StringIO(text, newline="")
+        names = next((row for row in _csv_reader(lines) if row), None)
+        if names is None:
+            raise PipelineError(f"{self.path} holds nothing but empty lines")
+        if len(start) == CSV_BLOCK and lines.tell() == len(text):
+            raise self._too_long("the first line")
+        return names
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The columns as text, some 2 MB of the file at a time.
+
+        Raises PipelineError for a file that cannot be read to its end.
+        """
+        # Not by Arrow's own streaming reader: it reads ahead in a thread, which hangs or ends
+        # the process when a Python file is left early, and it takes a quoted field that never
+        # closes for one that goes on to the end of the file.
+        rows = 0
+        header_rows = 1
+        text = b""
+        with UnpackedFile(self.path) as file:
+            at_end = False
+            while not at_end:
+                block = self._read(file)
+                self.position = file.position
+                at_end = len(block) < CSV_BLOCK
+                text += block
+                batch, cut = None, 0
+                for cut in [len(text)] if at_end else _ends_of_lines(text):
+                    batch = self._parse(text, cut, columns, rows)
+                    if batch is not None:
+                        break
+                if batch is not None:
+                    text = text[cut:]
+                    batch = batch.slice(header_rows)
+                    header_rows = 0
+                    rows += batch.num_rows
+                    if batch.num_rows:
+                        yield batch
+                elif at_end:
+                    raise PipelineError(
+                        f"{self.path} ends inside a quoted field, in the row that begins in line "
+                        f"{self._last_line():,}: the file was cut off, or a quote is missing"
+                    )
+                elif len(text) >= 2 * CSV_BLOCK:
+                    raise self._too_long(f"a row after row {rows:,}")
+
+    def _read(self, file: "UnpackedFile") -> bytes:
+        try:
+            return file.read_block(CSV_BLOCK)
+        except OSError as error:
+            raise PipelineError(
+                f"{self.path} cannot be unpacked, it is cut off or damaged: "
+                f"{shorten(str(error), 300)}"
+            ) from None
+
+    def _parse(self, text: bytes, end: int, columns: list[str], rows: int) -> pa.RecordBatch | None:
+        """The columns of the lines up to `end`, None when that is inside a quoted field."""
+        if not text.isascii():
+            try:
+                text[:end].decode()
+            except UnicodeDecodeError:
+                raise self._not_utf8() from None
+        if columns[-1] == self.names[-1] and (divided := _divide(text, end, len(self.names))):
+            heads, last_column = divided
+            batch = self._read_lines(heads, self.names[:-1], columns[:-1])
+            return batch.append_column(columns[-1], last_column)
+        # The empty line keeps Arrow from taking the beginning for a byte order mark, but at
+        # the beginning of the file there may be one.
+        start = b"" if rows == 0 else b"\n"
+        # A row after the last one: when it does not come out, it went into a quoted field.
+        closing_row = b",".join([_CLOSING_FIELD.encode()] * len(self.names))
+        lines = b"".join((start, text[:end], b"\n", closing_row))
+        skipped_before = self.skipped_rows
+        batch = self._read_lines(lines, self.names, columns)
+        last = batch.num_rows - 1
+        if last < 0 or any(column[last].as_py() != _CLOSING_FIELD for column in batch.columns):
+            self.skipped_rows = skipped_before
+            return None
+        return batch.slice(0, last)
+
+    def _read_lines(self, lines: bytes, names: list[str], columns: list[str]) -> pa.RecordBatch:
+        """Some of the columns of lines of text; counts the rows with other than all fields."""
+
+        def skip(_: pa.csv.InvalidRow) -> str:
+            self.skipped_rows += 1
+            return "skip" if self.skipped_rows <= MOST_SKIPPED else "error"
+
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(lines),
+                read_options=pa.csv.ReadOptions(
+                    column_names=names, use_threads=False, block_size=len(lines)
+                ),
+                parse_options=pa.csv.ParseOptions(
+                    newlines_in_values=True, invalid_row_handler=skip
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise self._unreadable(error) from None
+        return pa.RecordBatch.from_arrays([c.combine_chunks() for c in table.columns], columns)
+
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """The line in which each row after the header begins, counted from 1, and its fields.
+
+        It is slow, and for messages: Arrow does not count lines.
+        """
+        with (
+            UnpackedFile(self.path) as file,
+            io.TextIOWrapper(
+                io.BufferedReader(file, 1 << 20), "utf-8-sig", errors="replace", newline=""
+            ) as text,
+        ):
+            reader = _csv_reader(text)
+            line = 1
+            header_passed = False
+            for fields in reader:
+                if fields and header_passed:
+                    yield line, fields
+                header_passed = header_passed or bool(fields)
+                line = reader.line_num + 1
+
+    def _last_line(self) -> int:
+        return max((line for line, _ in self.records()), default=1)
+
+    def _unreadable(self, error: pa.ArrowInvalid) -> PipelineError:
+        if self.skipped_rows > MOST_SKIPPED:
+            return PipelineError(
+                f"{self.path}: more than {MOST_SKIPPED:,} rows have more or fewer fields than the "
+                f"header, which has {len(self.names):,}: this is no CSV table, or its texts with "
+                "commas lack quotes"
+            )
+        return PipelineError(f"{self.path} cannot be read: {shorten(str(error), 300)}")
+
+    def _too_long(self, what: str) -> PipelineError:
+        return PipelineError(
+            f"{self.path}: {what} is longer than {CSV_BLOCK >> 20} MB: a quote is missing, or this "
+            "is no CSV table"
+        )
+
+    def _not_utf8(self) -> PipelineError:
+        line = self._first_line_that_is_not_utf8()
+        return PipelineError(f"{self.path} is not UTF-8 text, in line {line:,}: save it as UTF-8")
+
+    def _first_line_that_is_not_utf8(self) -> int:
+        with UnpackedFile(self.path) as file:
+            for number, line in enumerate(io.BufferedReader(file, 1 << 20), 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    return number
+        return 1
+
+
+def _ends_of_lines(text: bytes) -> Iterator[int]:
+    """Places behind a line end where a row may end, the likeliest first.
+
+    There, the number of quotes before it is even, unless a quote stands within a field
+    that is not quoted.
+    """
+    for line_end in (b"\n", b"\r"):
+        for odd in (0, 1):
+            quotes = text.count(b'"')
+            end = len(text)
+            while (place := text.rfind(line_end, 0, end)) >= 0:
+                quotes -= text.count(b'"', place, end)
+                if quotes % 2 == odd:
+                    yield place + 1
+                    break
+                end = place
+
+
+def _divide(text: bytes, end: int, fields: int) -> tuple[bytes, pa.StringArray] | None:
+    """Divide the lines up to `end` into all their fields but the last, and the last.
+
+    None unless the last field of each line is the only one in quotes, which makes the
+    division plain. That is how embeddings are mostly written. They are nearly all of the
+    text, and Arrow goes through a quoted field byte by byte, more slowly than this.
+    """
+    if not text.isascii() or text.find(b"\r", 0, end) >= 0:
+        return None
+    view = memoryview(text)
+    heads, last = [], []
+    offsets = [0]
+    line = 0
+    while line < end:
+        line_end = text.find(b"\n", line, end)
+        if line_end < 0:
+            line_end = end
+        first_quote = text.find(b'"', line, line_end)
+        if first_quote < 1 or text.find(b'"', first_quote + 1, line_end) != line_end - 1:
+            return None
+        head = text[line : first_quote - 1]
+        if text[first_quote - 1 : first_quote] != b"," or head.count(b",") != fields - 2:
+            return None
+        heads.append(head)
+        last.append(view[first_quote + 1 : line_end - 1])
+        offsets.append(offsets[-1] + line_end - first_quote - 2)
+        line = line_end + 1
+    if not heads:
+        return None
+    column = pa.StringArray.from_buffers(
+        len(last), pa.array(offsets, pa.int32()).buffers()[1], pa.py_buffer(b"".join(last))
+    )
+    return b"\n".join(heads), column
+
+
+def _csv_reader(lines: io.TextIOBase) -> "csv._reader":
+    csv.field_size_limit(2 * CSV_BLOCK)  # it is 131,072 otherwise
+    return csv.reader(lines)
