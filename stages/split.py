@@ -72,7 +72,7 @@ def main() -> str:
     check_split(artefacts, subset)
     for name in SUBSETS:
         chosen = artefacts[subset == name]
-        log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} mediums")
+        log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} labels")
     nearest, cosine = nearest_training_rows(subset)
     known = nearest >= 0
     image_files = artefacts["image_file"].to_numpy(dtype=object)
@@ -87,7 +87,7 @@ def main() -> str:
         schema=schema,
     )
     rows = write_batches(SPLIT, schema, table.to_batches())
-    return f"{params.strategy}: {rows:,} rows, {artefacts['medium'].nunique()} mediums"
+    return f"{params.strategy}: {rows:,} rows, {artefacts['medium'].nunique()} labels"
 
 
 def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
@@ -168,7 +168,7 @@ def check_split(artefacts: pd.DataFrame, subset: np.ndarray) -> None:
     lacking = sorted(set(artefacts["medium"]) - trained)
     if lacking:
         raise PipelineError(
-            f"no training rows for {', '.join(lacking[:10])} (mediums without: {len(lacking)}), so "
+            f"no training rows for {', '.join(lacking[:10])} (labels without: {len(lacking)}), so "
             "no model could name them: choose another split or take their rows out of the table"
         )
 

@@ -173,9 +173,7 @@ def test_an_image_in_two_subsets_is_refused():
 def test_a_medium_without_training_rows_is_refused():
     table = artefacts()
     table.loc[(table["medium"] == "medium 2") & (table["subset"] == "train"), "subset"] = "val"
-    with pytest.raises(
-        PipelineError, match=r"no training rows for medium 2 \(mediums without: 1\)"
-    ):
+    with pytest.raises(PipelineError, match=r"no training rows for medium 2 \(labels without: 1\)"):
         check_split(table, table["subset"].to_numpy())
 
 
@@ -184,7 +182,7 @@ def test_no_more_than_ten_mediums_without_training_rows_are_named():
     table["medium"] = [f"medium {row % 12:02}" for row in range(60)]
     subset = np.where(table["subset"] == "train", "val", table["subset"])
     subset[59] = "train"
-    with pytest.raises(PipelineError, match=r"medium 00, .*, medium 09 \(mediums without: 11\)"):
+    with pytest.raises(PipelineError, match=r"medium 00, .*, medium 09 \(labels without: 11\)"):
         check_split(table, subset)
 
 
@@ -207,11 +205,11 @@ def parse(folder, rows):
 
 def test_the_stage_prints_the_counts_of_each_subset(stage_folder, capsys):
     parse(stage_folder, tiny_rows())
-    assert split.main() == "official: 144 rows, 6 mediums"
+    assert split.main() == "official: 144 rows, 6 labels"
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "[split] train: 72 rows, 6 mediums",
-        "[split] val: 36 rows, 6 mediums",
-        "[split] test: 36 rows, 6 mediums",
+        "[split] train: 72 rows, 6 labels",
+        "[split] val: 36 rows, 6 labels",
+        "[split] test: 36 rows, 6 labels",
     ]
 
 
