@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.sources.simulator import SUBSETS
+from stages.tables.values import SUBSETS
 
 # Denser in the middle than a grid of tenths would be in the tails; the outermost percent is cut,
 # because a maximum is one particular photograph's.

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from stages.common.files import atomic_write, write_json
+from stages.common.files import atomic_write, sha256, write_json
 from stages.common.params import ParameterError, Section, load_params
 from stages.common.stage import PipelineError, log, run
-from stages.sources.fetching import check_content, fetch, sha256, table_suffix
+from stages.sources.fetching import check_content, fetch, table_suffix
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
+from stages.tables.values import Source
 
 STAGE = "download"
 TABLE_NAME = "MAMe_dataset_extended"
@@ -57,7 +58,7 @@ class File(Section):
 class Params(Section):
     """`download`"""
 
-    source: Literal["synthetic", "mame", "file"]
+    source: Source
     synthetic: Synthetic | None = None
     mame: Mame | None = None
     file: File | None = None
@@ -78,7 +79,7 @@ def main() -> str:
         location = bring_file(params.file, arrived)
     table = arrived.with_name(TABLE_NAME + table_suffix(arrived))
     arrived.rename(table)
-    provenance = describe(table, params.source, location)
+    provenance = provenance_of(table, params.source, location)
     write_json(PROVENANCE, provenance)
     if params.source == "file" and not params.file.sha256:
         log(STAGE, f"not pinned: set `download.file.sha256` to {provenance['sha256']} to pin it")
@@ -160,8 +161,8 @@ def bring_file(params: File, target: Path) -> str:
     return params.path
 
 
-def describe(table: Path, source: str, location: str) -> dict[str, Any]:
-    """The provenance of the table: nothing in it depends on the time or the machine."""
+def provenance_of(table: Path, source: Source, location: str) -> dict[str, Any]:
+    """Where the table comes from, and its content; nothing depends on the time or the machine."""
     return {
         "source": source,
         "location": location,

@@ -1,7 +1,7 @@
 """Turn the raw table into one Parquet table with the embedding as numbers.
 
-Reads data/raw/. Writes data/artefacts.parquet, and data/quarantine.csv with the
-rows that were set aside.
+Reads data/raw/. Writes data/artefacts.parquet, data/quarantine.csv with the rows
+that were set aside, and data/croissant.json, which describes the table to programs.
 """
 
 import json
@@ -21,27 +21,27 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from stages.common.files import write_text
+from stages.common.files import sha256, write_json, write_text
 from stages.common.params import ParameterError, Section, load_params, load_value
 from stages.common.stage import PipelineError, log, run
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
-from stages.parser.columns import Columns, choose_columns, listed
+from stages.parser.columns import Columns, backticked, choose_columns
 from stages.parser.contract import LEAST_FIRST_ROWS, OUTLIER, RULES, Conditions
+from stages.parser.croissant import CROISSANT, croissant
 from stages.parser.embeddings import norms, read_numbers, usable_rows
+from stages.parser.identity import Identity, find_identity
 from stages.parser.raw_file import RawFile, open_raw
-from stages.sources.raw import PROVENANCE, RAW_FOLDER
-from stages.tables.artefacts import ARTEFACTS, artefacts_schema
+from stages.sources.raw import PROVENANCE, RAW_FOLDER, SIMULATED
+from stages.tables.artefacts import ARTEFACTS, METADATA, ExtraKind, artefacts_schema
 from stages.tables.parquet import write_batches
 from stages.tables.quarantine import QUARANTINE
 
 STAGE = "parse_embeddings_to_parquet"
 
-# How the simulator begins the names of its image files.
-SIMULATED = "synthetic-"
-# Few keep up with the reader, which is one thread.
+# A few keep up with the reader, which is one thread.
 MOST_WORKERS = 4
-# Batches that are read ahead, 2 MB each: work for the others while a row group is written.
+# Batches that are read ahead, 2 MB each: they keep the workers busy while a row group is written.
 READ_AHEAD = 16
 
 
@@ -72,11 +72,31 @@ class Params(Section):
     """`parse_embeddings_to_parquet`"""
 
     columns: ColumnNames
-    extra_columns: Literal["drop", "keep"]
+    extra_columns: dict[str, ExtraKind] = Field(
+        description="a mapping of columns to number or category"
+    )
+    embedding: Identity | None
     on_bad_row: Literal["fail", "quarantine"]
     max_bad_fraction: float = Field(ge=0, le=1)
     compression: Literal["zstd", "snappy", "gzip", "none"]
     row_group_rows: int = Field(gt=0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _extra_columns_have_names_of_their_own(self) -> "Params":
+        uses = {name: key for key, name in self.columns}
+        for name in self.extra_columns:
+            shown = backticked([name])
+            if name in uses:
+                raise ValueError(
+                    f"names the column {shown} in `extra_columns` and as `columns.{uses[name]}`: "
+                    "take it out of one of them"
+                )
+            if name in (*METADATA, "embedding"):
+                raise ValueError(
+                    f"has {shown} in `extra_columns`, which the artefacts table calls a column of "
+                    "its own: give it another name in your table"
+                )
+        return self
 
 
 def main() -> str:
@@ -89,7 +109,7 @@ def main() -> str:
         )
     provenance = json.loads(PROVENANCE.read_text(encoding="utf-8"))
     raw = open_raw(RAW_FOLDER / provenance["file"])
-    columns = choose_columns(raw.names, dict(params.columns), params.extra_columns == "keep")
+    columns = choose_columns(raw.names, dict(params.columns), params.extra_columns)
     log_columns(raw.names, columns)
     bad = BadRows(keep_all=params.on_bad_row == "quarantine")
     blanks: Counter[str] = Counter()
@@ -102,8 +122,10 @@ def main() -> str:
         if columns.embedding:
             length, longest = measure_first(read, batches, columns.embedding)
         source = true_source(provenance["source"], first, columns)
-        extra = [first.schema.field(name) for name in columns.extra]
-        schema = artefacts_schema(source, length, extra)
+        identity = find_identity(raw, params.embedding, source) if length else None
+        schema = artefacts_schema(
+            source, length, params.extra_columns, dict(identity) if identity else None
+        )
         conditions = Conditions(provenance["source"] == "mame", official_split, longest)
         parse = partial(parse_batch, columns=columns, schema=schema, conditions=conditions)
         parsed = with_progress(in_order(parse, chain(read, batches)), raw)
@@ -115,15 +137,18 @@ def main() -> str:
             params.row_group_rows,
         )
     write_text(QUARANTINE, bad.csv())
+    write_json(CROISSANT, croissant(schema, rows, bad.count, sha256(ARTEFACTS)))
     for column, count in (+blanks).items():  # those above 0
         log(STAGE, f"removed blanks around the {column}, rows changed: {count:,}")
     if bad.count:
         log(STAGE, f"{bad.report(rows + bad.count)} They are set aside in {QUARANTINE}.")
+    if length and identity is None:
+        log(STAGE, f"what made the embeddings is not known: `{STAGE}.embedding` can say it")
     if length is None:
         name = params.columns.embedding
         why = f"`{STAGE}.columns.embedding` is null"
         if name is not None:
-            why = f"no column is called {listed([name])}"
+            why = f"no column is called {backticked([name])}"
         return f"{rows:,} rows, metadata only: {why}"
     return f"{rows:,} rows with embeddings of length {length:,}"
 
@@ -152,13 +177,13 @@ def measure_first(
 
 
 def log_columns(names: list[str], columns: Columns) -> None:
-    """Say what is taken for the embedding where it is not plain, and what is left out."""
+    """Log the columns of the embedding where there are many, and those that are left out."""
     if len(columns.embedding) > 1:
-        ends = listed([columns.embedding[0], columns.embedding[-1]])
+        ends = backticked([columns.embedding[0], columns.embedding[-1]])
         log(STAGE, f"the embedding is in {len(columns.embedding):,} columns, first and last {ends}")
     dropped = [name for name in names if name not in set(columns.all)]
     if dropped:
-        log(STAGE, f"left out, as `{STAGE}.extra_columns` says: {listed(dropped)}")
+        log(STAGE, f"left out: {backticked(dropped)}; `{STAGE}.extra_columns` keeps those it names")
 
 
 def _no_rows(raw: RawFile) -> PipelineError:
@@ -189,8 +214,8 @@ Result = TypeVar("Result")
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """What `function` makes of each item, in their order, made by one thread a core, four at most.
 
-    Arrow and NumPy let go of Python's lock while they work. No more than `READ_AHEAD`
-    items are taken in advance, so that memory does not grow with their number.
+    Threads suffice, as Arrow and NumPy release the GIL. No more than `READ_AHEAD` items
+    are taken in advance, so that memory does not grow with their number.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:

@@ -174,6 +174,7 @@ STAGES_OF_FILES = {
     "stages/reporting/*.py": ["report"],
     "stages/reporting/template.html": ["report"],
     "stages/sources/fetching.py": ["download"],
+    "stages/sources/identity.py": [PARSE],
     "stages/sources/raw.py": ["download", PARSE, "report"],
     "stages/sources/simulator*": ["download"],
     "stages/split.py": ["split"],
@@ -185,7 +186,7 @@ STAGES_OF_FILES = {
     "stages/tables/results.py": ["evaluate", "report"],
     "stages/tables/split.py": ["split", "featurize", "evaluate", "report"],
     "stages/tables/val_probabilities.py": ["train", "evaluate"],
-    "stages/tables/values.py": [PARSE, "split", "featurize", "report"],
+    "stages/tables/values.py": ["download", PARSE, "split", "featurize", "report"],
     "stages/train.py": ["train"],
     # An upgraded library may give other results.
     "requirements.txt": ALL,

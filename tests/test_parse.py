@@ -1,6 +1,8 @@
 """The parser gives the numbers that were written, whatever form the table has."""
 
 import gzip
+import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +11,12 @@ import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
 from stages import parse_embeddings_to_parquet as stage
+from stages.common.params import ParameterError
+from stages.common.stage import PipelineError
 from stages.parser import csv_file
+from stages.sources.identity import KNOWN
 from stages.sources.simulator import simulate_metadata
-from stages.tables.artefacts import ARTEFACTS
+from stages.tables.artefacts import ARTEFACTS, embedding_identity
 from stages.tables.parquet import matrix, source_of
 from stages.tables.quarantine import QUARANTINE
 
@@ -235,19 +240,66 @@ def test_an_embedding_that_is_set_to_null_is_not_read(parse, set_params):
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
-def test_extra_columns_are_dropped_and_said_or_kept(parse, set_params, capsys, name):
+def test_columns_that_are_named_nowhere_are_left_out_and_said(parse, capsys, name):
     rows = [row | {"Artist": f"No {i}", "Year": 1900 + i} for i, row in enumerate(ROWS)]
-    dropped = parse(rows, name)
-    assert dropped.equals(parse(ROWS))
-    assert "left out" in (said := capsys.readouterr().out)
-    assert "`Artist`, `Year`" in said
-    set_params(**{f"{SECTION}.extra_columns": "keep"})
+    assert parse(rows, name).equals(parse(ROWS))
+    said = f"left out: `Artist`, `Year`; `{SECTION}.extra_columns` keeps those it names\n"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_an_extra_column_is_kept_as_what_it_is_said_to_hold(parse, set_params, name):
+    plain = parse(ROWS)
+    rows = [row | {"Artist": f"No {i}", "Year": 1900 + i} for i, row in enumerate(ROWS)]
+    rows[1]["Artist"] = rows[2]["Year"] = None
+    set_params(**{f"{SECTION}.extra_columns": {"Year": "number", "Artist": "category"}})
     kept = parse(rows, name)
-    assert kept["Artist"].to_pylist() == [f"No {i}" for i in range(len(ROWS))]
-    years = [1900 + i for i in range(len(ROWS))]
-    # Text stays text: nothing says what the columns of a CSV mean.
-    assert kept["Year"].to_pylist() == ([str(year) for year in years] if ".csv" in name else years)
-    assert kept.select(dropped.column_names).equals(dropped)
+    assert kept.column_names == [*plain.column_names, "Year", "Artist"]
+    assert kept.schema.field("Year").type == pa.float64()
+    assert kept.schema.field("Artist").type == pa.string()
+    assert kept["Artist"].to_pylist() == ["No 0", "", *(f"No {i}" for i in range(2, len(ROWS)))]
+    years = [1900.0 + i for i in range(len(ROWS))]
+    assert kept["Year"].to_pylist() == [*years[:2], None, *years[3:]]
+    assert kept.select(plain.column_names).equals(plain)
+
+
+def test_blanks_around_an_extra_category_are_removed_and_said(parse, set_params, capsys):
+    set_params(**{f"{SECTION}.extra_columns": {"Artist": "category"}})
+    rows = [row | {"Artist": " Dürer "} for row in tiny_rows(1, 3)]
+    assert parse(rows)["Artist"].to_pylist() == ["Dürer"] * 3
+    said = "removed blanks around the text of `Artist`, rows changed: 3"
+    assert said in capsys.readouterr().out
+
+
+def test_numbered_columns_that_are_extra_ones_are_not_taken_for_the_embedding(parse, set_params):
+    rows = [by_dimension(row, "f", first=0) | {"keyword1": "a", "keyword2": "b"} for row in ROWS]
+    set_params(**{f"{SECTION}.extra_columns": {"keyword1": "category", "keyword2": "category"}})
+    table = parse(rows)
+    assert table["embedding"].type == pa.list_(pa.float32(), 8)
+    assert set(table["keyword2"].to_pylist()) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "expected"),
+    [
+        (pa.array([1, None]), "category", ["1", ""]),
+        (pa.array([1.5, None]), "category", ["1.5", ""]),
+        (pa.array([True, None]), "category", ["true", ""]),
+        (pa.array(["a", None]).dictionary_encode(), "category", ["a", ""]),
+        (pa.array(["a", " b"], pa.large_string()), "category", ["a", "b"]),
+        (pa.nulls(2), "category", ["", ""]),
+        (pa.array([" 1e3 ", ""]), "number", [1000.0, None]),
+        (pa.array([Decimal("1.25"), None]), "number", [1.25, None]),
+        (pa.array([7, 8], pa.uint8()), "number", [7.0, 8.0]),
+        (pa.array(["7", "8"]).dictionary_encode(), "number", [7.0, 8.0]),
+        (pa.nulls(2), "number", [None, None]),
+    ],
+    ids=str,
+)
+def test_extra_columns_of_every_type_that_fits_are_read(parse, set_params, column, kind, expected):
+    set_params(**{f"{SECTION}.extra_columns": {"More": kind}})
+    table = pa.Table.from_pylist(tiny_rows(1, 2)).append_column("More", column)
+    assert parse(table, "t.parquet")["More"].to_pylist() == expected
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])
@@ -295,6 +347,127 @@ def test_a_number_is_rounded_once(parse):
 def test_numbers_of_other_kinds_become_the_nearest_float32(parse, values):
     table = pa.Table.from_pylist(tiny_rows(1, 2)).set_column(9, "MobileNetV1 features", values)
     np.testing.assert_array_equal(matrix(parse(table, "t.parquet")["embedding"])[0], [1, 2**24, 3])
+
+
+IDENTITY = {"network": "VGG16", "weights": "ours", "pooling": "average", "resize": "bicubic"}
+
+
+def table_that_says(text):
+    """A Parquet table that says of its embeddings what is given."""
+    return pa.Table.from_pylist(ROWS).replace_schema_metadata({"embedding": text})
+
+
+@pytest.mark.parametrize("source", ["mame", "synthetic"])
+def test_what_made_the_embeddings_is_known_of_some_sources(parse, source):
+    parse([row | {"Medium": "Bronze"} for row in ROWS], source=source)
+    assert embedding_identity(ARTEFACTS) == KNOWN[source]
+    assert KNOWN[source]["pooling"] == "max"
+
+
+def test_what_made_the_embeddings_of_a_file_is_not_known_unless_params_yaml_says_it(
+    parse, set_params, capsys
+):
+    plain = parse(ROWS)
+    assert embedding_identity(ARTEFACTS) is None
+    assert plain.schema.metadata == {b"source": b"file"}
+    said = f"what made the embeddings is not known: `{SECTION}.embedding` can say it"
+    assert said in capsys.readouterr().out
+    set_params(**{f"{SECTION}.embedding": IDENTITY})
+    assert parse(ROWS).equals(plain)
+    assert embedding_identity(ARTEFACTS) == IDENTITY
+    assert said not in capsys.readouterr().out
+    set_params(**{f"{SECTION}.embedding.network": "Réseau, 2"})
+    parse(ROWS)
+    assert embedding_identity(ARTEFACTS) == IDENTITY | {"network": "Réseau, 2"}
+
+
+def test_a_parquet_file_says_what_made_its_embeddings_and_nobody_knows_better(parse):
+    parse(table_that_says(json.dumps(IDENTITY)), "t.parquet")
+    assert embedding_identity(ARTEFACTS) == IDENTITY
+    table = table_that_says(json.dumps(IDENTITY))
+    table = table.set_column(1, "Medium", pa.array(["Bronze"] * len(table)))
+    parse(table, "t.parquet", source="mame")
+    assert embedding_identity(ARTEFACTS) == IDENTITY
+
+
+def test_a_simulated_table_that_comes_back_as_a_file_keeps_what_the_simulator_has(parse):
+    rows = [row | {"Image file": f"synthetic-{i}.jpg"} for i, row in enumerate(ROWS)]
+    parse(rows)
+    assert embedding_identity(ARTEFACTS) == KNOWN["synthetic"]
+
+
+def test_a_file_and_params_yaml_that_agree_are_both_right_and_else_one_is_wrong(parse, set_params):
+    table = table_that_says(json.dumps(IDENTITY))
+    set_params(**{f"{SECTION}.embedding": IDENTITY})
+    parse(table, "t.parquet")
+    assert embedding_identity(ARTEFACTS) == IDENTITY
+    set_params(**{f"{SECTION}.embedding.weights": "theirs"})
+    with pytest.raises(PipelineError) as error:
+        parse(table, "t.parquet")
+    assert str(error.value) == (
+        "data/raw/t.parquet names `ours` as the weights of its embeddings, and "
+        f"`{SECTION}.embedding.weights` names `theirs`: mend the one that is wrong, or set "
+        f"`{SECTION}.embedding` to null, and what the file says counts"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"MobileNet",
+        b"\xff",
+        b"null",
+        b'["a"]',
+        json.dumps(IDENTITY)[:-1],
+        json.dumps({"network": "VGG16"}),
+        json.dumps(IDENTITY | {"layer": "last"}),
+        json.dumps(IDENTITY | {"pooling": 1}),
+        json.dumps(IDENTITY | {"pooling": ""}),
+        json.dumps(IDENTITY | {"pooling": "x" * 201}),
+        '{"network": ' + "[" * 100_000,
+    ],
+    ids=range(12),
+)
+def test_a_damaged_word_of_a_file_on_its_embeddings_is_refused(parse, text):
+    with pytest.raises(PipelineError) as error:
+        parse(table_that_says(text), "t.parquet")
+    assert str(error.value) == (
+        "data/raw/t.parquet: `embedding` in its schema's metadata is not JSON with four texts "
+        "called network, weights, pooling, resize: mend it, or take it out"
+    )
+
+
+def test_a_table_without_embeddings_has_nothing_that_made_them(parse, set_params):
+    set_params(**{f"{SECTION}.columns.embedding": None, f"{SECTION}.embedding": IDENTITY})
+    parse(table_that_says("{"), "t.parquet")
+    assert embedding_identity(ARTEFACTS) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("VGG16", "`{}.embedding` should be a mapping of keys to values, not 'VGG16'"),
+        ({"network": "VGG16"}, "`{}.embedding.weights` is missing"),
+        (IDENTITY | {"layer": "last"}, "unknown key `{}.embedding.layer`"),
+        (
+            IDENTITY | {"pooling": 1},
+            "`{}.embedding.pooling` should be a text of 1 to 200 characters, not 1",
+        ),
+        (
+            IDENTITY | {"resize": ""},
+            "`{}.embedding.resize` should be a text of 1 to 200 characters, not ''",
+        ),
+    ],
+    ids=str,
+)
+def test_params_yaml_says_all_four_or_nothing_of_what_made_the_embeddings(
+    parse, set_params, value, problem
+):
+    set_params(**{f"{SECTION}.embedding": value})
+    with pytest.raises(ParameterError) as error:
+        parse(ROWS)
+    assert problem.format(SECTION) in str(error.value)
 
 
 def test_without_bad_rows_the_quarantine_has_a_header_only(parse):

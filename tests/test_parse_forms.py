@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.params import load_params, load_value
 from stages.parser import csv_file, parquet_file, parquet_sizes
+from stages.parser.croissant import CROISSANT
 from stages.parser.embeddings import to_float32
 from stages.tables.artefacts import ARTEFACTS, METADATA
 from stages.tables.parquet import matrix, source_of
@@ -100,6 +101,7 @@ class Stage:
             path.unlink()
         ARTEFACTS.unlink(missing_ok=True)
         QUARANTINE.unlink(missing_ok=True)
+        CROISSANT.unlink(missing_ok=True)
         (RAW / name).write_bytes(content)
         (RAW / "provenance.json").write_text(json.dumps({"source": source, "file": name}))
         self._params = params or self.params()

@@ -43,7 +43,7 @@ from stages.parser.contract import (
     PRODUCT_SIZE_TOLERANCE,
     RULES,
 )
-from stages.tables.artefacts import ARTEFACTS, METADATA
+from stages.tables.artefacts import ARTEFACTS, EXTRA, METADATA
 from stages.tables.quarantine import QUARANTINE, QUARANTINE_COLUMNS
 from stages.tables.values import SUBSETS
 
@@ -217,7 +217,7 @@ class Settings:
 
     on_bad_row: str = "quarantine"
     max_bad_fraction: float = 1.0
-    extra_columns: str = "drop"
+    extra_columns: tuple[tuple[str, str], ...] = ()
     official_split: bool = True
     source: str = "file"
     csv_block: int = csv_file.CSV_BLOCK
@@ -230,7 +230,7 @@ def outcome(parser: Stage, content: bytes, name: str, how: Settings) -> pa.Table
     params = parser.params(
         on_bad_row=how.on_bad_row,
         max_bad_fraction=how.max_bad_fraction,
-        extra_columns=how.extra_columns,
+        extra_columns=dict(how.extra_columns),
         compression="none",
     )
     ignored: list[Any] = []
@@ -312,6 +312,10 @@ def check_table(table: pa.Table, how: Settings) -> None:
             assert abs(row["product_size"] - width * height) <= tolerance
         if row["aspect_ratio"] is not None:
             assert abs(row["aspect_ratio"] - width / height) <= ASPECT_RATIO_TOLERANCE
+    for name, kind in how.extra_columns:
+        assert fields[name] == EXTRA[kind]
+        for value in table[name].to_pylist():
+            assert value is None or math.isfinite(value) if kind == "number" else value is not None
     if "embedding" in fields:
         assert pa.types.is_fixed_size_list(fields["embedding"])
         assert fields["embedding"].value_type == pa.float32()
@@ -436,7 +440,8 @@ how_to_run = st.builds(
     Settings,
     on_bad_row=st.sampled_from(["quarantine", "fail"]),
     max_bad_fraction=st.sampled_from([1.0, 0.5, 0.01, 0.0]),
-    extra_columns=st.sampled_from(["drop", "keep"]),
+    # `Note` stands in one of the files; in the others it is a column that the table lacks.
+    extra_columns=st.sampled_from([(), (), (("Note", "category"),), (("Note", "number"),)]),
     official_split=st.booleans(),
     source=st.sampled_from(["file", "file", "mame"]),
     csv_block=st.sampled_from([csv_file.CSV_BLOCK, csv_file.CSV_BLOCK, 600, 250]),
@@ -623,10 +628,10 @@ def test_the_corpus_is_what_this_module_writes():
 
 
 NO_TEXT = THREE["text that is none"].slice(0, 2)
-EXTRA = CORPUS_FILES["good-extra-column.csv"]
+WITH_NOTE = CORPUS_FILES["good-extra-column.csv"]
 FOUND = {
     "a line end in the name of a column": with_row(row()).replace(b"Medium", b'"Me\ndium"', 1),
-    "an escape in the name of a column": EXTRA.replace(b"Note", b"\x1b[31m"),
+    "an escape in the name of a column": WITH_NOTE.replace(b"Note", b"\x1b[31m"),
     "escapes in numbered columns": numbered_columns("\x1b0", "\x1b1", "\x1b2"),
     "Latin-1 in a row of too few fields": with_row(row()) + b"e.jpg,Mus\xe9e\n",
     "CR in an image file": with_row(row(image_file="d\r.jpg", width="0")),
@@ -647,7 +652,7 @@ def test_what_spoiled_files_brought_to_light_stays_mended(parser, name):
 
 
 def test_a_replacement_character_in_a_header_is_text(parser):
-    content = EXTRA.replace(b"Note", "\ufffd".encode())
+    content = WITH_NOTE.replace(b"Note", "\ufffd".encode())
     assert isinstance(outcome(parser, content, "table.csv", Settings()), pa.Table)
 
 

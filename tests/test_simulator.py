@@ -18,6 +18,7 @@ from sklearn.neighbors import NearestCentroid
 
 from scripts.simulator_facts import facts as recompute_facts
 from stages.sources import simulator
+from stages.tables.values import SUBSETS
 
 SEED = 0
 ROWS = {"toy": 3_480, "full": 37_407}
@@ -253,7 +254,7 @@ def test_full_has_the_official_split(full):
 
 def test_full_has_the_official_number_per_medium_museum_and_subset(full):
     counts = full.groupby(["Medium", "Museum", "Subset"]).size().unstack(fill_value=0)
-    facts = simulator.read_facts().set_index(["medium", "museum"])[list(simulator.SUBSETS)]
+    facts = simulator.read_facts().set_index(["medium", "museum"])[list(SUBSETS)]
     assert (counts[facts.columns].to_numpy() == facts.sort_index().to_numpy()).all()
 
 

@@ -97,7 +97,8 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
     # An unknown key comes first: a misspelt key is also a missing one.
     unknown = ("extra_forbidden", "invalid_key")
     problem = min(error.errors(), key=lambda problem: problem["type"] not in unknown)
-    name = ".".join(str(part) for part in (section, *problem["loc"]))
+    # pydantic marks what is wrong with a key itself.
+    name = ".".join(str(part) for part in (section, *problem["loc"]) if part != "[key]")
     if problem["type"] in unknown:
         *parents, key = problem["loc"]
         return _unknown(name, key, _schema_at(schema, parents).model_fields)
@@ -139,5 +140,7 @@ def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Sec
 def _description_at(schema: type[Section], location: Sequence[str | int]) -> str | None:
     """What a schema says about a value in its own words, where it does."""
     *parents, key = location
-    field = _schema_at(schema, parents).model_fields.get(str(key))
+    schema = _schema_at(schema, parents)
+    # What is in a plain mapping, such as `dict[str, ...]`, has no schema of its own.
+    field = schema.model_fields.get(str(key)) if issubclass(schema, Section) else None
     return field.description if field else None

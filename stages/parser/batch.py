@@ -7,9 +7,15 @@ import numpy as np
 import pyarrow as pa
 
 from stages.parser.bad_rows import Problem
-from stages.parser.columns import Columns, read_metadata
+from stages.parser.columns import Columns, read_extra, read_metadata
 from stages.parser.contract import Conditions, broken_metadata
-from stages.parser.embeddings import describe, holds_numbers, is_printed, read_numbers, usable_rows
+from stages.parser.embeddings import (
+    holds_numbers,
+    is_printed,
+    read_numbers,
+    usable_rows,
+    what_is_wrong,
+)
 from stages.tables.parquet import fixed_size_list
 
 
@@ -34,6 +40,7 @@ def parse_batch(
     Raises PipelineError for a column of a type that cannot be what it stands for.
     """
     metadata, rows, blanks = read_metadata(batch, columns)
+    extra, broken_extra, blanks_of_extra = read_extra(batch, columns.extra)
     image_files = metadata["image_file"].to_pylist()
     problems: dict[int, list[Problem]] = {}
 
@@ -41,9 +48,8 @@ def parse_batch(
         text = "nothing" if value is None or value == "" else str(value)
         problems.setdefault(row, []).append(Problem(row, rule, image_files[row], text))
 
-    for row, rule, value in broken_metadata(rows, conditions):
+    for row, rule, value in [*broken_metadata(rows, conditions), *broken_extra]:
         add(row, rule, value)
-    arrays = list(metadata.values())
     if columns.embedding:
         length = schema.field("embedding").type.list_size
         matrix, usable, broken = usable_rows(
@@ -53,19 +59,19 @@ def parse_batch(
             value = _raw_embedding(batch, columns.embedding, row)
             if rule == "embedding_unreadable" and is_printed(value):
                 rule = "embedding_printed"
-            add(row, rule, describe(rule, value))
+            add(row, rule, what_is_wrong(rule, value))
         good_rows = np.setdiff1d(np.flatnonzero(usable), list(problems))
         if len(good_rows) < len(matrix):
             matrix = matrix[np.searchsorted(np.flatnonzero(usable), good_rows)]
     else:
         good_rows = np.setdiff1d(np.arange(batch.num_rows), list(problems))
+    arrays = [*metadata.values(), *extra]
     if problems:
         arrays = [array.take(good_rows) for array in arrays]
     if columns.embedding:
-        arrays.append(fixed_size_list(matrix))
-    arrays += [batch.column(name).take(good_rows) for name in columns.extra]
+        arrays.insert(len(metadata), fixed_size_list(matrix))
     good = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return ParsedBatch(good, good_rows, image_files, problems, blanks)
+    return ParsedBatch(good, good_rows, image_files, problems, blanks + blanks_of_extra)
 
 
 def _raw_embedding(batch: pa.RecordBatch, columns: list[str], row: int) -> object:

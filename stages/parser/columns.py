@@ -1,7 +1,9 @@
 """Which columns of the raw table are read, and what they are in the artefacts table."""
 
+import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.common.stage import PipelineError, shorten
-from stages.parser.contract import Artefact
+from stages.parser.contract import MOST_TEXT, Artefact
 from stages.parser.embeddings import holds_numbers, to_float, to_numbers
-from stages.tables.artefacts import METADATA
+from stages.tables.artefacts import METADATA, ExtraKind
 
-# The section of params.yaml that maps columns, for messages.
+# The sections of params.yaml that name columns, for messages.
 SECTION = "parse_embeddings_to_parquet.columns"
+EXTRA_SECTION = "parse_embeddings_to_parquet.extra_columns"
 # Blanks around these are removed: the course's file writes "Woven fabric " throughout.
 STRIPPED = ("medium", "museum", "subset")
 
@@ -25,43 +28,44 @@ class Columns:
 
     metadata: dict[str, str]  # name in the artefacts table -> name in the raw table
     embedding: list[str]  # one of lists, or one for each dimension, or none
-    extra: list[str]  # kept as they are
+    extra: Mapping[str, ExtraKind]  # those that are kept under their own names -> what they hold
 
     @property
     def all(self) -> list[str]:
         """Their names in the raw table."""
-        return [*self.metadata.values(), *self.embedding, *self.extra]
+        # The embedding last: a CSV table whose last field it is takes less time to read.
+        return [*self.metadata.values(), *self.extra, *self.embedding]
 
 
-def choose_columns(names: list[str], mapping: dict[str, str | None], keep_extra: bool) -> Columns:
-    """Find the columns that `mapping` names, and those of the embedding, among `names`.
+def choose_columns(
+    names: list[str], mapping: Mapping[str, str | None], extra: Mapping[str, ExtraKind]
+) -> Columns:
+    """Find the columns that `mapping` and `extra` name, and those of the embedding, among `names`.
 
     `mapping` has the names of the artefacts table; None stands for what the raw table
-    does not have.
+    does not have. `extra` has the further columns that are kept, and what they hold.
 
     Raises PipelineError when a column is missing, or a name stands twice.
     """
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise PipelineError(f"the raw table has more than one column {listed(repeated)}")
+        raise PipelineError(f"the raw table has more than one column {backticked(repeated)}")
     metadata = {key: mapping[key] for key in METADATA if mapping[key] is not None}
     missing = [key for key, name in metadata.items() if name not in names]
     if missing:
         raise PipelineError(
-            f"the raw table has no column {listed([metadata[key] for key in missing])}; it has "
-            f"{listed(names)}; `{SECTION}.{missing[0]}` says what the column is called"
+            f"the raw table has no column {backticked([metadata[key] for key in missing])}; it has "
+            f"{backticked(names)}; `{SECTION}.{missing[0]}` says what the column is called"
             + _other_delimiter(names)
         )
-    others = [name for name in names if name not in set(metadata.values())]
-    embedding = embedding_columns(others, mapping["embedding"])
-    extra = [name for name in others if name not in set(embedding)] if keep_extra else []
-    clash = [name for name in extra if name in (*METADATA, "embedding")]
-    if clash:
+    missing = [name for name in extra if name not in names]
+    if missing:
         raise PipelineError(
-            f"the extra column {listed(clash)} has the name of a column of the artefacts table: "
-            "rename it, or set `parse_embeddings_to_parquet.extra_columns` to drop"
+            f"the raw table has no column {backticked(missing)}, which `{EXTRA_SECTION}` names; it "
+            f"has {backticked(names)}"
         )
-    return Columns(metadata, embedding, extra)
+    others = [name for name in names if name not in {*metadata.values(), *extra}]
+    return Columns(metadata, embedding_columns(others, mapping["embedding"]), extra)
 
 
 def embedding_columns(names: list[str], wanted: str | None) -> list[str]:
@@ -88,8 +92,8 @@ def embedding_columns(names: list[str], wanted: str | None) -> list[str]:
     if len(sets) > 1:
         raise PipelineError(
             f"the raw table has no column `{wanted}`, but numbered columns that begin with "
-            f"{listed(list(sets))}: set `{SECTION}.embedding` to the beginning of those that are "
-            "the embedding, or to null if none are"
+            f"{backticked(list(sets))}: set `{SECTION}.embedding` to the beginning of those that "
+            "are the embedding, or to null if none are"
         )
     for prefix, numbered in sets.items():
         numbered.sort()
@@ -98,15 +102,15 @@ def embedding_columns(names: list[str], wanted: str | None) -> list[str]:
             if number != expected:
                 problem = f"twice {number}" if number < expected else f"no {expected}"
                 raise PipelineError(
-                    f"the numbered columns that begin with {listed([prefix])} have {problem}: mend "
-                    f"the table, or set `{SECTION}.embedding` to null if they are no embedding"
+                    f"the numbered columns that begin with {backticked([prefix])} have {problem}: "
+                    f"mend the table, or set `{SECTION}.embedding` to null if they are no embedding"
                 )
         return [name for _, name in numbered]
     return []
 
 
-def listed(names: list[str]) -> str:
-    """The first names, for a message."""
+def backticked(names: list[str]) -> str:
+    """The first names, each in backticks, for a message."""
     shown = ", ".join(f"`{shorten(name, 40)}`" for name in names[:12])
     return shown if len(names) <= 12 else f"{shown} and {len(names) - 12:,} more"
 
@@ -153,12 +157,49 @@ def read_metadata(
     return arrays, rows, blanks
 
 
+def read_extra(
+    batch: pa.RecordBatch, extra: Mapping[str, ExtraKind]
+) -> tuple[list[pa.Array], list[tuple[int, str, str]], Counter[str]]:
+    """The extra columns of n raw rows.
+
+    `extra` has their names, and what they hold.
+
+    Returns the columns in the order of `extra`; the place of each row that breaks a rule, with the
+    name of the rule and the value; and the rows in which blanks were removed, for each column of
+    categories.
+
+    Raises PipelineError for a column of a type that cannot be what it should hold.
+    """
+    arrays: list[pa.Array] = []
+    broken: list[tuple[int, str, str]] = []
+    blanks: Counter[str] = Counter()
+    for name, kind in extra.items():
+        called = backticked([name])
+        if kind == "number":
+            array, values = _numbers(batch.column(name), name)
+            rule = "extra_number"
+            wrong = [
+                (row, value)
+                for row, value in enumerate(values)
+                if value is not None and (isinstance(value, str) or not math.isfinite(value))
+            ]
+        else:
+            array, changed = _text(batch.column(name), name, strip=True)
+            blanks[f"text of {called}"] += changed
+            rule = "text_too_long"
+            long = pc.greater(pc.utf8_length(array), MOST_TEXT)
+            wrong = [(row, array[row].as_py()) for row in pc.indices_nonzero(long).to_pylist()]
+        arrays.append(array)
+        broken += [(row, rule, f"{called}: {value}") for row, value in wrong]
+    return arrays, broken, blanks
+
+
 def _text(raw: pa.Array, name: str, strip: bool) -> tuple[pa.Array, int]:
     """A column as text, "" where it is missing, and the number of rows that `strip` changed."""
     try:
         text = pc.fill_null(raw.cast(pa.string()), "")
     except pa.ArrowException:
-        raise PipelineError(f"{listed([name])} holds {raw.type}, which is not text") from None
+        raise PipelineError(f"{backticked([name])} holds {raw.type}, which is not text") from None
     if not strip:
         return text, 0
     stripped = pc.utf8_trim_whitespace(text)
@@ -169,7 +210,7 @@ def _numbers(raw: pa.Array, name: str) -> tuple[pa.Array, list[Any]]:
     """A column as float64, and as a list in which text that is no number stands as it is."""
     if not pa.types.is_string(raw.type):
         if not holds_numbers(raw.type):
-            raise PipelineError(f"{listed([name])} holds {raw.type}, which is not numbers")
+            raise PipelineError(f"{backticked([name])} holds {raw.type}, which is not numbers")
         numbers = to_float(raw, pa.float64())
         return numbers, numbers.to_pylist()
     text = pc.utf8_trim_whitespace(raw)

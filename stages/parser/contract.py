@@ -1,8 +1,9 @@
 """What every row of the raw table must hold, and why.
 
-The rules for single values of metadata are the typed fields of `Artefact`; the
-rules for embeddings are applied to whole columns in stages/parser/embeddings.py,
-because there are a thousand numbers in a row. docs/table.md tells users about them.
+The rules for single values of metadata are the typed fields of `Artefact`. Those for embeddings
+are applied to whole columns in stages/parser/embeddings.py, because there are a thousand numbers
+in a row, and those for extra columns in stages/parser/columns.py. docs/table.md tells users about
+them.
 """
 
 import math
@@ -101,8 +102,8 @@ RULES = {
         "the same picture in train and test would make the test easier than it is",
     ),
     "text_too_long": Rule(
-        "has an image file, medium, museum, museum's own number or subset of more than "
-        f"{MOST_TEXT:,} characters",
+        "has an image file, medium, museum, museum's own number, subset or extra category of more "
+        f"than {MOST_TEXT:,} characters",
         "no name is that long: a quote or a separator is wrong, and such texts fill the memory",
     ),
     "medium": Rule(
@@ -135,6 +136,12 @@ RULES = {
     "aspect_ratio": Rule(
         "has an aspect ratio that is not width divided by height",
         "when they disagree, one of the three is wrong; it may be missing, as it follows from them",
+    ),
+    "extra_number": Rule(
+        "has an extra column of numbers with something else",
+        "a text that is not a number, nan or infinity cannot become a feature; it may be missing; "
+        "held only for the columns that `parse_embeddings_to_parquet.extra_columns` calls number",
+        "A column of words is a `category`",
     ),
     "embedding_missing": Rule(
         "has no embedding",

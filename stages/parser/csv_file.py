@@ -3,8 +3,9 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.csv
@@ -26,6 +27,8 @@ class CsvFile:
 
     `skipped_rows` counts the rows that had another number of fields than the header.
     """
+
+    metadata: Mapping[bytes, bytes] = MappingProxyType({})  # a CSV file says nothing of itself
 
     def __init__(self, path: Path) -> None:
         self.path = path

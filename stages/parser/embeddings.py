@@ -248,8 +248,8 @@ def is_printed(value: object) -> bool:
     return "..." in value or ("," not in value and len(words) > 1) or bool(_CODE.search(value))
 
 
-def describe(rule: str, value: object) -> str:
-    """What is wrong with an embedding that breaks a rule, for people.
+def what_is_wrong(rule: str, value: object) -> str:
+    """What breaks a rule in an embedding, for people.
 
     `value` is what the raw table has: a text, a list or nothing.
     """

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,9 +30,11 @@ class ParquetFile:
         try:
             # With a buffer, pages are read one by one; without, whole columns.
             self._file = pq.ParquetFile(path, buffer_size=1 << 20)
-            self.names = self._file.schema_arrow.names
+            schema = self._file.schema_arrow
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
+        self.names: list[str] = schema.names
+        self.metadata: Mapping[bytes, bytes] = schema.metadata or {}  # what the file says of itself
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """The columns, some 1 MB of numbers at a time.

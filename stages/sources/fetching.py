@@ -1,23 +1,22 @@
 """Fetch a file from a server, and check that it is the one that was pinned."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from stages.common.files import sha256
 from stages.common.stage import PipelineError
 
 # How files begin that are not plain text, and how their names end.
 MAGIC = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv.zst"}
 
-# A server that says nothing for this long is given up.
+# A request times out when the server sends nothing for so long.
 TIMEOUT_SECONDS = 30
 # Further tries after a broken connection, with a growing pause between them.
 RETRIES = 2
 
 
 def fetch(url: str, target: Path) -> None:
-    """Download `url` to `target`, atomically, with retries, a time-out and a progress bar.
+    """Download `url` to `target`, atomically, with retries, a timeout and a progress bar.
 
     Raises PipelineError with the reason when the file cannot be had.
     """
@@ -81,17 +80,9 @@ def check_content(path: Path, checksum: str, size: int | None) -> None:
 def git_blob_id(path: Path) -> str:
     """The id that Git gives the content: SHA-1 of `blob <bytes>`, a NUL byte and the content."""
     header = f"blob {path.stat().st_size}\0".encode()
-    return _digest(path, lambda: hashlib.sha1(header, usedforsecurity=False))
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    return _digest(path, hashlib.sha256)
-
-
-def _digest(path: Path, start: Callable[[], Any]) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, start).hexdigest()
+        start = hashlib.sha1(header, usedforsecurity=False)
+        return hashlib.file_digest(file, lambda: start).hexdigest()
 
 
 def table_suffix(path: Path) -> str:

@@ -4,3 +4,6 @@ from pathlib import Path
 
 RAW_FOLDER = Path("data/raw")
 PROVENANCE = RAW_FOLDER / "provenance.json"
+
+# How the simulator begins the names of its image files.
+SIMULATED = "synthetic-"

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stages.common.files import atomic_write
+from stages.sources.raw import SIMULATED
+from stages.tables.values import SUBSETS
 
 FACTS = Path(__file__).with_name("simulator_facts.csv")
-SUBSETS = ("train", "val", "test")
 # Photographs per medium in the course's small version; None: the official number per museum.
 PRESETS: dict[str, dict[str, int] | None] = {
     "toy": {"train": 50, "val": 20, "test": 50},
@@ -174,7 +175,7 @@ def simulate_metadata(preset: str, seed: int) -> pd.DataFrame:
     numbers = [f"{i:06d}" for i in range(len(fact))]
     return pd.DataFrame(
         {
-            "Image file": [f"synthetic-{number}.jpg" for number in numbers],
+            "Image file": [f"{SIMULATED}{number}.jpg" for number in numbers],
             "Medium": facts["medium"].to_numpy()[fact],
             "Museum": facts["museum"].to_numpy()[fact],
             "Museum-based instance ID": [f"SYNTHETIC.{number}" for number in numbers],

@@ -1,12 +1,16 @@
 """The artefacts table: one row for each photograph, as `parse-embeddings-to-parquet` writes it.
 
-Its columns are those of `METADATA`, and `embedding` where the raw table has one.
+Its columns are those of `METADATA`, `embedding` where the raw table has one, and the extra columns
+of the raw table that params.yaml names. The schema's metadata says where the table comes from, and
+what made the embeddings, where that is known.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,18 +36,34 @@ METADATA = {
 }
 
 
+# What an extra column may hold, and the type it then has.
+ExtraKind = Literal["number", "category"]
+EXTRA: dict[ExtraKind, pa.DataType] = {
+    "number": pa.float64(),  # null where it is missing
+    "category": pa.string(),  # "" where it is missing
+}
+
+
 def artefacts_schema(
-    source: str, embedding_length: int | None, extra: Iterable[pa.Field] = ()
+    source: str,
+    embedding_length: int | None,
+    extra: Mapping[str, ExtraKind] = MappingProxyType({}),
+    identity: Mapping[str, str] | None = None,
 ) -> pa.Schema:
     """Schema of the artefacts table.
 
-    `embedding_length` is None where there is no embedding; `extra` are the further
-    columns of the raw table that are kept.
+    `embedding_length` is None where there is no embedding; `extra` are the further columns of the
+    raw table that are kept, and what they hold; `identity` says what made the embeddings,
+    None where nobody knows.
     """
     fields = [pa.field(name, type_) for name, type_ in METADATA.items()]
     if embedding_length is not None:
         fields.append(pa.field(EMBEDDING, pa.list_(pa.float32(), embedding_length)))
-    return pa.schema([*fields, *extra], metadata={"source": source})
+    fields += [pa.field(name, EXTRA[kind]) for name, kind in extra.items()]
+    metadata = {"source": source}
+    if identity is not None:
+        metadata[EMBEDDING] = json.dumps(dict(identity), ensure_ascii=False)
+    return pa.schema(fields, metadata=metadata)
 
 
 def embedding_length(path: Path) -> int | None:
