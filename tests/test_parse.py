@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
+from dvc.utils.hydra import apply_overrides
 
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.params import ParameterError
@@ -468,6 +470,45 @@ def test_params_yaml_says_all_four_or_nothing_of_what_made_the_embeddings(
     with pytest.raises(ParameterError) as error:
         parse(ROWS)
     assert problem.format(SECTION) in str(error.value)
+
+
+TABLE_GUIDE = (PROJECT / "docs/table.md").read_text(encoding="utf-8")
+
+
+def test_what_made_the_embeddings_can_be_said_for_one_experiment_as_the_guide_says(
+    parse, stage_folder
+):
+    (override,) = re.findall(rf'-S "({SECTION}\.embedding=.*)"', TABLE_GUIDE)
+    # What `dvc exp run -S` calls.
+    apply_overrides(stage_folder / "params.yaml", [override])
+    parse(ROWS)
+    said = embedding_identity(ARTEFACTS)
+    assert said["network"] == "ResNet50"
+    apply_overrides(stage_folder / "params.yaml", [f"{SECTION}.embedding.network=VGG 16"])
+    parse(ROWS)
+    assert embedding_identity(ARTEFACTS) == said | {"network": "VGG 16"}
+    apply_overrides(stage_folder / "params.yaml", [f"{SECTION}.embedding=null"])
+    parse(ROWS)
+    assert embedding_identity(ARTEFACTS) is None
+
+
+def test_an_extra_column_can_be_kept_for_one_experiment_as_the_guide_says(parse, stage_folder):
+    (override,) = re.findall(rf'-S "(\+{SECTION}\.extra_columns=.*)"', TABLE_GUIDE)
+    apply_overrides(stage_folder / "params.yaml", [override])
+    table = parse([row | {"Year of acquisition": 1900} for row in ROWS])
+    assert set(table["Year of acquisition"].to_pylist()) == {1900.0}
+
+
+def test_the_guide_shows_what_is_known_of_the_course_and_how_a_file_says_it_itself(
+    parse, stage_folder
+):
+    (known,) = re.findall(r"```json\n(.*)\n```", TABLE_GUIDE)
+    assert json.loads(known) == KNOWN["mame"]
+    (code,) = re.findall(r"```python\n(.*?)```", TABLE_GUIDE, re.DOTALL)
+    names = {"json": json, "pyarrow": pa, "table": pa.Table.from_pylist(ROWS)}
+    exec(code, names)
+    parse((stage_folder / "my_artefacts.parquet").read_bytes(), "t.parquet")
+    assert embedding_identity(ARTEFACTS) == names["identity"]
 
 
 def test_without_bad_rows_the_quarantine_has_a_header_only(parse):

@@ -77,7 +77,7 @@ def croissant(schema: pa.Schema, rows: int, set_aside: int, sha256: str) -> dict
     """
     source = schema.metadata[b"source"].decode()
     name, about = ABOUT[source]
-    left_out = f" {set_aside:,} more broke a rule and were set aside." if set_aside else ""
+    left_out = f" Set aside, as they break a rule: {set_aside:,}." if set_aside else ""
     cited = {"citeAs": CITED[source]} if source in CITED else {}
     return {
         "@context": CONTEXT,
