@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.common.files import atomic_write, sha256, write_json
-from stages.common.params import ParameterError, Section, load_params
-from stages.common.stage import PipelineError, log, run
+from stages.common.params import Section, load_params
+from stages.common.stage import ParameterError, PipelineError, log, run
 from stages.sources.fetching import check_content, fetch, table_suffix
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
 from stages.tables.values import Source
@@ -142,7 +142,7 @@ def check_path(path: str) -> None:
 
 
 def local_path(path: str) -> Path:
-    """The path with `~` in its place, as it is where there is no such home."""
+    """The path with `~` expanded; unchanged where there is no such home directory."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises for an unknown user
 
 

@@ -22,8 +22,8 @@ from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from stages.common.files import sha256, write_json, write_text
-from stages.common.params import ParameterError, Section, load_params, load_value
-from stages.common.stage import PipelineError, log, run
+from stages.common.params import Section, load_params, load_value
+from stages.common.stage import ParameterError, PipelineError, log, run
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
@@ -39,7 +39,7 @@ from stages.tables.quarantine import QUARANTINE
 
 STAGE = "parse_embeddings_to_parquet"
 
-# A few keep up with the reader, which is one thread.
+# A few workers keep up with the reader, which is one thread.
 MOST_WORKERS = 4
 # Batches that are read ahead, 2 MB each: they keep the workers busy while a row group is written.
 READ_AHEAD = 16
@@ -156,10 +156,11 @@ def main() -> str:
 def measure_first(
     read: list[pa.RecordBatch], batches: Iterator[pa.RecordBatch], columns: list[str]
 ) -> tuple[int, float]:
-    """The length of embeddings, and the greatest norm that one may have, from the first rows.
+    """The length of the embeddings and the greatest norm that one may have, from the first rows.
 
-    `read` are the batches that have been read, and grows where their rows do not suffice: when
-    all are bad, or fewer than `LEAST_FIRST_ROWS`. With so few, any norm is accepted.
+    `read` holds the batches that have been read. More are appended while they have fewer than
+    `LEAST_FIRST_ROWS` good rows, `READ_AHEAD` at most; with fewer rows than that, any norm is
+    accepted.
     """
     length, found = 0, np.empty(0)
     for number, batch in enumerate(chain(read[:], batches)):
@@ -212,10 +213,10 @@ Result = TypeVar("Result")
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """What `function` makes of each item, in their order, made by one thread a core, four at most.
+    """The results of `function` for each item, in order, from a pool of threads.
 
-    Threads suffice, as Arrow and NumPy release the GIL. No more than `READ_AHEAD` items
-    are taken in advance, so that memory does not grow with their number.
+    Threads suffice, because Arrow and NumPy release the GIL. At most `READ_AHEAD` items are taken
+    in advance, so that memory does not grow with their number.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
@@ -259,7 +260,7 @@ def accepted(
         for row, image_file in enumerate(batch.image_files):
             earlier = row_of.get(image_file)
             if earlier is None:
-                # A bad row is not there any more when its image file comes again.
+                # A bad row does not take its image file: a later good row may have it.
                 if row not in batch.problems:
                     row_of[image_file] = rows + row + 1
             else:

@@ -49,7 +49,7 @@ class BadRows:
     def locate(self, raw: RawFile, image_file_column: str) -> None:
         """Find the lines of a CSV file, and its rows with too many or too few fields.
 
-        Those are not in the batches, so that all rows after them count one more.
+        The batches lack those rows, so the numbers of all rows after them shift.
         """
         if not isinstance(raw, CsvFile) or not (self.problems or raw.skipped_rows):
             return

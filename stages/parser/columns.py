@@ -50,7 +50,7 @@ def choose_columns(
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise PipelineError(f"the raw table has more than one column {backticked(repeated)}")
-    metadata = {key: mapping[key] for key in METADATA if mapping[key] is not None}
+    metadata = {key: name for key in METADATA if (name := mapping[key]) is not None}
     missing = [key for key, name in metadata.items() if name not in names]
     if missing:
         raise PipelineError(
@@ -80,7 +80,7 @@ def embedding_columns(names: list[str], wanted: str | None) -> list[str]:
         return [] if wanted is None else [wanted]
     sets: dict[str, list[tuple[int, str]]] = {}
     for name in names:
-        # As it is called, which may end in a number itself, or anything else.
+        # `wanted` may end in a number itself; any other prefix ends before its first one.
         for prefix in (re.escape(wanted), ".*?"):
             if match := re.fullmatch(f"({prefix})([0-9]{{1,9}})", name, re.DOTALL):
                 sets.setdefault(match[1], []).append((int(match[2]), name))

@@ -7,7 +7,7 @@ them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ MOST_PIXELS = 1_000_000
 OUTLIER = 10
 LEAST_FIRST_ROWS = 30
 
-# What Python and Arrow take for blanks; pydantic's \s leaves four of them out.
+# Anything but what Python and Arrow call white space, of which pydantic's \s lacks four.
 NOT_BLANK = r"[^\s\x1c-\x1f]"
 
 
@@ -113,11 +113,11 @@ RULES = {
     "medium_unknown": Rule(
         "has a medium that MAMe does not have",
         "MAMe has 29 mediums; another one means that the file is not what it claims to be; "
-        "held only when `download.source` is mame",
+        "checked only when `download.source` is mame",
     ),
     "subset": Rule(
         "has a subset other than train, val and test",
-        "the official split takes the subset from the table; held only when `split.strategy` is "
+        "the official split takes the subset from the table; checked only when `split.strategy` is "
         "official",
     ),
     "width": Rule(
@@ -139,8 +139,8 @@ RULES = {
     ),
     "extra_number": Rule(
         "has an extra column of numbers with something else",
-        "a text that is not a number, nan or infinity cannot become a feature; it may be missing; "
-        "held only for the columns that `parse_embeddings_to_parquet.extra_columns` calls number",
+        "text that is not a number, nan and infinity cannot become a feature; a number may be "
+        "missing; checked where `parse_embeddings_to_parquet.extra_columns` says number",
         "A column of words is a `category`",
     ),
     "embedding_missing": Rule(
@@ -171,18 +171,18 @@ RULES = {
         "no photograph gives that: the network was not run, or failed",
     ),
     "embedding_outlier": Rule(
-        f"has an embedding that is more than {OUTLIER} times as long as most, as a vector",
-        "means and deviations are those of all training rows, so that one such row harms every "
-        "model; in three tables of real photographs the longest is 1.3 times as long as the "
-        f"median; not held where there are fewer than {LEAST_FIRST_ROWS} good rows at the "
-        "beginning to compare with",
+        f"has an embedding with a norm of more than {OUTLIER} times the median norm",
+        "means and standard deviations are taken over all training rows, so that one such row "
+        "harms every model; in three tables of real photographs the largest norm is 1.3 times the "
+        "median; the first rows of the table give the median, and the rule is checked only when "
+        f"at least {LEAST_FIRST_ROWS} of them are good",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """On what depends which rules hold."""
+    """What decides which rules are checked."""
 
     mame: bool  # the table says that it is MAMe's
     official_split: bool  # the subsets are those of the table
@@ -206,14 +206,14 @@ class Artefact(BaseModel):
 
     @field_validator("medium")
     @classmethod
-    def _is_known(cls, medium: str, info: ValidationInfo) -> str:
+    def _is_known(cls, medium: str, info: ValidationInfo[Conditions]) -> str:
         if info.context.mame and medium not in MAME_MEDIUMS:
             raise PydanticCustomError("medium_unknown", "")
         return medium
 
     @field_validator("subset")
     @classmethod
-    def _is_official(cls, subset: str, info: ValidationInfo) -> str:
+    def _is_official(cls, subset: str, info: ValidationInfo[Conditions]) -> str:
         if info.context.official_split and subset not in SUBSETS:
             raise PydanticCustomError("subset", "")
         return subset
@@ -256,15 +256,15 @@ def broken_metadata(
         _ARTEFACTS.validate_python(rows, context=conditions)
     except ValidationError as error:
         return [
-            (problem["loc"][0], _rule_of(problem), problem["input"])
+            (int(problem["loc"][0]), _rule_of(problem), problem["input"])
             for problem in error.errors(include_url=False, include_context=False)
         ]
     return []
 
 
-def _rule_of(problem: Any) -> str:
+def _rule_of(problem: Mapping[str, Any]) -> str:
     """The name of the rule that a row breaks."""
     if problem["type"] == "string_too_long":
         return "text_too_long"
     # The other rules that pydantic applies by itself have the name of their column.
-    return problem["type"] if problem["type"] in RULES else problem["loc"][1]
+    return str(problem["type"] if problem["type"] in RULES else problem["loc"][1])

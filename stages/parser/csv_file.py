@@ -3,9 +3,10 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,12 +14,15 @@ import pyarrow.csv
 from stages.common.stage import PipelineError, shorten
 from stages.parser.unpacking import UnpackedFile
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
 # Bytes of text that are read at a time: some 150 rows of 1,024 numbers. A row that does not fit
 # in two of them is refused, which bounds the memory that any file can ask for.
 CSV_BLOCK = 2 << 20
-# After so many rows of the wrong shape, this is no table: there is no use in counting on.
+# After so many rows of the wrong shape the file is no table, and reading on is pointless.
 MOST_SKIPPED = 100_000
-# What closes each block of a file: a character that separates records, and that no text has.
+# Marks the end of each block: the ASCII record separator, which no text contains.
 _CLOSING_FIELD = "\x1e"
 
 
@@ -51,7 +55,7 @@ class CsvFile:
         if b"\0" in start:
             raise PipelineError(f"{self.path} holds bytes that are not text: it is no CSV table")
         try:
-            # The block may end within a character.
+            # The block may end inside a character.
             text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)
         except UnicodeDecodeError:
             raise self._not_utf8() from None
@@ -63,14 +67,14 @@ class CsvFile:
             raise self._too_long("the first line")
         return names
 
-    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str]) -> Generator[pa.RecordBatch, None, None]:
         """The columns as text, some 2 MB of the file at a time.
 
         Raises PipelineError for a file that cannot be read to its end.
         """
-        # Not by Arrow's own streaming reader: it reads ahead in a thread, which hangs or ends
-        # the process when a Python file is left early, and it takes a quoted field that never
-        # closes for one that goes on to the end of the file.
+        # Not with Arrow's streaming reader: it reads ahead in a thread, which hangs or crashes
+        # the process when a Python file is closed early, and it lets a quoted field that never
+        # closes run to the end of the file.
         rows = 0
         header_rows = 1
         text = b""
@@ -121,10 +125,10 @@ class CsvFile:
             heads, last_column = divided
             batch = self._read_lines(heads, self.names[:-1], columns[:-1])
             return batch.append_column(columns[-1], last_column)
-        # The empty line keeps Arrow from taking the beginning for a byte order mark, but at
-        # the beginning of the file there may be one.
+        # An empty line keeps Arrow from stripping what looks like a byte order mark; only the
+        # beginning of the file may have one.
         start = b"" if rows == 0 else b"\n"
-        # A row after the last one: when it does not come out, it went into a quoted field.
+        # A sentinel row: when it does not come out, an open quoted field has swallowed it.
         closing_row = b",".join([_CLOSING_FIELD.encode()] * len(self.names))
         lines = b"".join((start, text[:end], b"\n", closing_row))
         skipped_before = self.skipped_rows
@@ -136,7 +140,7 @@ class CsvFile:
         return batch.slice(0, last)
 
     def _read_lines(self, lines: bytes, names: list[str], columns: list[str]) -> pa.RecordBatch:
-        """Some of the columns of lines of text; counts the rows with other than all fields."""
+        """Some columns of lines of text; counts the rows with another number of fields."""
 
         def skip(_: pa.csv.InvalidRow) -> str:
             self.skipped_rows += 1
@@ -164,7 +168,7 @@ class CsvFile:
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """The line in which each row after the header begins, counted from 1, and its fields.
 
-        It is slow, and for messages: Arrow does not count lines.
+        Slow, and only for messages: Arrow does not count lines.
         """
         with (
             UnpackedFile(self.path) as file,
@@ -214,10 +218,10 @@ class CsvFile:
 
 
 def _ends_of_lines(text: bytes) -> Iterator[int]:
-    """Places behind a line end where a row may end, the likeliest first.
+    """Offsets just after a line end where a row may end, the likeliest first.
 
-    There, the number of quotes before it is even, unless a quote stands within a field
-    that is not quoted.
+    The number of quotes before a row's end is even, unless a field without quotes around it
+    contains one.
     """
     for line_end in (b"\n", b"\r"):
         for odd in (0, 1):
@@ -232,11 +236,11 @@ def _ends_of_lines(text: bytes) -> Iterator[int]:
 
 
 def _divide(text: bytes, end: int, fields: int) -> tuple[bytes, pa.StringArray] | None:
-    """Divide the lines up to `end` into all their fields but the last, and the last.
+    """Split each line up to `end` into its last field and the text before it.
 
-    None unless the last field of each line is the only one in quotes, which makes the
-    division plain. That is how embeddings are mostly written. They are nearly all of the
-    text, and Arrow goes through a quoted field byte by byte, more slowly than this.
+    None unless the last field of each line is the only one in quotes, as embeddings are
+    mostly written. They make up nearly all of the text, and Arrow scans a quoted field byte
+    by byte, which is slower than this.
     """
     if not text.isascii() or text.find(b"\r", 0, end) >= 0:
         return None
@@ -266,6 +270,6 @@ def _divide(text: bytes, end: int, fields: int) -> tuple[bytes, pa.StringArray] 
     return b"\n".join(heads), column
 
 
-def _csv_reader(lines: io.TextIOBase) -> "csv._reader":
+def _csv_reader(lines: io.TextIOBase) -> "Reader":
     csv.field_size_limit(2 * CSV_BLOCK)  # it is 131,072 otherwise
     return csv.reader(lines)

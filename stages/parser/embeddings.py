@@ -1,12 +1,13 @@
 """Read embeddings from raw columns as float32, and find the rows that have none to use.
 
-Text becomes the float32 that is nearest to the written number: Arrow converts it
-without a step in between, where two roundings could miss by one bit.
+Text becomes the float32 that is nearest to the written number. Arrow converts it
+directly; rounding to float64 first could be off by one bit.
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +88,7 @@ def to_float32(numbers: pa.Array) -> np.ndarray:
 def to_float(numbers: pa.Array, type_: pa.DataType) -> pa.Array:
     """Numbers of any width as floats, the nearest one to each; too large becomes infinite."""
     if pa.types.is_decimal(numbers.type):
-        numbers = numbers.cast(pa.string())  # whose way to a float is exact
+        numbers = numbers.cast(pa.string())  # from which Arrow rounds once
     return numbers.cast(type_, safe=False)  # `safe` refuses whole numbers that need rounding
 
 
@@ -112,9 +113,9 @@ def numbers_of_columns(batch: pa.RecordBatch, columns: list[str]) -> Numbers:
 
 
 def to_numbers(text: pa.StringArray, type_: pa.DataType) -> pa.Array:
-    """Cast text to numbers; what is none becomes missing.
+    """Cast text to numbers; text that is no number becomes missing.
 
-    One by one where it has to be: Arrow stops at the first text that is no number, and
+    One by one where necessary: Arrow stops at the first text that is no number, and
     Python's own rules differ (`float("1_0")` is 10).
     """
     try:
@@ -141,7 +142,7 @@ def numbers_of_text(column: pa.StringArray) -> Numbers:
     text = pc.ascii_trim_whitespace(pc.fill_null(column, ""))
     opened, closed = pc.starts_with(text, "["), pc.ends_with(text, "]")
     inner = pc.if_else(opened, pc.utf8_slice_codeunits(text, 1, -1), text)
-    # A row with one bracket only was cut off.
+    # A row with only one bracket was cut off.
     matched = pc.equal(opened, closed)
     has_text = pc.not_equal(pc.ascii_trim_whitespace(inner), "")
     readable = matched.to_numpy(zero_copy_only=False).copy()
@@ -149,7 +150,7 @@ def numbers_of_text(column: pa.StringArray) -> Numbers:
     if pc.all(usable).as_py() and (numbers := _split_and_cast(inner)) is not None:
         return Numbers(*numbers, readable)
     all_values, lengths = [], np.zeros(len(column), dtype=np.int64)
-    # A row that has no numbers, or something else: each row for itself.
+    # Some rows have no numbers, or something else: read row by row.
     for row in pc.indices_nonzero(usable).to_pylist():
         numbers = _split_and_cast(inner.slice(row, 1))
         if numbers is None:
@@ -176,8 +177,8 @@ def _within_brackets(column: pa.StringArray) -> pa.StringArray | None:
 
 def _split_and_cast(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray] | None:
     """The numbers and lengths of rows of text, None where anything is not a number."""
-    # Python writes a blank after each comma. Where that holds, nothing has to be trimmed,
-    # which takes a fifth of the time; where it does not, a piece is no number.
+    # Python writes a blank after each comma. Splitting at both saves trimming, a fifth of the
+    # time; where the text is written otherwise, the cast fails, and the comma alone is tried.
     for separator in (", ", ","):
         lists = pc.split_pattern(text, separator)
         pieces = lists.flatten()
@@ -193,7 +194,7 @@ def _split_and_cast(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray] | Non
 
 
 def norms(matrix: np.ndarray) -> np.ndarray:
-    """The Euclidean length of each row of an (n, d) float32 matrix, infinite beyond float32."""
+    """The Euclidean norm of each row of an (n, d) float32 matrix; infinite where it overflows."""
     with np.errstate(over="ignore"):
         return np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
 
@@ -203,7 +204,7 @@ def usable_rows(
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
     """Divide n rows into those that can be used and those that break a rule.
 
-    Their embeddings have `length` numbers, and as vectors are not longer than `longest`.
+    Usable embeddings have `length` numbers and a norm of at most `longest`.
 
     Returns the matrix of the m usable rows, (m, length) float32; which rows they are, an
     (n,) array of bool; and for each other row its place and the name of the rule.
@@ -248,7 +249,7 @@ def is_printed(value: object) -> bool:
     return "..." in value or ("," not in value and len(words) > 1) or bool(_CODE.search(value))
 
 
-def what_is_wrong(rule: str, value: object) -> str:
+def what_is_wrong(rule: str, value: Any) -> str:
     """What breaks a rule in an embedding, for people.
 
     `value` is what the raw table has: a text, a list or nothing.
@@ -273,7 +274,7 @@ def what_is_wrong(rule: str, value: object) -> str:
     return f"begins {str(value).strip()}"
 
 
-def _pieces(value: object) -> list[str]:
+def _pieces(value: Any) -> list[str]:
     """The numbers of a list, or of the text of one, each as text."""
     if isinstance(value, str):
         text = value.strip()

@@ -1,5 +1,7 @@
 """What made the embeddings: the network, its weights, the pooling and the resize of pictures."""
 
+from typing import Any
+
 from pydantic import Field, ValidationError
 
 from stages.common.params import Section
@@ -11,7 +13,7 @@ from stages.sources.identity import KNOWN
 SECTION = "parse_embeddings_to_parquet.embedding"
 
 
-def _text() -> str:
+def _text() -> Any:
     return Field(min_length=1, max_length=200, description="a text of 1 to 200 characters")
 
 

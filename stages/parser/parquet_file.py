@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ class ParquetFile:
         self.size = path.stat().st_size  # bytes
         self.position = 0  # bytes that were read, by the share of the rows
         try:
-            # With a buffer, pages are read one by one; without, whole columns.
+            # With a buffer, Arrow reads page by page; without one, whole columns.
             self._file = pq.ParquetFile(path, buffer_size=1 << 20)
             schema = self._file.schema_arrow
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -36,7 +36,7 @@ class ParquetFile:
         self.names: list[str] = schema.names
         self.metadata: Mapping[bytes, bytes] = schema.metadata or {}  # what the file says of itself
 
-    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str]) -> Generator[pa.RecordBatch, None, None]:
         """The columns, some 1 MB of numbers at a time.
 
         Raises PipelineError for a file that cannot be read to its end.

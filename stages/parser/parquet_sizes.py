@@ -1,8 +1,8 @@
 """Print what the columns of a Parquet file grow to, by row group, as JSON.
 
-It runs in a process of its own: some damaged files end the process that looks at
-the sizes of their columns, although reading them would only raise an error (seen
-with pyarrow 26.0.1).
+It runs in a process of its own: some damaged files crash the process that asks for
+the sizes of their columns, although reading them merely raises an error (seen with
+pyarrow 26.0.1).
 """
 
 import json

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -52,7 +53,7 @@ class UnpackedFile(io.RawIOBase):
         check_expansion(self._path, self._count, self.position)
         return block
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         block = self.read_block(len(buffer))
         buffer[: len(block)] = block
         return len(block)

@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.common.files import sha256
 from stages.common.stage import PipelineError
 
-# How files begin that are not plain text, and how their names end.
+# The first bytes of files that are not plain text, and how the names of such files end.
 MAGIC = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv.zst"}
 
 # A request times out when the server sends nothing for so long.
@@ -28,7 +28,7 @@ def fetch(url: str, target: Path) -> None:
         """The server answered that it will not give the file: no use in trying again."""
 
     def download(url: str, output_file: str, pup: pooch.Pooch) -> None:
-        # pooch sets the total; it takes a bar whose total is 0 for none.
+        # pooch sets the total itself; a bar with a total of 0 is false, and pooch would use none.
         with tqdm(desc=target.name, total=1, unit="B", unit_scale=True, disable=None) as bar:
             try:
                 pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT_SECONDS)(

@@ -135,7 +135,7 @@ def read_facts() -> pd.DataFrame:
 
 
 def generators(seed: int) -> dict[str, np.random.Generator]:
-    """A generator per purpose, so that drawing more for one leaves the others as they were."""
+    """A generator for each purpose, so that drawing more for one leaves the others unchanged."""
     if seed < 0:
         raise ValueError(f"seed {seed} is negative; take 0 or a positive whole number")
     purposes = ("layout", "size", "world", "subject", "score", "own")

@@ -1,4 +1,4 @@
-"""Read and write Parquet tables: what is the same for each of them.
+"""Read and write Parquet tables: what all of them share.
 
 Every table names the source of its data (`synthetic`, `mame` or `file`) in its schema's metadata,
 so that results can say what they were computed from.
@@ -49,7 +49,7 @@ def write_batches(
             # A dictionary pays for text only: embeddings hardly repeat. Sorted by their place in
             # the number, their bytes suit zstd, and no other: docs/benchmarks.md.
             use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
-            # The least and the greatest number of all embeddings help nobody to find a row.
+            # Row-group statistics of an embedding's numbers never prune anything here.
             write_statistics=[f.name for f in schema if not pa.types.is_nested(f.type)],
             use_byte_stream_split=[
                 f"{f.name}.list.element" for f in schema if compression == "zstd" and _is_vector(f)
