@@ -33,7 +33,7 @@ from stages.parser.embeddings import norms, read_numbers, usable_rows
 from stages.parser.identity import Identity, find_identity
 from stages.parser.raw_file import RawFile, open_raw
 from stages.sources.raw import PROVENANCE, RAW_FOLDER, SIMULATED
-from stages.tables.artefacts import ARTEFACTS, METADATA, ExtraKind, artefacts_schema
+from stages.tables.artefacts import ARTEFACTS, EMBEDDING, METADATA, ExtraKind, artefacts_schema
 from stages.tables.parquet import write_batches
 from stages.tables.quarantine import QUARANTINE
 
@@ -91,7 +91,7 @@ class Params(Section):
                     f"names the column {shown} in `extra_columns` and as `columns.{uses[name]}`: "
                     "take it out of one of them"
                 )
-            if name in (*METADATA, "embedding"):
+            if name in (*METADATA, EMBEDDING):
                 raise ValueError(
                     f"has {shown} in `extra_columns`, which the artefacts table calls a column of "
                     "its own: give it another name in your table"

@@ -16,6 +16,7 @@ from stages.parser.embeddings import (
     usable_rows,
     what_is_wrong,
 )
+from stages.tables.artefacts import EMBEDDING
 from stages.tables.parquet import fixed_size_list
 
 
@@ -51,7 +52,7 @@ def parse_batch(
     for row, rule, value in [*broken_metadata(rows, conditions), *broken_extra]:
         add(row, rule, value)
     if columns.embedding:
-        length = schema.field("embedding").type.list_size
+        length = schema.field(EMBEDDING).type.list_size
         matrix, usable, broken = usable_rows(
             read_numbers(batch, columns.embedding), length, conditions.longest
         )

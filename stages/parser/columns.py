@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from stages.common.stage import PipelineError, shorten
 from stages.parser.contract import MOST_TEXT, Artefact
 from stages.parser.embeddings import holds_numbers, to_float, to_numbers
-from stages.tables.artefacts import METADATA, ExtraKind
+from stages.tables.artefacts import EMBEDDING, METADATA, ExtraKind
 
 # The sections of params.yaml that name columns, for messages.
 SECTION = "parse_embeddings_to_parquet.columns"
@@ -65,7 +65,7 @@ def choose_columns(
             f"has {backticked(names)}"
         )
     others = [name for name in names if name not in {*metadata.values(), *extra}]
-    return Columns(metadata, embedding_columns(others, mapping["embedding"]), extra)
+    return Columns(metadata, embedding_columns(others, mapping[EMBEDDING]), extra)
 
 
 def embedding_columns(names: list[str], wanted: str | None) -> list[str]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from stages.tables.artefacts import ARTEFACTS
+from stages.tables.artefacts import ARTEFACTS, EMBEDDING
 from stages.tables.values import SUBSETS
 
 CROISSANT = Path("data/croissant.json")
@@ -117,7 +117,7 @@ def _field(column: pa.Field, schema: pa.Schema) -> dict[str, Any]:
         simulated = schema.metadata[b"source"] == b"synthetic"
         about = "A simulated embedding" if simulated else "The photograph's embedding"
         about += f", {column.type.list_size:,} numbers"
-        if (identity := schema.metadata.get(b"embedding")) is not None:
+        if (identity := schema.metadata.get(EMBEDDING.encode())) is not None:
             words = ", ".join(f"{key} {text}" for key, text in json.loads(identity).items())
             about += f"; it imitates {words}" if simulated else f", by {words}"
     elif pa.types.is_string(column.type):

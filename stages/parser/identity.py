@@ -8,6 +8,7 @@ from stages.common.params import Section
 from stages.common.stage import PipelineError, shorten
 from stages.parser.raw_file import RawFile
 from stages.sources.identity import KNOWN
+from stages.tables.artefacts import EMBEDDING
 
 # Where it stands in params.yaml, for messages.
 SECTION = "parse_embeddings_to_parquet.embedding"
@@ -31,15 +32,15 @@ def identity_of_file(raw: RawFile) -> Identity | None:
 
     Raises PipelineError for something else in that place.
     """
-    text = raw.metadata.get(b"embedding")
+    text = raw.metadata.get(EMBEDDING.encode())
     if text is None:
         return None
     try:
         return Identity.model_validate_json(text)
     except ValidationError:
         raise PipelineError(
-            f"{raw.path}: `embedding` in its schema's metadata is not JSON with four texts called "
-            f"{', '.join(Identity.model_fields)}: mend it, or take it out"
+            f"{raw.path}: `{EMBEDDING}` in its schema's metadata is not JSON with four texts "
+            f"called {', '.join(Identity.model_fields)}: mend it, or take it out"
         ) from None
 
 

@@ -35,7 +35,6 @@ METADATA = {
     "aspect_ratio": pa.float64(),  # width / height
 }
 
-
 # What an extra column may hold, and the type it then has.
 ExtraKind = Literal["number", "category"]
 EXTRA: dict[ExtraKind, pa.DataType] = {
