@@ -1,0 +1,40 @@
+"""A column of amounts: its logarithm; what is missing or not above 0 counts as 1."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from stages.features.block import ColumnBlock, Input, Words
+from stages.model_file.graph import Graph
+
+
+@dataclass(frozen=True)
+class Logarithm(ColumnBlock):
+    """The kind that the guide's recipe adds in a test."""
+
+    takes: ClassVar[Literal["number", "category"]] = "number"
+
+    column: str
+
+    @classmethod
+    def fit(cls, column: str, values: np.ndarray) -> "Logarithm":
+        return cls(column)
+
+    @property
+    def inputs(self) -> list[Input]:
+        return [Input(self.column, "float64", f"its `{self.column}`, an amount", 10.0)]
+
+    @property
+    def feature_names(self) -> list[str]:
+        return [f"log {self.column}"]
+
+    @property
+    def words(self) -> Words:
+        return Words(self.column, "its logarithm", "amounts differ by factors", "Amounts mislead.")
+
+    def add_to(self, graph: Graph, *inputs: str) -> tuple[str, list[str]]:
+        (value,) = inputs
+        positive = graph.add("Greater", value, graph.constant(np.float64(0)))
+        amount = graph.add("Where", positive, value, graph.constant(np.float64(1)))
+        return graph.cast(graph.columns([graph.add("Log", amount)]), np.float32), []
