@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,21 +43,23 @@ PEER_LIBRARIES = ("keras", "jax")
 BEFORE_TRAIN = ("download", "parse_embeddings_to_parquet", "split", "featurize")
 SCORE_ROUNDS = 2
 PRESET = "full"
+ROOT = Path(__file__).resolve().parents[1]
 PEER_MINUTES = 15
 
 Settings = Mapping[str, object]  # keys of params.yaml and their values
 
-MODELS = {
-    "ensemble": "a weighted blend of the next three",
-    "kernel_ridge": "ridge regression with radial basis functions around training rows, then a "
-    "softmax",
-    "lda": "linear discriminant analysis with a shrunk covariance",
-    "size_trees": "gradient-boosted trees that see the sizes alone",
-    "svm": "support vector machine with radial basis functions",
-    "logistic_regression": "multinomial logistic regression",
-    "mlp": "neural networks with one hidden layer, averaged",
-    "xgboost": "gradient-boosted trees",
-}
+# A process of its own, as this one does not import the package `stages`.
+DESCRIBE = (
+    "import json; from stages.models import registry; print(json.dumps(registry.DESCRIPTIONS))"
+)
+
+
+@cache
+def descriptions() -> dict[str, str]:
+    """What each value of `train.model` is, the ensemble first, from the registry."""
+    command = [sys.executable, "-c", DESCRIBE]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models")
     parser.add_argument("--preset", default=PRESET, choices=("full", "toy"))
     parser.add_argument("--table", type=Path, help="a table of your own, to measure on it too")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--models", nargs="+", default=list(descriptions()), choices=descriptions())
     parser.add_argument("--no-peers", action="store_true", help="leave the other ways out")
     parser.add_argument("--no-variants", action="store_true", help="leave other features out")
     parser.add_argument(
@@ -247,7 +250,7 @@ def command_of(arguments: argparse.Namespace) -> str:
         words.append(f"--preset {arguments.preset}")
     if arguments.table:
         words.append(f"--table {somewhere(arguments.table)}")
-    if arguments.models != list(MODELS):
+    if arguments.models != list(descriptions()):
         words.append(f"--models {' '.join(arguments.models)}")
     if arguments.no_peers:
         words.append("--no-peers")
@@ -625,7 +628,7 @@ def document(
     """The whole of docs/models.md; `command` is the one that measured."""
     trial = "" if preset == PRESET else f"\n**A trial, of the preset {preset}.**\n"
     models = "\n".join(
-        bullet(f"`{run.model}`: {MODELS[run.model]}") for run in all_results[0].models
+        bullet(f"`{run.model}`: {descriptions()[run.model]}") for run in all_results[0].models
     )
     sections = "\n\n".join(section(results) for results in all_results)
     system = f"{platform.system()} ({platform.machine()})"

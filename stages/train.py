@@ -16,25 +16,24 @@ from stages.common.files import atomic_write, write_csv
 from stages.common.params import ParameterError, Section, check_keys, check_section, load_section
 from stages.common.stage import PipelineError, log, run
 from stages.features.transformer import TRANSFORMER, Transformer
-from stages.model_file.graph import Graph
-from stages.model_file.interface import MEDIUM, MODEL, PROBABILITIES, TRAINING_CURVE
+from stages.model_file.interface import MODEL, TRAINING_CURVE
 from stages.models import ensemble
-from stages.models.base import Classifier, Settings, fit_on_features
-from stages.models.calibration import FEW_ROWS, fit_temperature, folds_of, own_parts
-from stages.models.examples import Examples, log_loss, log_softmax
+from stages.models.base import Settings, fit_on_features
+from stages.models.calibration import FEW_ROWS, cross_fitted, fit_temperature
+from stages.models.examples import Examples, log_loss
+from stages.models.file import model_bytes
+from stages.models.registry import ENSEMBLE, MODELS, NAMES
 from stages.tables.features import Features, read_features
 from stages.tables.parquet import fixed_size_list, write_batches
 from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
 
 STAGE = "train"
-ENSEMBLE = "ensemble"
-MODELS = ensemble.MODELS
 
 
 class Params(Section):
     """What `train` has beside the sections of the models."""
 
-    model: Literal[(ENSEMBLE, *MODELS)]
+    model: Literal[NAMES]
     seed: int = Field(ge=0, lt=2**31)
     device: Literal["cpu", "cuda"]
     class_weight: Literal["none", "balanced"]
@@ -46,7 +45,7 @@ def main() -> str:
     if params.model == ENSEMBLE:
         model_params, fit = ensemble.check(section, content), ensemble.fit
     else:
-        module = MODELS[params.model]
+        module = MODELS[params.model].module
         model_params = check_section(section, content, module.Params)
         fit = partial(fit_on_features, module)
     settings = Settings(section, params.seed, params.device, params.class_weight)
@@ -54,7 +53,7 @@ def main() -> str:
     labels = sorted(set(train_rows.mediums))
     if len(labels) < 2:
         raise PipelineError(
-            "the training rows have one medium only, so there is nothing to tell apart"
+            "the training rows have one label only, so there is nothing to tell apart"
         )
     train, val = (Examples.of(rows, labels) for rows in (train_rows, val_rows))
     log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
@@ -86,6 +85,7 @@ def main() -> str:
             "embedding": transformer.embedding_identity,
             "source": train_rows.source,
             "model": params.model,
+            "models": NAMES,
             "parameters": {**params.model_dump(), params.model: content},
             "temperature": temperature,
             "training_rows": len(train.classes),
@@ -101,22 +101,8 @@ def main() -> str:
     loss = log_loss(np.log(np.maximum(probabilities, np.finfo(float).tiny)), val.classes)
     return (
         f"{params.model}: {len(train.classes):,} rows, {len(train.names):,} features, "
-        f"{len(labels)} mediums, log loss on val {loss:.4f}, {len(file) / 1e6:.1f} MB"
+        f"{len(labels)} labels, log loss on val {loss:.4f}, {len(file) / 1e6:.1f} MB"
     )
-
-
-def cross_fitted(
-    without_fold: np.ndarray, classes: np.ndarray, row_weights: np.ndarray
-) -> np.ndarray:
-    """Probabilities (n, k) of the n rows of val, each by decisions that its fold had no part in.
-
-    `without_fold` is that of `Fitted`. The temperature is fitted without the fold too.
-    """
-    parts = []
-    for logits, fold in zip(without_fold, folds_of(classes), strict=True):
-        temperature = fit_temperature(logits[~fold], classes[~fold], row_weights[~fold])
-        parts.append(np.exp(log_softmax(logits / temperature)))
-    return own_parts(np.array(parts), classes)
 
 
 def write_val_probabilities(rows: Features, labels: list[str], probabilities: np.ndarray) -> None:
@@ -134,8 +120,8 @@ def read_params() -> tuple[Params, str, Any]:
     Raises ParameterError where something is missing or wrong.
     """
     found = load_section(STAGE)
-    check_keys(STAGE, found, [*Params.model_fields, ENSEMBLE, *MODELS])
-    shared = {key: value for key, value in found.items() if key not in (ENSEMBLE, *MODELS)}
+    check_keys(STAGE, found, [*Params.model_fields, *NAMES])
+    shared = {key: value for key, value in found.items() if key not in NAMES}
     params = check_section(STAGE, shared, Params)
     members = found.get(ENSEMBLE)
     members = members if isinstance(members, dict) else {}
@@ -151,39 +137,6 @@ def read_params() -> tuple[Params, str, Any]:
     raise ParameterError(
         f"params.yaml: `{STAGE}.model` is {params.model}, and neither `{STAGE}` nor "
         f"`{STAGE}.{ENSEMBLE}` has a section of that name"
-    )
-
-
-def model_bytes(
-    transformer: Transformer, model: Classifier, temperature: float, metadata: dict[str, Any]
-) -> bytes:
-    """The ONNX file: from the columns of artefacts to calibrated probabilities and a medium.
-
-    A row that cannot be used, or that overflows on the way, has nan for each probability, and an
-    empty text as its medium.
-    """
-    graph = Graph()
-    labels = metadata["labels"]
-    features, usable = transformer.add_to(graph)
-    calibrated = graph.add(
-        "Mul",
-        graph.cast(model.add_to(graph, features), np.float32),
-        graph.constant(np.float32(1 / temperature)),
-    )
-    softmax = graph.add("Softmax", calibrated, axis=1)
-    total = graph.add("ReduceSum", softmax, graph.constant(np.array([1])), keepdims=0)
-    usable = graph.all_of([usable, graph.add("Not", graph.add("IsNaN", total))])
-    column = graph.add("Unsqueeze", usable, graph.constant(np.array([1])))
-    probabilities = graph.add("Where", column, softmax, graph.constant(np.float32(np.nan)))
-    best = graph.add("ArgMax", softmax, axis=1, keepdims=0)
-    place = graph.add("Where", usable, best, graph.constant(np.int64(len(labels))))
-    texts = graph.constant(np.array([*labels, ""], dtype=object))
-    graph.output(PROBABILITIES, probabilities, np.float32, len(labels))
-    graph.output(MEDIUM, graph.add("Gather", texts, place), np.str_, None)
-    return graph.to_bytes(
-        metadata,
-        "Tells the medium of an artefact from the embedding of its photograph and its "
-        "dimensions: probabilities of the labels, in the order of the metadata.",
     )
 
 

@@ -18,6 +18,7 @@ import stages  # noqa: F401, I001  (before NumPy, as each stage does it)
 from scripts.params import set_params
 from stages import download, evaluate, featurize, report, split, train
 from stages import parse_embeddings_to_parquet as parse
+from stages.models.registry import MODELS
 
 
 def checksums() -> dict[str, str]:
@@ -37,7 +38,7 @@ def run(*modules: object) -> dict[str, str]:
 
 
 found = {"default": run(download, parse, split, featurize, train, evaluate, report)}
-for model in train.MODELS:
+for model in MODELS:
     set_params(Path("params.yaml"), {"train.model": model})
     found[model] = run(train, evaluate)
 for embedding in ("raw", "power", "pca"):

@@ -13,6 +13,8 @@ from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from stages.models.registry import NAMES
+
 PARSE = "parse-embeddings-to-parquet"
 ALL = ["download", PARSE, "split", "featurize", "train", "evaluate", "report"]
 PARAMS = YAML(typ="safe").load(params_of_tests()[0])

@@ -17,6 +17,7 @@ from benchmarks.models import VARIANTS, ModelRun, Peer, PeerRun, Results, Source
 from benchmarks.parse import Run
 from stages import featurize, split, train
 from stages.common.params import load_params
+from stages.models.registry import DESCRIPTIONS, ENSEMBLE, MODELS
 
 # Those that need packages beside requirements.txt.
 PACKAGES = {"keras": ("keras", "jax")}
@@ -86,9 +87,10 @@ def test_the_test_rows_are_scored_with_the_model_of_the_folder(features, set_par
 
 
 def test_every_model_and_every_other_way_is_measured():
-    assert set(benchmark.MODELS) == {train.ENSEMBLE, *train.MODELS}
+    assert benchmark.descriptions() == DESCRIPTIONS
+    assert list(DESCRIPTIONS) == [ENSEMBLE, *MODELS]
     assert [peer.name for peer in benchmark.PEERS] == list(PEERS)
-    assert {peer.like for peer in benchmark.PEERS} <= set(benchmark.MODELS)
+    assert {peer.like for peer in benchmark.PEERS} <= set(benchmark.descriptions())
 
 
 def test_the_stages_that_run_are_those_of_the_pipeline():
@@ -146,7 +148,7 @@ def some_results(source: Source, kind: str = "synthetic", **more: object) -> Res
             {"seconds": 0.5, "rows": 10_000, "training_rows": 20_300, "mediums": 29},
             2.5,
         )
-        for number, name in enumerate(benchmark.MODELS)
+        for number, name in enumerate(benchmark.descriptions())
     ]
     peers = [
         PeerRun(KERAS, Run(30, 600), {"accuracy": 0.6, "log_loss": 1.5}),
@@ -165,8 +167,8 @@ def test_the_document_has_a_row_and_a_command_for_each_model_and_says_synthetic(
     text = benchmark.document([results], {"keras": "1.2.3"}, "full", "a command")
     head, *rows = rows_of(benchmark.table_of_models(results))
     assert "synthetic" in head
-    assert len(rows) == len(benchmark.MODELS)
-    for name, row in zip(benchmark.MODELS, rows, strict=True):
+    assert len(rows) == len(benchmark.descriptions())
+    for name, row in zip(benchmark.descriptions(), rows, strict=True):
         assert row.startswith(f"| `{name}` ")
         assert row in text
         assert f"\ndvc exp run -S download.synthetic.preset=full -S train.model={name}\n" in text

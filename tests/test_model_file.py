@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT
 from ruamel.yaml import YAML
+from onnx.reference import ReferenceEvaluator
 from test_models import (
     ALONE,
     artefacts,
@@ -37,13 +38,13 @@ from stages.model_file.interface import MEDIUM, MODEL, TRAINING_CURVE
 from stages.model_file.scoring import ModelFile, check_same_embedding
 from stages.model_file.words import Words
 from stages.models.base import CURVE_COLUMNS
-from stages.models.calibration import fit_temperature
+from stages.models.calibration import cross_fitted, fit_temperature
+from stages.models.file import model_bytes
 from stages.models.linear import Linear
 from stages.tables.artefacts import Artefacts
 from stages.tables.features import features_path, features_schema
 from stages.tables.parquet import fixed_size_list, matrix, write_batches
 from stages.tables.val_probabilities import VAL_PROBABILITIES
-from stages.train import cross_fitted, model_bytes
 
 LABELS = ['"quoted", and a comma', "<b>gold</b> & silver", "faïence 陶", "it's\\slashed\n{0}"]
 
@@ -60,6 +61,21 @@ def everything():
 def path(everything, tmp_path):
     (tmp_path / "model.onnx").write_bytes(everything)
     return tmp_path / "model.onnx"
+
+
+def test_an_operator_may_have_several_outputs():
+    graph = Graph()
+    values = graph.input("values", np.float32, 4)
+    count = graph.constant(np.array([2]))
+    smallest, places = graph.add_all("TopK", values, count, outputs=2, axis=1, largest=0)
+    graph.output("smallest", smallest, np.float32, 2)
+    graph.output("places", places, np.int64, 2)
+    content = graph.to_bytes({}, "")
+    feed = {"values": np.array([[3, 1, 2, 0], [0, 5, 4, 9]], dtype=np.float32)}
+    evaluator = ReferenceEvaluator(onnx.load_from_string(content), new_ops=scoring.OPERATORS)
+    for run in (evaluator.run, onnxruntime.InferenceSession(content).run):
+        found = run(["smallest", "places"], feed)
+        assert [part.tolist() for part in found] == [[[0, 1], [0, 4]], [[3, 1], [0, 2]]]
 
 
 def test_the_names_of_mediums_survive_whatever_is_in_them(path):
@@ -376,7 +392,7 @@ def test_a_refit_says_that_it_drops_rows(train_on, capsys):
 
 
 def test_one_medium_is_nothing_to_tell_apart(train_on):
-    with pytest.raises(PipelineError, match="have one medium only, so there is nothing to tell"):
+    with pytest.raises(PipelineError, match="have one label only, so there is nothing to tell"):
         train_on(made_up(1, (30,)), model="lda")
 
 

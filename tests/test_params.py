@@ -25,7 +25,7 @@ from scripts.params import set_params
 from stages import train
 from stages.common.params import ParameterError, Section, check_section, load_params
 from stages.models import ensemble
-from stages.train import MODELS
+from stages.models.registry import MODELS
 
 STAGES = ["download", "parse_embeddings_to_parquet", "split", "featurize", "train", "evaluate"]
 # The key of a section that picks one of its sub-sections.
@@ -160,7 +160,7 @@ def test_parameters_as_they_stand_are_valid_for_every_choice_of_each_stage(folde
         yaml.dump(content, folder / "params.yaml")
         _, section, found = train.read_params()
         assert section.endswith(f".{model}")
-        check_section(section, found, MODELS[model].Params)
+        check_section(section, found, MODELS[model].module.Params)
     content["train"]["model"] = "ensemble"
     yaml.dump(content, folder / "params.yaml")
     _, section, found = train.read_params()

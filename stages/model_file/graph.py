@@ -47,6 +47,17 @@ class Graph:
         self._nodes.append(node)
         return name
 
+    def add_all(
+        self, operator: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any
+    ) -> tuple[str, ...]:
+        """An operator with several outputs, such as TopK; returns their names."""
+        name = f"{operator.lower()}_{len(self._nodes)}"
+        names = tuple(f"{name}_{number}" for number in range(outputs))
+        self._nodes.append(
+            helper.make_node(operator, inputs, names, name, domain=domain or None, **attributes)
+        )
+        return names
+
     def cast(self, value: str, type_: type[np.generic]) -> str:
         """The same numbers as another type."""
         return self.add("Cast", value, to=_element_type(type_))
@@ -78,7 +89,7 @@ class Graph:
     def to_bytes(self, metadata: Mapping[str, Any], description: str) -> bytes:
         """The content of the .onnx file; each value of `metadata` is kept as JSON."""
         graph = helper.make_graph(
-            self._nodes, "medium_classifier", self._inputs, self._outputs, self._constants
+            self._nodes, "classifier", self._inputs, self._outputs, self._constants
         )
         model = helper.make_model(
             graph,

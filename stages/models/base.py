@@ -5,6 +5,9 @@
 fits on the rows of `train`. What it cannot compute from them, such as when to stop, it
 decides on `val`. With `tuned`, which an earlier classifier has as its own, it takes those
 decisions as they are and `val` is None.
+
+A module that can use a graphics card (`train.device` cuda) also has `check_cuda()`, which raises
+PipelineError where there is none.
 """
 
 from dataclasses import dataclass, replace
@@ -64,13 +67,14 @@ class Fitted:
 
     model: Classifier
     # A table with the columns `CURVE_COLUMNS` and a row for each iteration; one row where a model
-    # is fitted in one step, or its solver shows the last iteration alone.
-    curve: pd.DataFrame
+    # is fitted in one step, or its solver shows the last iteration alone. None without val.
+    curve: pd.DataFrame | None
     # How many training rows were used, by the name of the model that did.
     rows: dict[str, int]
     # Logits (f, n, k) of the n rows of val, in f parts: each as it would be if its fold of val had
-    # had no part in the decisions. So figures on val are not those of rows that decided them. One
+    # had no part in the decisions. So metrics on val are not those of rows that decided them. One
     # decision is left out: how many rounds or epochs are tried, which all of val ends.
+    # None without val.
     without_fold: np.ndarray | None
 
 
@@ -107,8 +111,15 @@ def fit_on_features(
 ) -> Fitted:
     """Fit a model of `module` on the features that `params` choose.
 
-    Raises PipelineError when the table has none of them.
+    Raises PipelineError when the table has none of them, and when the model cannot use
+    `train.device`.
     """
+    if settings.device != "cpu":
+        if not uses_cuda(module):
+            raise PipelineError(
+                f"`train.device` is {settings.device}, but {settings.name} runs on the cpu only"
+            )
+        module.check_cuda()
     columns = columns_of(params.features, train.names)
     if not columns.size:
         raise PipelineError(
@@ -136,7 +147,7 @@ def decided_nothing(
     """What `fit` gives for a model for which val decided nothing, after its last iteration."""
     rows = {settings.name: len(train.classes)}
     if val is None:
-        return Fitted(model, curve_point(iteration, model, train, settings), rows, None)
+        return Fitted(model, None, rows, None)
     logits = model.logits(val.values)
     curve = curve_point(iteration, model, train, settings, val, logits)
     return Fitted(model, curve, rows, np.broadcast_to(logits, (FOLDS, *logits.shape)))
@@ -147,8 +158,8 @@ def curve_point(
     model: Classifier,
     train: Examples,
     settings: Settings,
-    val: Examples | None = None,
-    val_logits: np.ndarray | None = None,
+    val: Examples,
+    val_logits: np.ndarray,
 ) -> pd.DataFrame:
     """A curve of one row: what a model reaches after an iteration.
 
@@ -159,20 +170,18 @@ def curve_point(
     chosen = np.unique(np.linspace(0, len(train.classes) - 1, MOST_TRAIN_ROWS).astype(int))
     weights = train.row_weights(settings.class_weight)[chosen]
     some = train.take(chosen)
-    measured = {"train": (model.logits(some.values), some.classes, weights)}
-    if val is not None:
-        measured["val"] = (val_logits, val.classes, val.row_weights(settings.class_weight))
-    figures = {"iteration": iteration}
-    for name, values in measured.items():
-        figures[f"{name}_log_loss"] = log_loss(*values)
-        figures[f"{name}_accuracy"] = accuracy(*values)
-    return pd.DataFrame([figures]).reindex(columns=list(CURVE_COLUMNS))
+    of_train = (model.logits(some.values), some.classes, weights)
+    of_val = (val_logits, val.classes, val.row_weights(settings.class_weight))
+    point = (
+        iteration,
+        log_loss(*of_train),
+        log_loss(*of_val),
+        accuracy(*of_train),
+        accuracy(*of_val),
+    )
+    return pd.DataFrame([point], columns=list(CURVE_COLUMNS))
 
 
-def refuse_cuda(settings: Settings, model: str | None = None) -> None:
-    """Raise PipelineError when `train.device` is cuda, for a model that cannot use it."""
-    if settings.device != "cpu":
-        raise PipelineError(
-            f"`train.device` is {settings.device}, but {model or settings.name} runs on the cpu "
-            "only"
-        )
+def uses_cuda(module: ModuleType) -> bool:
+    """Whether a model's module can use a graphics card."""
+    return hasattr(module, "check_cuda")

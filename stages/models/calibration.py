@@ -105,3 +105,17 @@ def own_parts(parts: np.ndarray, classes: np.ndarray) -> np.ndarray:
     for part, fold in zip(parts, folds_of(classes), strict=True):
         result[fold] = part[fold]
     return result
+
+
+def cross_fitted(
+    without_fold: np.ndarray, classes: np.ndarray, row_weights: np.ndarray
+) -> np.ndarray:
+    """Probabilities (n, k) of the n rows of val, each by decisions that its fold had no part in.
+
+    `without_fold` is that of `Fitted`. The temperature is fitted without the fold too.
+    """
+    parts = []
+    for logits, fold in zip(without_fold, folds_of(classes), strict=True):
+        temperature = fit_temperature(logits[~fold], classes[~fold], row_weights[~fold])
+        parts.append(np.exp(log_softmax(logits / temperature)))
+    return own_parts(np.array(parts), classes)

@@ -4,7 +4,6 @@ The weights are fitted on val (`stages.models.calibration.fit_weights`).
 """
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import pandas as pd
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError, log
 from stages.model_file.graph import Graph
-from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
 from stages.models.base import (
     Classifier,
     Fitted,
@@ -21,23 +19,12 @@ from stages.models.base import (
     Settings,
     columns_of,
     curve_point,
-    decided_nothing,
     fit_on_features,
-    refuse_cuda,
+    uses_cuda,
 )
 from stages.models.calibration import fit_weights, folds_of, own_parts
 from stages.models.examples import Examples, log_softmax
-
-# The module of each model, by the name of its section.
-MODELS: dict[str, ModuleType] = {
-    "kernel_ridge": kernel_ridge,
-    "lda": lda,
-    "size_trees": xgboost,
-    "svm": svm,
-    "logistic_regression": logistic_regression,
-    "mlp": mlp,
-    "xgboost": xgboost,
-}
+from stages.models.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ def check(section: str, content: dict[str, Any]) -> dict[str, ModelParams]:
         if name not in MODELS:
             known = ", ".join(MODELS)
             raise ParameterError(f"params.yaml: `{section}.{name}` is no model: there are {known}")
-        checked[name] = check_section(f"{section}.{name}", params, MODELS[name].Params)
+        checked[name] = check_section(f"{section}.{name}", params, MODELS[name].module.Params)
     return checked
 
 
@@ -105,8 +92,8 @@ def fit(
     """Fit as `stages.models.base` says; `params` are those of each member.
 
     The curve has a row for each member that is added, in their order; its figures on val are
-    cross-fitted, as val decides the weights. Only XGBoost uses `train.device` cuda. A member
-    whose features are left out is left out too.
+    cross-fitted, as val decides the weights. `train.device` is for the members that can use it. A
+    member whose features are left out is left out too.
 
     Raises PipelineError when no member has features, or none can use the device.
     """
@@ -120,11 +107,15 @@ def fit(
             log("train", f"{name} is left out of the ensemble: its features are left out")
     if not kept:
         raise PipelineError("no member of the ensemble has any features")
-    on_device = [name for name in kept if MODELS[name] is xgboost]
+    on_device = [name for name in kept if uses_cuda(MODELS[name].module)]
     if settings.device != "cpu":
         if not on_device:
-            refuse_cuda(settings, "an ensemble without trees")
-        xgboost.check_cuda()
+            raise PipelineError(
+                f"`train.device` is {settings.device}, but no member of the ensemble can use it"
+            )
+        # Before others are fitted, which may take long.
+        for name in on_device:
+            MODELS[name].module.check_cuda()
     fitted: dict[str, Fitted] = {}
     for name, member_params in kept.items():
         own = replace(
@@ -133,11 +124,13 @@ def fit(
             device=settings.device if name in on_device else "cpu",
         )
         member_tuned = None if tuned is None else tuned[name][0]
-        fitted[name] = fit_on_features(MODELS[name], member_params, train, val, own, member_tuned)
+        fitted[name] = fit_on_features(
+            MODELS[name].module, member_params, train, val, own, member_tuned
+        )
     rows = {name: count for member in fitted.values() for name, count in member.rows.items()}
     if val is None:
         blend = Blend([Member(name, fitted[name].model, tuned[name][1]) for name in fitted])
-        return replace(decided_nothing(blend, train, None, settings, len(fitted)), rows=rows)
+        return Fitted(blend, None, rows, None)
     weights = val.row_weights(settings.class_weight)
     opinions = [log_softmax(member.model.logits(val.values)) for member in fitted.values()]
     without_fold = [list(map(log_softmax, member.without_fold)) for member in fitted.values()]

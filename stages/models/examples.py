@@ -18,7 +18,7 @@ class Examples:
 
     @classmethod
     def of(cls, rows: Features, labels: list[str]) -> "Examples":
-        """The rows of a subset, whose mediums are among `labels`, which are sorted."""
+        """The rows of a subset, whose labels are among `labels`, which are sorted."""
         classes = np.searchsorted(np.array(labels, dtype=object), rows.mediums)
         return cls(rows.values, classes, rows.names, labels)
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from stages.common.stage import PipelineError, log
 from stages.model_file.graph import Graph
-from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
 from stages.models.linear import Linear
@@ -67,13 +67,12 @@ def fit(
     Raises PipelineError when the penalty is too small for single precision, or when
     `most_rows` are fewer than two a class.
     """
-    refuse_cuda(settings)
     from threadpoolctl import threadpool_limits
 
     if params.most_rows < 2 * len(train.labels):
         raise PipelineError(
             f"`{settings.section}.most_rows` is {params.most_rows}, fewer than two for each of the "
-            f"{len(train.labels)} mediums"
+            f"{len(train.labels)} labels"
         )
     # By class and at random within it: the last rows hold some of each class.
     order = stratified_order(train.classes, settings.seed)

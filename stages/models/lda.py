@@ -8,7 +8,7 @@ overfitted (Friedman 1989, Regularized Discriminant Analysis).
 import numpy as np
 from pydantic import Field
 
-from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.linear import Linear
 
@@ -30,7 +30,6 @@ def fit(
 
     With balanced class weights, all classes are equally probable before a row is seen.
     """
-    refuse_cuda(settings)
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     count = len(train.labels)

@@ -5,7 +5,7 @@ import warnings
 from pydantic import Field
 
 from stages.common.stage import log
-from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.linear import Linear
 
@@ -29,7 +29,6 @@ def fit(
 
     The seed changes nothing: the solver draws nothing at random.
     """
-    refuse_cuda(settings)
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -15,7 +15,6 @@ from stages.models.base import (
     Settings,
     curve_point,
     decided_nothing,
-    refuse_cuda,
 )
 from stages.models.calibration import best_steps
 from stages.models.examples import Examples
@@ -45,7 +44,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks that were begun differently; logits are the means of theirs."""
+    """Networks that were initialised differently; logits are the means of theirs."""
 
     networks: list[Network]
     tuned: int  # epochs
@@ -81,7 +80,6 @@ def fit(
     The curve has a row for each epoch that was tried; the epoch with the best log loss on
     val is kept. Without a fold of val, another of these epochs may have been the best.
     """
-    refuse_cuda(settings)
     from sklearn.neural_network import MLPClassifier
 
     estimators = [

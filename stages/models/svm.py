@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.model_file.graph import Graph
-from stages.models.base import Fitted, ModelParams, Settings, decided_nothing, refuse_cuda
+from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.kernel import Kernel, feature_scales
 
@@ -109,7 +109,6 @@ def fit(
 
     The seed changes nothing: libsvm draws nothing at random without its own probabilities.
     """
-    refuse_cuda(settings)
     from sklearn.svm import SVC
 
     kernel = Kernel.around(

@@ -98,13 +98,8 @@ def fit(
 
     The model has the trees up to its best round; the curve has a row for every round that
     was tried. Without a fold of val, another of these rounds may have been the best.
-
-    Raises PipelineError when `train.device` is cuda and there is none.
     """
     import xgboost
-
-    if settings.device == "cuda":
-        check_cuda()
 
     def quantized(
         rows: Examples, weights: np.ndarray | None, ref: xgboost.DMatrix | None
@@ -123,9 +118,9 @@ def fit(
         return rows.row_weights(settings.class_weight) if balanced else None
 
     train_data = quantized(train, row_weights(train), None)
-    evals = [(train_data, "train")]
+    evals = []
     if val is not None:
-        evals.append((quantized(val, row_weights(val), train_data), "val"))
+        evals = [(train_data, "train"), (quantized(val, row_weights(val), train_data), "val")]
     rounds = tuned or params.rounds
     found: dict[str, dict[str, list[float]]] = {}
     with tqdm(desc=f"train {settings.name}", total=rounds, unit=" rounds", disable=None) as bar:
@@ -155,14 +150,14 @@ def fit(
             verbose_eval=False,
             callbacks=[_progress(bar)],
         )
-    curve = pd.DataFrame({"iteration": np.arange(1, booster.num_boosted_rounds() + 1)})
-    for name, figures in found.items():
-        curve[f"{name}_log_loss"] = figures["mlogloss"]
-        curve[f"{name}_accuracy"] = 1 - np.array(figures["merror"])
-    curve = curve.reindex(columns=list(CURVE_COLUMNS))
     used = {settings.name: len(train.classes)}
     if val is None:
-        return Fitted(Trees(booster, rounds), curve, used, None)
+        return Fitted(Trees(booster, rounds), None, used, None)
+    curve = pd.DataFrame({"iteration": np.arange(1, booster.num_boosted_rounds() + 1)})
+    for name, metrics in found.items():
+        curve[f"{name}_log_loss"] = metrics["mlogloss"]
+        curve[f"{name}_accuracy"] = 1 - np.array(metrics["merror"])
+    curve = curve[list(CURVE_COLUMNS)]
     best = booster.best_iteration + 1
     log("train", f"{settings.name}: best round {best} of {booster.num_boosted_rounds()} tried")
     logits = logits_by_round(booster, val.values)

@@ -1,0 +1,36 @@
+"""The models: the name of each one's section in params.yaml, its module, and what it is."""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
+
+
+@dataclass(frozen=True)
+class Model:
+    """A module as stages/models/base.py says, and a line about it for people."""
+
+    module: ModuleType
+    what: str
+
+
+MODELS = {
+    "kernel_ridge": Model(
+        kernel_ridge,
+        "ridge regression with radial basis functions around training rows, then a softmax",
+    ),
+    "lda": Model(lda, "linear discriminant analysis with a shrunk covariance"),
+    "size_trees": Model(xgboost, "gradient-boosted trees that see all but the embedding"),
+    "svm": Model(svm, "support vector machine with radial basis functions"),
+    "logistic_regression": Model(logistic_regression, "multinomial logistic regression"),
+    "mlp": Model(mlp, "neural networks with one hidden layer, averaged"),
+    "xgboost": Model(xgboost, "gradient-boosted trees"),
+}
+# Not one of them, but a blend of them: stages/models/ensemble.py.
+ENSEMBLE = "ensemble"
+# What each value of `train.model` is.
+DESCRIPTIONS = {
+    ENSEMBLE: "a weighted blend of the models whose sections stand in `train.ensemble`",
+    **{name: model.what for name, model in MODELS.items()},
+}
+NAMES = tuple(DESCRIPTIONS)
