@@ -376,7 +376,9 @@ def score() -> dict[str, float]:
 
     model = ModelFile(MODEL)
     session = onnxruntime.InferenceSession(MODEL)
-    test = Artefacts.join([*read_artefacts("test", subsets_of_artefacts(), model.inputs, "score")])
+    test = Artefacts.join(
+        list(read_artefacts("test", subsets_of_artefacts(), model.inputs, "score"))
+    )
     rows = len(test)
     start = time.perf_counter()
     for first in range(0, rows, BATCH_ROWS):

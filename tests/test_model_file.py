@@ -41,6 +41,7 @@ from stages.models.base import CURVE_COLUMNS
 from stages.models.calibration import cross_fitted, fit_temperature
 from stages.models.file import model_bytes
 from stages.models.linear import Linear
+from stages.models.registry import MODELS
 from stages.tables.artefacts import Artefacts
 from stages.tables.features import features_path, features_schema
 from stages.tables.parquet import fixed_size_list, matrix, write_batches
@@ -287,6 +288,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "embedding",
         "source",
         "model",
+        "models",
         "parameters",
         "temperature",
         "training_rows",
@@ -298,6 +300,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
     assert found["feature_names"] == data.train.names
     assert found["source"] == "file"
     assert found["model"] == "lda"
+    assert found["models"] == ["ensemble", *MODELS]
     assert found["parameters"] == {
         "model": "lda",
         "seed": 7,
