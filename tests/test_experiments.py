@@ -2,10 +2,13 @@
 
 import csv
 import json
+import shlex
 import shutil
+import sys
 
 import pytest
 from conftest import Project, texts
+from test_documents import README, commands
 
 C = "train.logistic_regression.C"
 SEED = "train.seed"
@@ -36,6 +39,30 @@ def test_an_experiment_with_another_model_changes_the_metrics(project):
     assert len(curve) == 1 + 5  # a header and one line a round
     listed = project.dvc("exp", "list", "--name-only").stdout.split()
     assert listed == ["trees"]
+
+
+def test_the_table_of_experiments_of_the_readme_fits_a_terminal(project):
+    project.dvc("exp", "run", "--name", "lda", "-S", "train.model=lda", "evaluate")
+    project.git("checkout", "--quiet", "params.yaml", "dvc.lock", "reports")
+    project.dvc("exp", "run", "--name", "trees", "-S", "train.model=xgboost", "evaluate")
+    (command,) = [line for line in commands(README) if line.startswith("dvc exp show --hide")]
+    arguments = shlex.split(command)[1:]
+    shown = project.run("env", "COLUMNS=120", sys.executable, "-m", "dvc", *arguments).stdout
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "…" not in shown
+    names = ["train.model", "val.accuracy", "val.log_loss", "val.macro_f1"]
+    assert sorted(lines[1].split()) == ["Experiment", *names]
+    # Each by its name, the one with the lowest loss on val first, below the commit they start from.
+    found = {name: float(row["val.log_loss"]) for name, row in named(project).items()}
+    order = [name for line in lines for name in found if f"[{name}]" in line]
+    assert order == sorted(found, key=found.__getitem__)
+    assert len(order) == 2
+
+
+def named(project: Project) -> dict[str, dict[str, str]]:
+    """The experiments in the table that have a name."""
+    return {name: row for name, row in shown(project).items() if name in ("lda", "trees")}
 
 
 @pytest.mark.slow
