@@ -26,8 +26,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-# How far a figure may be off where the same bytes are not promised.
+# How far a number may be off where the same bytes are not promised.
 TOLERANCE = 0.01
+# The files whose numbers are compared where the same bytes are not promised.
+NUMBERS = ("reports/metrics.json", "reports/details.json")
 SAME = "the same bytes"
 X86_64 = ("x86_64", "AMD64")
 # Systems on which the pipeline has run.
@@ -63,7 +65,7 @@ class Row(NamedTuple):
 
     what: str
     promised: str
-    compared: str  # bytes, figures or counts
+    compared: str  # bytes, numbers or counts
     found: str
     kept: bool
 
@@ -160,7 +162,7 @@ def clone_commit(project: Path, folder: Path) -> Path:
     """
     clone = folder / "clone"
     step(["git", "clone", "--quiet", str(project), str(clone)], "the commit could not be cloned")
-    for name in ("dvc.lock", "reports/metrics.json", "requirements.txt"):
+    for name in ("dvc.lock", *NUMBERS, "requirements.txt"):
         if not (clone / name).is_file():
             raise VerifyError(f"{name} is not committed, so that there is nothing to compare with")
     return clone
@@ -185,7 +187,7 @@ def notes(machine: Machine) -> list[str]:
     found = []
     if not machine.exact:
         found.append(
-            "the same bytes are promised on Linux with glibc, on x86-64 with AVX2; here, figures "
+            "the same bytes are promised on Linux with glibc, on x86-64 with AVX2; here, numbers "
             f"are compared, each within {TOLERANCE}"
         )
     if machine.system not in TRIED:
@@ -253,11 +255,11 @@ def committed_results(clone: Path) -> list[str]:
 def compare(before: Mapping[str, bytes], after: Mapping[str, bytes], exact: bool) -> list[Row]:
     """One row for each result: the files of Git by their bytes, the others by dvc.lock.
 
-    `before` and `after` are dvc.lock and the reports, by name. Without `exact`, only the metrics
-    are promised, within TOLERANCE.
+    `before` and `after` are dvc.lock and the reports, by name. Without `exact`, only the numbers
+    of the metrics and their details are promised, within TOLERANCE.
     """
     if not exact:
-        return [compare_metrics(before, after)]
+        return [compare_numbers(name, before, after) for name in NUMBERS]
     rows = [
         Row(name, SAME, "bytes", difference(content, after.get(name)), after.get(name) == content)
         for name, content in before.items()
@@ -271,20 +273,19 @@ def compare(before: Mapping[str, bytes], after: Mapping[str, bytes], exact: bool
     return rows
 
 
-def compare_metrics(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Row:
-    """How far the metrics are from the committed ones, at most."""
-    name = "reports/metrics.json"
-    promised = f"each figure within {TOLERANCE}"
+def compare_numbers(name: str, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Row:
+    """How far the numbers of a JSON file are from the committed ones, at most."""
+    promised = f"each number within {TOLERANCE}"
     if name not in after:
-        return Row(name, promised, "figures", "missing", False)
+        return Row(name, promised, "numbers", "missing", False)
     old, new = (flatten(json.loads(files[name])) for files in (before, after))
     if old.keys() != new.keys():
         only = f"not both have {min(old.keys() ^ new.keys())}"
-        return Row(name, promised, "figures", only, False)
+        return Row(name, promised, "numbers", only, False)
     key = max(old, key=lambda key: distance(old[key], new[key]))
     largest = distance(old[key], new[key])
     found = f"at most {largest:.6f} ({key})"
-    return Row(name, promised, "figures", found, largest <= TOLERANCE)
+    return Row(name, promised, "numbers", found, largest <= TOLERANCE)
 
 
 def distance(old: object, new: object) -> float:

@@ -233,7 +233,13 @@ def test_the_main_results_on_real_input_are_as_written(clone_project, table, nam
     project = clone_project()
     project.commit()
     project.run("bash", "-c", command.replace("/somewhere", str((SHARED / table).parent)))
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    metrics = {
+        part: content
+        for name in ("metrics", "details")
+        for part, content in json.loads(
+            (project.folder / f"reports/{name}.json").read_text()
+        ).items()
+    }
     assert metrics["test"]["accuracy"] >= least
     written = re.findall(r"^\| `(\w+)\.(\w+)` \| ([\d.]+) \|", section, re.MULTILINE)
     assert written == [(part, key, f"{metrics[part][key]:.4f}") for part, key, _ in written]

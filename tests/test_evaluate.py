@@ -1,5 +1,6 @@
 """The metrics are right on cases that can be counted by hand."""
 
+import json
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.common.stage import PipelineError
-from stages.evaluate import check_features
+from stages.evaluate import check_embedding, check_features
 from stages.evaluation.baselines import baselines, nearest_sizes
 from stages.evaluation.consistency import consistent
 from stages.evaluation.details import count_quarantined, details_of, near_duplicates
@@ -282,9 +283,11 @@ class WidthsAndFirstNumbers:
         return np.column_stack([artefacts["width"], first])
 
 
-def write_table(length, mediums=("clay",) * 7):
+def write_table(length, mediums=("clay",) * 7, identity=None):
     """A table of seven artefacts in row groups of two."""
     schema = artefacts_schema("file", length)
+    if identity:
+        schema = schema.with_metadata(schema.metadata | {"embedding": json.dumps(identity)})
     columns = {name: pa.nulls(7, type_) for name, type_ in METADATA.items()}
     columns |= {"image_file": pa.array(list("abcdefg")), "width": pa.array(WIDTHS)}
     columns |= {"height": pa.array(WIDTHS), "medium": pa.array(mediums)}
@@ -343,6 +346,33 @@ def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
     write_table(length=None)
     with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
         read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
+
+
+ONE, OTHER = {"network": "one"}, {"network": "other"}
+
+
+@pytest.mark.parametrize(
+    ("of_model", "of_table", "said"),
+    [(ONE, ONE, False), (None, ONE, False), (None, None, False), (ONE, None, True)],
+)
+def test_the_log_says_when_only_the_model_knows_what_made_its_embeddings(
+    stage_folder, capsys, of_model, of_table, said
+):
+    write_table(length=3, identity=of_table)
+    model = WidthsAndFirstNumbers(3)
+    model.metadata = {"embedding": of_model}
+    check_embedding(model)
+    assert ("does not say what made its embeddings" in capsys.readouterr().out) == said
+
+
+def test_embeddings_of_another_network_are_refused(stage_folder):
+    write_table(length=3, identity=OTHER)
+    model = WidthsAndFirstNumbers(3)
+    model.metadata = {"embedding": ONE}
+    with pytest.raises(
+        PipelineError, match=r"\(network one\) than the table has \(network other\)"
+    ):
+        check_embedding(model)
 
 
 def test_a_label_that_the_model_does_not_know_is_named(stage_folder):

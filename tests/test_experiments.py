@@ -47,9 +47,9 @@ def test_the_table_of_experiments_of_the_readme_fits_a_terminal(project):
     project.dvc("exp", "run", "--name", "trees", "-S", "train.model=xgboost", "evaluate")
     (command,) = [line for line in commands(README) if line.startswith("dvc exp show --hide")]
     arguments = shlex.split(command)[1:]
-    shown = project.run("env", "COLUMNS=120", sys.executable, "-m", "dvc", *arguments).stdout
+    shown = project.run("env", "COLUMNS=100", sys.executable, "-m", "dvc", *arguments).stdout
     lines = shown.splitlines()
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 100
     assert "…" not in shown
     names = ["train.model", "val.accuracy", "val.log_loss", "val.macro_f1"]
     assert sorted(lines[1].split()) == ["Experiment", *names]

@@ -38,7 +38,11 @@ METRICS = {"data": {"source": "file"}, "test": {"accuracy": 0.9, "log_loss": 0.2
 
 def results(lock=LOCK, **test):
     metrics = METRICS | {"test": METRICS["test"] | test}
-    return {"dvc.lock": lock, "reports/metrics.json": json.dumps(metrics, indent=1).encode()}
+    return {
+        "dvc.lock": lock,
+        "reports/metrics.json": json.dumps(metrics, indent=1).encode(),
+        "reports/details.json": b'{"test_interval": {"accuracy": {"low": 0.8}}}',
+    }
 
 
 def run_verify(project):
@@ -61,7 +65,8 @@ def test_results_that_come_out_again_are_verified_with_a_row_for_each(project):
     assert len(stages_run(result.stdout)) == 7
     rows = [line.split() for line in result.stdout.splitlines() if line.endswith("kept")]
     named = {row[0] for row in rows}
-    assert {"dvc.lock", "models/model.onnx", "reports/metrics.json", "reports/index.html"} <= named
+    assert {"dvc.lock", "models/model.onnx", "reports/index.html"} <= named
+    assert {"reports/metrics.json", "reports/details.json"} <= named
     assert {"data/raw", "data/artefacts.parquet", "reports/figures", "stages"} <= named
     assert "[verify] all kept" in result.stdout
 
@@ -103,28 +108,36 @@ def test_each_file_of_the_lock_is_compared_and_no_script():
     other = results(LOCK.replace(b"ccc", b"ddd"))
     assert broken(compare(results(), results(), exact=True)) == []
     assert broken(compare(results(), other, exact=True)) == ["dvc.lock", "models/model.onnx"]
-    assert len(compare(results(), other, exact=True)) == 4
+    assert len(compare(results(), other, exact=True)) == 5
 
 
 def test_a_missing_result_is_a_broken_promise():
     lock_only = {"dvc.lock": LOCK}
-    assert broken(compare(results(), lock_only, exact=True)) == ["reports/metrics.json"]
-    assert broken(compare(results(), lock_only, exact=False)) == ["reports/metrics.json"]
+    for exact in (True, False):
+        found = broken(compare(results(), lock_only, exact=exact))
+        assert found == ["reports/metrics.json", "reports/details.json"]
 
 
 @pytest.mark.parametrize(
     ("accuracy", "kept"), [(0.9, True), (0.909, True), (0.891, True), (0.92, False), (0.88, False)]
 )
-def test_where_bytes_are_not_promised_figures_may_differ_by_the_tolerance(accuracy, kept):
+def test_where_bytes_are_not_promised_numbers_may_differ_by_the_tolerance(accuracy, kept):
     other = results(LOCK.replace(b"ccc", b"ddd"), accuracy=accuracy)
-    (row,) = compare(results(), other, exact=False)
+    row, details = compare(results(), other, exact=False)
+    assert details.kept
     assert row.kept == kept
-    assert (row.compared, row.promised) == ("figures", "each figure within 0.01")
+    assert (row.compared, row.promised) == ("numbers", "each number within 0.01")
     assert ("test.accuracy" in row.found) == (accuracy != 0.9)
 
 
-def test_figures_that_only_one_side_has_are_no_match():
-    (row,) = compare(results(), results(extra=1), exact=False)
+def test_details_that_are_off_are_found_too():
+    other = results()
+    other["reports/details.json"] = other["reports/details.json"].replace(b"0.8", b"0.7")
+    assert broken(compare(results(), other, exact=False)) == ["reports/details.json"]
+
+
+def test_numbers_that_only_one_side_has_are_no_match():
+    row, _ = compare(results(), results(extra=1), exact=False)
     assert not row.kept
     assert "test.extra" in row.found
 
@@ -154,7 +167,7 @@ def test_the_same_bytes_are_promised_where_they_were_tried(machine, exact, text)
 def test_where_less_is_promised_a_note_says_so():
     assert notes(Machine("Linux", "x86_64", True, "2.36")) == []
     (arm,) = notes(Machine("Linux", "aarch64", None, "2.36"))
-    assert "here, figures are compared, each within 0.01" in arm
+    assert "here, numbers are compared, each within 0.01" in arm
     _, untried = notes(Machine("macOS", "arm64", None, ""))
     assert untried.startswith("macOS is untried")
 
@@ -166,7 +179,7 @@ def test_the_machine_at_hand_is_known():
         assert here.avx2 == has_avx2()
 
 
-def test_nested_figures_are_named_with_dots():
+def test_nested_numbers_are_named_with_dots():
     assert flatten(METRICS)["test.log_loss"] == 0.25
 
 
@@ -210,7 +223,7 @@ def test_without_a_program_that_the_emulation_needs_one_sentence_says_so(missing
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the emulation needs Linux")
-def test_figures_of_an_emulated_processor_are_compared(project, programs, monkeypatch, capfd):
+def test_numbers_of_an_emulated_processor_are_compared(project, programs, monkeypatch, capfd):
     # An emulator that starts this Python, so that nothing has to be downloaded.
     name = verify_arm64.python_package()
     script = f'until [ "${{1##*/}}" = {name} ]; do shift; done; shift; exec {sys.executable} "$@"'
@@ -224,5 +237,5 @@ def test_figures_of_an_emulated_processor_are_compared(project, programs, monkey
     assert len(stages_run(found)) == 7
     assert f"Python {platform.python_version()}" in found
     assert "not promised, and the same bytes: dvc.lock, " in found
-    assert "each figure within 0.01  figures   at most 0.000000" in found
+    assert "each number within 0.01  numbers   at most 0.000000" in found
     assert found.endswith("[verify] all kept\n")
