@@ -7,7 +7,7 @@ Writes reports/metrics.json and details.json, the data of the plots under report
 model says of each row, data/predictions.parquet, and the model's card, models/model_card.md.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -33,16 +33,17 @@ from stages.tables.results import DETAILS, METRICS, PLOTS
 from stages.tables.split import subsets_of_artefacts
 
 STAGE = "evaluate"
+Word = Annotated[str, Field(min_length=1, description="a word")]
 
 
 class Params(Section):
     """`evaluate`"""
 
     plots_subset: Literal["val", "test"]
-    label: str = Field(min_length=1)
-    labels: str = Field(min_length=1)
-    group: str = Field(min_length=1)
-    groups: str = Field(min_length=1)
+    label: Word
+    labels: Word
+    group: Word
+    groups: Word
 
 
 def main() -> str:

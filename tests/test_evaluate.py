@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.common.params import ParameterError, load_params
 from stages.common.stage import PipelineError
-from stages.evaluate import check_embedding, check_features
+from stages.evaluate import STAGE, Params, check_embedding, check_features
 from stages.evaluation.baselines import baselines, nearest_sizes
 from stages.evaluation.consistency import consistent
 from stages.evaluation.details import count_quarantined, details_of, near_duplicates
@@ -346,6 +347,12 @@ def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
     write_table(length=None)
     with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
         read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
+
+
+def test_a_word_that_is_empty_is_refused(set_params):
+    set_params(**{"evaluate.groups": ""})
+    with pytest.raises(ParameterError, match=r"`evaluate\.groups` should be a word, not ''"):
+        load_params(STAGE, Params)
 
 
 ONE, OTHER = {"network": "one"}, {"network": "other"}
