@@ -168,7 +168,7 @@ USED = {
     "download": set(),
     "parse-embeddings-to-parquet": set(),
     "split": set(),
-    "featurize": {"sklearn"},
+    "featurize": {"sklearn", "onnx"},
     "train": {"sklearn", "onnx"},
     "evaluate": {"sklearn", "onnx"},
     "report": {"sklearn", "matplotlib", "onnx"},
