@@ -13,8 +13,6 @@ from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from stages.models.registry import NAMES
-
 PARSE = "parse-embeddings-to-parquet"
 ALL = ["download", PARSE, "split", "featurize", "train", "evaluate", "report"]
 PARAMS = YAML(typ="safe").load(params_of_tests()[0])
@@ -179,7 +177,7 @@ STAGES_OF_FILES = {
     "stages/model_file/graph.py": ["featurize", "train", "evaluate"],
     "stages/model_file/interface.py": ["train", "evaluate", "report"],
     "stages/model_file/scoring.py": ["evaluate", "report"],
-    "stages/model_file/words.py": ["evaluate"],
+    "stages/model_file/words.py": ["evaluate", "report"],
     "stages/models/*.py": ["train"],
     "stages/parse_embeddings_to_parquet.py": [PARSE],
     "stages/parser/*.py": [PARSE],

@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.model_file.words import Words
 from stages.parser.contract import MAME_MEDIUMS
-from stages.reporting import captions
+from stages.reporting.captions import Captions, confused_pairs, listed
 from stages.reporting.families import family_of
+
+captions = Captions(Words("medium", "mediums", "museum", "museums"))
 
 METRICS = {
     "data": {"source": "file", "rows": 500, "quarantined": {"rows": 0}},
@@ -69,7 +72,7 @@ def confusion_table(**counts):
     [([], ""), (["a"], "a"), (["a", "b", "c"], "a, b and c"), (list("abcdefgh"), "f and 2 more")],
 )
 def test_a_list_reads_as_people_write_it(names, text):
-    assert captions.listed(names).endswith(text)
+    assert listed(names).endswith(text)
 
 
 def test_families_go_by_the_words_of_a_name():
@@ -86,7 +89,7 @@ def test_families_go_by_the_words_of_a_name():
 def test_rows_name_the_mediums_of_a_single_museum():
     counts = pd.DataFrame({"Met": [5, 20], "LACMA": [5, 0]}, index=["Clay", "Gold"])
     text = captions.rows(counts)
-    assert "30 artefacts in 2 mediums. Gold has most rows, 20 (66.7 %), Clay fewest, 10." in text
+    assert "30 rows of 2 mediums. Gold has most rows, 20 (66.7 %), Clay fewest, 10." in text
     assert "Gold comes from one museum only" in text
     counts.loc["Gold", "LACMA"] = 1
     assert "Every medium comes from more than one museum." in captions.rows(counts)
@@ -232,7 +235,7 @@ def test_the_largest_confusion_is_told_in_its_share_and_its_family():
     counts |= {"Clay__Clay": 10}
     text = captions.confusion(confusion_table(**counts))
     assert text.startswith("Gold is taken for Clay in 98 % of cases (39 of 40 rows)")
-    assert "of all 80 errors" in text
+    assert "There are 80 errors in all." in text
     assert "the print techniques (Engraving and Etching) make up 45 % of all errors" in text
     assert "any one family 45 %" in text
     counts["Gold__Clay"] = 30
@@ -247,7 +250,7 @@ def test_the_largest_confusion_is_told_in_its_share_and_its_family():
 
 def test_the_most_confused_pairs_are_sorted_by_rows():
     counts = {"Clay__Clay": 5, "Clay__Gold": 5, "Gold__Clay": 7, "Gold__Gold": 21, "Iron__Iron": 1}
-    pairs = captions.confused_pairs(confusion_table(**counts), most=1)
+    pairs = confused_pairs(confusion_table(**counts), most=1)
     assert pairs[["actual", "predicted", "count", "share"]].to_numpy().tolist() == [
         ["Gold", "Clay", 7, 0.25]
     ]

@@ -16,8 +16,27 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from stages.models.base import CURVE_COLUMNS
-from stages.reporting import figures
+from stages.reporting.drawing import (
+    NARROW,
+    WIDE,
+    draw_confusion,
+    draw_embedding,
+    draw_groups,
+    draw_headline,
+    draw_importance,
+    draw_map,
+    draw_per_class,
+    draw_reliability,
+    draw_rows,
+    draw_sizes,
+    draw_training,
+)
+from stages.reporting.export import to_png, to_svg
+from stages.reporting.style import BLUE, GREY, INK
+from stages.reporting.texts import MAP_LINES, fit, text_width, wrapped
 
+OTHERS = "other museums"
+WORDS = ("museum", OTHERS)
 RANDOM = np.random.default_rng(0)
 EMPTY = [np.nan] * 6
 
@@ -92,31 +111,31 @@ BINS = BINS.assign(low=[0.0, 0.1, 1.0], high=[0.9, 0.6, 1.0])
 NO_VAL = curve(3).assign(val_log_loss=np.nan, val_accuracy=np.nan)
 FEW = ("clay", "gold")
 CASES = {
-    "rows": partial(figures.draw_rows, counts(FEW, FEW)),
-    "rows-29": partial(figures.draw_rows, counts(long_names(29), long_names(3))),
-    "rows-40": partial(figures.draw_rows, counts(long_names(40), long_names(12))),
-    "sizes-far": partial(figures.draw_sizes, *np.array([[1, 2**10], [2**10, 1]]), ["a", "b"]),
-    "sizes": partial(figures.draw_sizes, *sizes(long_names(12))),
-    "sizes-one": partial(figures.draw_sizes, *np.array([[500], [500]]), ["_"]),
-    "embedding": partial(figures.draw_embedding, RANDOM.random(1024), np.zeros(1024)),
-    "map": partial(figures.draw_map, *cloud(FEW)),
-    "map-40": partial(figures.draw_map, *cloud(long_names(40))),
-    "training-3": partial(figures.draw_training, curve(3)),
-    "training": partial(figures.draw_training, curve(400)),
-    "training-1": partial(figures.draw_training, curve(1)),
-    "training-0": partial(figures.draw_training, curve(0)),
-    "training-no-val": partial(figures.draw_training, NO_VAL),
-    "headline": partial(figures.draw_headline, headline(long_names(4))),
-    "importance": partial(figures.draw_importance, importance(["embedding", "museum"])),
-    "per-class": partial(figures.draw_per_class, per_class(FEW)),
-    "per-class-29": partial(figures.draw_per_class, per_class(long_names(29))),
-    "per-class-40": partial(figures.draw_per_class, per_class(long_names(40))),
-    "confusion": partial(figures.draw_confusion, confusion(FEW)),
-    "confusion-29": partial(figures.draw_confusion, confusion(long_names(29))),
-    "confusion-40": partial(figures.draw_confusion, confusion(long_names(40))),
-    "reliability": partial(figures.draw_reliability, BINS),
-    "museums-one": partial(figures.draw_museums, museums(["LACMA"])),
-    "museums": partial(figures.draw_museums, museums(long_names(12))),
+    "rows": partial(draw_rows, counts(FEW, FEW), OTHERS),
+    "rows-29": partial(draw_rows, counts(long_names(29), long_names(3)), OTHERS),
+    "rows-40": partial(draw_rows, counts(long_names(40), long_names(12)), OTHERS),
+    "sizes-far": partial(draw_sizes, *np.array([[1, 2**10], [2**10, 1]]), ["a", "b"], *WORDS),
+    "sizes": partial(draw_sizes, *sizes(long_names(12)), *WORDS),
+    "sizes-one": partial(draw_sizes, *np.array([[500], [500]]), ["_"], *WORDS),
+    "embedding": partial(draw_embedding, RANDOM.random(1024), np.zeros(1024)),
+    "map": partial(draw_map, *cloud(FEW)),
+    "map-40": partial(draw_map, *cloud(long_names(40))),
+    "training-3": partial(draw_training, curve(3)),
+    "training": partial(draw_training, curve(400)),
+    "training-1": partial(draw_training, curve(1)),
+    "training-0": partial(draw_training, curve(0)),
+    "training-no-val": partial(draw_training, NO_VAL),
+    "headline": partial(draw_headline, headline(long_names(4))),
+    "importance": partial(draw_importance, importance(["embedding", "museum"])),
+    "per-class": partial(draw_per_class, per_class(FEW)),
+    "per-class-29": partial(draw_per_class, per_class(long_names(29))),
+    "per-class-40": partial(draw_per_class, per_class(long_names(40))),
+    "confusion": partial(draw_confusion, confusion(FEW), "medium"),
+    "confusion-29": partial(draw_confusion, confusion(long_names(29)), "medium"),
+    "confusion-40": partial(draw_confusion, confusion(long_names(40)), "medium"),
+    "reliability": partial(draw_reliability, BINS),
+    "museums-one": partial(draw_groups, museums(["LACMA"])),
+    "museums": partial(draw_groups, museums(long_names(12))),
 }
 # One of each function, the first above.
 KINDS = {name.partition("-")[0]: name for name in reversed(CASES)}
@@ -139,11 +158,12 @@ def written(figure):
     return [text.get_text() for text in texts(figure)]
 
 
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["desk", "phone"])
 @pytest.mark.parametrize("case", CASES)
-def test_all_text_can_be_read(case):
+def test_all_text_can_be_read(case, layout):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = CASES[case]()
+        figure = CASES[case](layout=layout)
         boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
     page = figure.bbox.padded(1)
     for text, box in boxes:
@@ -156,8 +176,8 @@ def test_all_text_can_be_read(case):
 def write(kind, folder):
     """The PNG and the SVG of a figure."""
     figure = CASES[KINDS[kind]]()
-    figures.to_png(figure, folder / "a.png")
-    return (folder / "a.png").read_bytes(), figures.to_svg(figure, kind)
+    to_png(figure, folder / "a.png")
+    return (folder / "a.png").read_bytes(), to_svg(figure, kind)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +224,7 @@ def test_an_svg_takes_its_size_and_its_colour_from_the_page(svgs):
         assert re.fullmatch(r"0 0 [\d.]+ [\d.]+", root.get("viewBox")), name
         assert len(svg) < 120_000, name
         assert "currentColor" in svg, name
-        assert figures.INK not in svg, name
+        assert INK not in svg, name
         fills = [text.get("style") for text in root.iterfind(".//{*}text")]
         assert fills, name
         # Only what stands on the colours of the confusions has a colour of its own.
@@ -228,7 +248,7 @@ def test_an_svg_asks_for_nothing_from_outside(svgs):
 
 def test_svgs_of_one_page_do_not_share_ids(svgs):
     # The same picture again has the same ids but for the name.
-    svgs = {**svgs, "again": figures.to_svg(CASES[KINDS["sizes"]](), "again")}
+    svgs = {**svgs, "again": to_svg(CASES[KINDS["sizes"]](), "again")}
     seen = set()
     for name, svg in svgs.items():
         ids = attributes(svg, "id")
@@ -244,7 +264,7 @@ def test_svgs_of_one_page_do_not_share_ids(svgs):
 
 def test_text_stays_text_whatever_it_holds():
     name = r"$\frac{gold$ <b>&amp; url(#a) id='b'"
-    svg = figures.to_svg(figures.draw_museums(museums([name])), "a")
+    svg = to_svg(draw_groups(museums([name])), "a")
     found = [text.text for text in ElementTree.fromstring(svg).iterfind(".//{*}text")]
     assert f"{name}, 1,234 rows" in found
 
@@ -252,12 +272,39 @@ def test_text_stays_text_whatever_it_holds():
 def test_a_map_of_many_points_is_a_small_file():
     mediums = np.repeat(np.array(long_names(12), dtype=object), 2000 // 12)
     points = RANDOM.normal(size=(len(mediums), 2))
-    assert len(figures.to_svg(figures.draw_map(points, mediums), "a")) < 110_000
+    assert len(to_svg(draw_map(points, mediums), "a")) < 110_000
+
+
+@pytest.mark.parametrize("name", ["W" * 3000, "Oil on canvas " * 250, "a/b" * 1000, ""])
+def test_a_name_of_any_length_is_cut_to_what_fits(name):
+    (cut,) = fit([name], 100)
+    assert text_width(cut) <= 100
+    assert text_width(wrapped(name, 80)) <= 80
+    assert wrapped(name, 80).count("\n") < MAP_LINES
+    if name:
+        # Not one character more would fit.
+        assert "…" in cut
+        assert text_width(cut.replace("…", "W…")) > 100 - text_width("W")
+
+
+def test_a_name_that_fits_is_left_as_it_is():
+    assert fit(["Oil on canvas"], 100) == ["Oil on canvas"]
+
+
+def test_a_phone_has_numbers_in_place_of_the_names_of_columns():
+    figure = draw_confusion(confusion(long_names(29)), "medium", NARROW)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "1",
+        *["5", "10", "15", "20", "25"],
+    ]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert [int(name.split()[-1]) for name in rows] == list(range(1, 30))
 
 
 def test_the_title_of_a_panel_ends_lines_where_words_end():
     names = ["Textile (woven/embroidered)", *"abcde"]
-    titles = written(figures.draw_map(*cloud(names)))
+    titles = written(draw_map(*cloud(names)))
     assert "Textile (woven/\nembroidered)" in titles
 
 
@@ -271,23 +318,23 @@ def bars(figure):
 
 def test_the_smaller_of_many_museums_are_drawn_together():
     table = counts(FEW, list("abcdefgh"))
-    figure = figures.draw_rows(table)
+    figure = draw_rows(table, OTHERS)
     found = bars(figure)
     assert len(found) == 6
-    assert found[figures.GREY] == [10 + 20 + 30 + 3, 10 + 20 + 30]
-    assert found[figures.BLUE] == [81, 80]
+    assert found[GREY] == [10 + 20 + 30 + 3, 10 + 20 + 30]
+    assert found[BLUE] == [81, 80]
     assert sum(map(sum, found.values())) == table.to_numpy().sum()
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["h", "g", "f", "e", "d", "other museums"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["gold", "clay"]
-    six = figures.draw_rows(counts(FEW, list("abcdef")))
+    six = draw_rows(counts(FEW, list("abcdef")), OTHERS)
     assert "other museums" not in written(six)
 
 
 def test_each_museum_has_the_shares_of_its_own_rows():
     width = np.array([100, 100, 100, 800, 800])
     museum = np.array(["a", "a", "a", "a", "b"], dtype=object)
-    figure = figures.draw_sizes(width, np.full(5, 100), museum)
+    figure = draw_sizes(width, np.full(5, 100), museum, *WORDS)
     for axes in figure.axes:
         a, b = (steps.get_data() for steps in axes.patches)
         assert a.values[[0, -1]].tolist() == [0.75, 0.25]
@@ -299,7 +346,7 @@ def test_each_museum_has_the_shares_of_its_own_rows():
 
 def test_a_panel_of_the_map_has_all_rows_behind_those_of_its_medium():
     points, mediums = cloud(["gold", "clay"])
-    first, second = figures.draw_map(points, mediums).axes
+    first, second = draw_map(points, mediums).axes
     for axes, medium in ((first, "clay"), (second, "gold")):
         behind, own = (dots.get_offsets() for dots in axes.collections)
         assert np.array_equal(behind, points)
@@ -308,39 +355,39 @@ def test_a_panel_of_the_map_has_all_rows_behind_those_of_its_medium():
 
 @pytest.mark.parametrize(("rows", "markers"), [(3, {"o", "s"}), (400, {""})])
 def test_only_short_curves_have_markers(rows, markers):
-    for axes in figures.draw_training(curve(rows)).axes:
+    for axes in draw_training(curve(rows)).axes:
         assert {line.get_marker() for line in axes.lines} == markers
         assert [len(line.get_xdata()) for line in axes.lines] == [rows, rows]
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_iterations_are_whole_numbers(rows):
-    for axes in figures.draw_training(curve(rows)).axes:
+    for axes in draw_training(curve(rows)).axes:
         low, high = axes.get_xlim()
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert ticks == list(range(1, rows + 1))
 
 
 def test_a_curve_shows_what_was_measured():
-    assert "val" not in written(figures.draw_training(NO_VAL))
-    assert written(figures.draw_training(curve(0))).count("not measured") == 2
+    assert "val" not in written(draw_training(NO_VAL))
+    assert written(draw_training(curve(0))).count("not measured") == 2
     gaps = curve(3)
     gaps.loc[1, "val_accuracy"] = np.nan
-    train, val = figures.draw_training(gaps).axes[1].lines
+    train, val = draw_training(gaps).axes[1].lines
     assert train.get_xdata().tolist() == [1, 2, 3]
     assert val.get_xdata().tolist() == [1, 3]
 
 
 def test_a_baseline_is_grey():
-    figure = figures.draw_headline(headline(["model", "majority"]))
-    assert bars(figure) == {figures.BLUE: [1], figures.GREY: [0]}
+    figure = draw_headline(headline(["model", "majority"]))
+    assert bars(figure) == {BLUE: [1], GREY: [0]}
     assert {"100.0", "0.0"} <= set(written(figure))
 
 
 def test_mediums_are_sorted_by_recall_and_those_without_rows_say_so():
     table = per_class(["a", "b", "c", "d"])
     table.loc[:2, "recall"] = [0.2, 0.9, 0.5]
-    figure = figures.draw_per_class(table)
+    figure = draw_per_class(table)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["b", "c", "a", "d"]
     found = [text for text in texts(figure) if text.get_text() == "no test rows"]
@@ -352,20 +399,20 @@ def test_mediums_are_sorted_by_recall_and_those_without_rows_say_so():
 
 
 def test_large_shares_off_the_diagonal_are_written():
-    cells = figures.draw_confusion(confusion(FEW)).axes[0].texts
+    cells = draw_confusion(confusion(FEW), "medium").axes[0].texts
     assert {cell.get_position(): cell.get_text() for cell in cells} == {(1, 0): "5", (0, 1): "96"}
     assert [to_hex(cell.get_color()) for cell in cells] == ["#ffffff", "#101010"]
-    assert not figures.draw_confusion(confusion(long_names(31))).axes[0].texts
+    assert not draw_confusion(confusion(long_names(31)), "medium").axes[0].texts
 
 
 def test_the_range_that_chance_explains_stands_at_each_bin():
-    (band,) = figures.draw_reliability(BINS).axes[0].collections
+    (band,) = draw_reliability(BINS).axes[0].collections
     ends = [segment[:, 1].tolist() for segment in band.get_segments()]
     assert ends == BINS[["low", "high"]].to_numpy().tolist()
     assert [segment[0, 0] for segment in band.get_segments()] == BINS["confidence"].tolist()
 
 
 def test_bins_of_confidence_have_the_rows_that_are_in_them():
-    bars = figures.draw_reliability(BINS).axes[1].patches
+    bars = draw_reliability(BINS).axes[1].patches
     assert [bar.get_height() for bar in bars] == [0] * 4 + [1, 2] + [0] * 8 + [9]
     assert bars[4].get_x() < 0.3 < bars[4].get_x() + bars[4].get_width()

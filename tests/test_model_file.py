@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT
-from ruamel.yaml import YAML
 from onnx.reference import ReferenceEvaluator
+from ruamel.yaml import YAML
 from test_models import (
     ALONE,
     artefacts,

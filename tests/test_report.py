@@ -9,7 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.decomposition import PCA
 
-from stages import report
+from stages.model_file.words import Words
+from stages.reporting import inputs as reading
+from stages.reporting.figures import (
+    confusion_shares,
+    figures_of,
+    largest,
+    with_most_rows,
+)
+from stages.reporting.page import prose, render
 from stages.tables.artefacts import ARTEFACTS
 from stages.tables.parquet import matrix
 from stages.tables.split import SPLIT
@@ -19,22 +27,23 @@ from stages.tables.split import SPLIT
 def inputs(reproduced, monkeypatch):
     """What the report of the reproduced project is made from."""
     monkeypatch.chdir(reproduced.folder)
-    return report.read_inputs()
+    return reading.read_inputs()
 
 
 def page_of(inputs):
     """The page without its drawings, as plain text."""
     drawn = {
-        picture.name: {
-            "name": picture.name,
-            "title": picture.title,
-            "alternative": picture.alternative,
-            "caption": picture.caption,
-            "svg": "<svg></svg>",
+        figure.name: {
+            "name": figure.name,
+            "title": figure.title,
+            "alternative": figure.alternative,
+            "caption": figure.caption,
+            "wide": "<svg></svg>",
+            "narrow": "<svg></svg>",
         }
-        for picture in report.pictures(inputs)
+        for figure in figures_of(inputs)
     }
-    return report.render(inputs, drawn)
+    return render(inputs, drawn)
 
 
 def text_of(inputs):
@@ -56,7 +65,7 @@ def test_the_page_of_the_pipeline_is_one_small_file_that_refers_to_no_other(repr
         assert target.startswith(("#", "data:")), target
 
 
-def test_every_picture_of_the_page_is_a_file_too(reproduced):
+def test_every_figure_of_the_page_is_a_file_too(reproduced):
     page = (reproduced.folder / "reports/index.html").read_text(encoding="utf-8")
     shown = re.findall(r'<figure id="(\w+)">', page)
     files = {path.stem for path in (reproduced.folder / "reports/figures").iterdir()}
@@ -89,14 +98,14 @@ def test_facts_of_the_embedding_are_those_of_the_training_rows(inputs):
 
 
 def test_the_map_shows_no_more_rows_than_can_be_seen(inputs, monkeypatch):
-    monkeypatch.setattr(report, "MAP_ROWS", 20)
-    facts = report.read_embeddings()
+    monkeypatch.setattr(reading, "MAP_ROWS", 20)
+    facts = reading.read_embeddings()
     assert facts.places.shape == (20, 2)
-    assert facts.mediums.shape == (20,)
+    assert facts.labels.shape == (20,)
 
 
 def test_a_map_of_one_direction_has_a_second_one_of_zeros():
-    places, explained = report.two_directions(np.array([[1.0], [2.0], [4.0]]))
+    places, explained = reading.two_directions(np.array([[1.0], [2.0], [4.0]]))
     assert places[:, 1].tolist() == [0, 0, 0]
     assert explained == 1
 
@@ -105,8 +114,8 @@ def test_mistakes_are_the_wrong_answers_that_the_model_was_most_sure_of(monkeypa
     lines = [("a", "Clay", "Gold", 0.7), ("b", "Clay", "Clay", 0.99), ("c", "Gold", "Clay", 0.9)]
     lines += [("d", "Gold", "Clay", 0.8)]
     columns = ["image_file", "medium", "predicted", "probability"]
-    monkeypatch.setattr(report, "MISTAKES", 2)
-    found = report.confident_mistakes(pd.DataFrame(lines, columns=columns))
+    monkeypatch.setattr(reading, "MISTAKES", 2)
+    found = reading.confident_mistakes(pd.DataFrame(lines, columns=columns))
     assert found["image_file"].tolist() == ["c", "d"]
 
 
@@ -118,16 +127,18 @@ def test_the_page_has_the_figures_of_the_run(inputs):
     assert f"{ends['low']:.4f} to {ends['high']:.4f}" in text
     assert inputs.provenance["sha256"] in text.replace(" ", "")
     assert "logistic_regression" in text
-    mistakes = inputs.predictions.query("medium != predicted")
-    assert len(mistakes) > 0
-    for name in mistakes["image_file"]:
-        assert name in text
+    assert len(inputs.mistakes) > 0
+    for line in inputs.mistakes.itertuples():
+        for found in (line.image_file, line.museum_based_instance_id, line.predicted, line.second):
+            assert found in text
+        for near in inputs.neighbours[line.image_file]:
+            assert f"{near['image_file']}: {near['medium']}, {near['cosine']:.2f}" in text
 
 
 def test_other_figures_give_other_captions(inputs):
     swapped = inputs.confusion.rename(columns={"actual": "predicted", "predicted": "actual"})
-    captions = {p.name: p.caption for p in report.pictures(inputs)}
-    others = {p.name: p.caption for p in report.pictures(replace(inputs, confusion=swapped))}
+    captions = {p.name: p.caption for p in figures_of(inputs)}
+    others = {p.name: p.caption for p in figures_of(replace(inputs, confusion=swapped))}
     assert captions.keys() == others.keys()
     assert {name for name in captions if captions[name] != others[name]} == {"confusion"}
 
@@ -140,13 +151,13 @@ def test_synthetic_data_has_a_banner_and_other_data_has_none(inputs):
 
 
 def test_a_table_without_embeddings_has_a_page_without_a_map(inputs):
-    params = {**inputs.params, "featurize.embedding": "none"}
     artefacts = inputs.artefacts.assign(nearest_train_cosine=np.nan, nearest_medium=None)
-    without = replace(inputs, embedding=None, artefacts=artefacts, params=params)
+    without = replace(inputs, embedding=None, artefacts=artefacts, neighbours={})
     text = text_of(without)
-    assert "the table has none" in text
+    assert "The table has no embeddings" in text
+    assert "most alike in train" not in text
     assert "Without embeddings, nobody can look for near-duplicates" in text
-    assert "map" not in {picture.name for picture in report.pictures(without)}
+    assert "map" not in {figure.name for figure in figures_of(without)}
 
 
 def test_rows_that_were_set_aside_are_counted_on_the_page(inputs):
@@ -165,8 +176,76 @@ def test_a_medium_without_rows_is_said_to_have_none(inputs):
 
 
 def test_names_from_the_table_are_text_and_no_markup(inputs):
-    predictions = inputs.predictions.copy()
-    predictions["museum"] = "<b>Met</b> & `Co`"
-    page = page_of(replace(inputs, predictions=predictions))
+    mistakes = inputs.mistakes.assign(museum="<b>Met</b> & `Co`")
+    page = page_of(replace(inputs, mistakes=mistakes))
     assert "&lt;b&gt;Met&lt;/b&gt; &amp; `Co`" in page
-    assert str(report.prose("`<i>` of 5 %")) == "<code>&lt;i&gt;</code> of 5\u00a0%"
+    assert str(prose("`<i>` of 5 %")) == "<code>&lt;i&gt;</code> of 5\u00a0%"
+
+
+def test_the_nearest_training_rows_of_a_mistake_are_those_of_the_split_and_two_more(inputs):
+    split = pq.read_table(SPLIT).to_pandas().set_index("image_file")
+    table = pq.read_table(ARTEFACTS).to_pandas().set_index("image_file")
+    values = pd.DataFrame(np.stack(table["embedding"].to_numpy()), table.index)
+    train = values[(split["subset"] == "train").to_numpy()]
+    standardized = (values - train.mean()) / train.std(ddof=0)
+    directions = standardized.div(np.linalg.norm(standardized, axis=1), axis="index")
+    assert set(inputs.neighbours) == set(inputs.mistakes["image_file"])
+    for name, near in inputs.neighbours.items():
+        assert near[0]["image_file"] == split.loc[name, "nearest_train"]
+        assert near[0]["cosine"] == pytest.approx(split.loc[name, "nearest_train_cosine"], abs=1e-5)
+        likeness = directions.loc[train.index] @ directions.loc[name]
+        expected = likeness.sort_values(ascending=False).head(3)
+        assert [one["image_file"] for one in near] == expected.index.tolist()
+        np.testing.assert_allclose([one["cosine"] for one in near], expected, atol=1e-6)
+        assert [one["medium"] for one in near] == table.loc[expected.index, "medium"].tolist()
+
+
+WORDS = Words("genre", "genres", "library", "libraries")
+
+
+def test_the_page_calls_labels_and_groups_what_the_parameters_say(inputs):
+    table = {"Medium": "Genre", "Museum": "Library"}
+    names = {
+        column: frame[column].str.replace("|".join(table), "X", regex=True)
+        for frame in [inputs.artefacts]
+        for column in ("medium", "museum")
+    }
+    other = replace(inputs, words=WORDS, artefacts=inputs.artefacts.assign(**names))
+    text = text_of(other)
+    assert "Recall and F1 of each genre" in text
+    assert "Accuracy in each library" in text
+    for figure in figures_of(other):
+        for written in (figure.title, figure.alternative):
+            assert not re.search("medium|museum|artefact", written, re.IGNORECASE), written
+
+
+def test_a_kind_of_features_is_on_the_page_as_the_models_file_describes_it(inputs):
+    kind = {"columns": "Year", "treatment": "its `logarithm`", "reason": "{groups} differ"}
+    model = {**inputs.model, "kinds": [*inputs.model["kinds"], kind], "models": ["a", "b"]}
+    page = page_of(replace(inputs, model=model, words=WORDS))
+    assert "<td>its <code>logarithm</code></td><td>libraries differ</td>" in page
+    assert "<td>a, b</td>" in page
+
+
+def test_a_table_that_names_no_group_has_none_on_the_page(inputs):
+    text = text_of(replace(inputs, artefacts=inputs.artefacts.assign(museum="unknown")))
+    assert "6 mediums sources" not in text
+    assert re.search(r"rows \d+ 6 mediums 1 Data", text)
+    assert "No row names its museum." in text
+
+
+def test_of_many_labels_a_figure_shows_those_with_most_rows():
+    rows = pd.DataFrame({"a": range(100)}, [f"label {n:03}" for n in range(100)])
+    assert largest(rows).index.tolist() == rows.index[-60:].tolist()
+    lines = pd.DataFrame({"medium": rows.index, "rows": rows["a"].to_numpy()[::-1]})
+    assert with_most_rows(lines)["medium"].tolist() == rows.index[:60].tolist()
+    names = rows.index
+    counts = pd.DataFrame(
+        [(one, other, int(one == other) * 9) for one in names for other in names],
+        columns=["actual", "predicted", "count"],
+    )
+    counts.loc[counts["actual"] == "label 077", "count"] = 1
+    shares = confusion_shares(counts)
+    assert shares.shape == (60, 60)
+    assert "label 077" in shares.index
+    assert shares.loc["label 077", "label 077"] == pytest.approx(0.01)

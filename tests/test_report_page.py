@@ -60,10 +60,21 @@ def test_the_page_reads_well_in_a_browser(opened):
     assert figures.count() == 11
     for index in range(figures.count()):
         figure = figures.nth(index)
-        box = figure.locator("svg").first.bounding_box()
+        # One of the two drawings is shown, and lies inside the window.
+        (drawing,) = [found for found in figure.locator("[role=img]").all() if found.is_visible()]
+        box = drawing.locator("svg").bounding_box()
         assert box["width"] > 300
         assert box["height"] > 60
-        assert len(figure.locator(".picture").get_attribute("aria-label")) > 20
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= opened.viewport_size["width"]
+        assert len(drawing.get_attribute("aria-label")) > 20
+        sizes = drawing.locator("text").evaluate_all(
+            """texts => texts.map(text => {
+                const place = text.getScreenCTM();
+                return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(place.a, place.b);
+            })"""
+        )
+        assert min(sizes) > 8.5  # CSS pixels
         assert len(figure.locator("figcaption").inner_text()) > 30
     # Pictures inside the drawings can be decoded.
     drawn = opened.evaluate(

@@ -1,27 +1,39 @@
 """What the figures of a run mean, in sentences that are computed from them."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stages.model_file.words import Words
 from stages.reporting.families import family_of
 from stages.tables.split import NEAR_DUPLICATE
 
 BASELINES = {
-    "majority": "always naming the most frequent medium",
-    "nearest_centroid": "naming the medium whose mean features are nearest",
+    "majority": "always naming the most frequent {label}",
+    "nearest_centroid": "naming the {label} whose mean features are nearest",
     "sizes": "looking at the sizes alone",
 }
+UNKNOWN = "unknown"  # the group of a row that names none
 # Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
 ENSEMBLE = "ensemble"  # whose steps are its members
+# A figure has no more labels: nobody could read them. A list has no more confused pairs.
+MOST_LABELS = 60
+MOST_PAIRS = 10
 
 
 def percent(share: float, digits: int = 1) -> str:
     """0.314 as `31.4 %`"""
     return f"{100 * share:.{digits}f} %"
+
+
+def whole_percent_below(share: float) -> str:
+    """0.899 as `89 %`: what a share is at least."""
+    return f"{math.floor(100 * share)} %"
 
 
 def points(difference: float) -> str:
@@ -42,204 +54,13 @@ def counted(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
-def rows(counts: pd.DataFrame) -> str:
-    """On the rows of each medium (index) from each museum (columns)."""
-    totals = counts.sum(axis="columns")
-    text = f"The table has {counted(int(totals.sum()), 'artefact')} in {len(totals)} mediums. "
-    if totals.nunique() == 1:
-        text += f"Each medium has {counted(int(totals.iloc[0]), 'row')}. "
-    else:
-        text += (
-            f"{totals.idxmax()} has most rows, {totals.max():,} "
-            f"({percent(totals.max() / totals.sum())}), {totals.idxmin()} fewest, "
-            f"{totals.min():,}. "
-        )
-    if counts.shape[1] == 1:
-        return text + f"All come from one museum ({counts.columns[0]})."
-    single = counts.index[(counts > 0).sum(axis="columns") == 1]
-    if len(single):
-        verb, pronoun = ("comes", "it") if len(single) == 1 else ("come", "them")
-        return text + (
-            f"{listed(single)} {verb} from one museum only, so that whatever gives the museum "
-            f"away gives {pronoun} away too."
-        )
-    return text + "Every medium comes from more than one museum."
-
-
-def sizes(width: np.ndarray, height: np.ndarray, museum: np.ndarray) -> str:
-    """On the pixels (n,) of photographs of museums (n,)."""
-    longer = pd.Series(np.maximum(width, height))
-    of_museum = longer.groupby(np.asarray(museum))
-    medians = of_museum.median()[of_museum.size() >= FEW_ROWS]
-    text = f"Half of the photographs have a longer side above {longer.median():,.0f} pixels"
-    if len(medians) > 1:
-        text += (
-            f": from {medians.min():,.0f} at {medians.idxmin()} to {medians.max():,.0f} at "
-            f"{medians.idxmax()}"
-        )
-        if medians.max() > 1.2 * medians.min():
-            text += ". So a size says something about the museum, not only about the artefact"
-    upright = np.mean(height > width)
-    return text + f". {percent(upright, 0)} are higher than wide."
-
-
-def near_duplicates(split: pd.DataFrame) -> str:
-    """On the columns subset, medium, nearest_medium and nearest_train_cosine of all rows."""
-    known = split[split["nearest_train_cosine"].notna()]
-    if known.empty:
-        return "Without embeddings, nobody can look for near-duplicates."
-    near = known[known["nearest_train_cosine"] > NEAR_DUPLICATE]
-    counts = {subset: int((near["subset"] == subset).sum()) for subset in ("val", "test")}
-    totals = {subset: int((known["subset"] == subset).sum()) for subset in ("val", "test")}
-    text = (
-        f"{counts['test']:,} of the {totals['test']:,} test rows "
-        f"({percent(counts['test'] / max(1, totals['test']))}) and {counts['val']:,} of the "
-        f"{totals['val']:,} of val have a training row whose embedding is nearly the same "
-        f"(cosine above {NEAR_DUPLICATE}, after standardisation)."
-    )
-    if len(near):
-        same = int((near["medium"] == near["nearest_medium"]).sum())
-        have = "has" if same == 1 else "have"
-        text += f" {same:,} of these {len(near):,} {have} the medium of that training row."
-    if len(near) >= FEW_ROWS and same > len(near) / 2:
-        text += " They are often two photographs of one thing, and flatter every model."
-    return text
-
-
-def embedding(mean: np.ndarray, std: np.ndarray, zeros: float) -> str:
-    """On the means and standard deviations (d,) of its numbers, and the share that is 0."""
-    text = (
-        f"An embedding has {len(mean):,} numbers. Over the training rows their means go from "
-        f"{mean.min():.2f} to {mean.max():.2f} and their standard deviations from "
-        f"{std.min():.2f} to {std.max():.2f}. {percent(zeros)} of all numbers are exactly 0."
-    )
-    constant = int((std == 0).sum())
-    if constant:
-        what = "is the same in all rows and tells" if constant == 1 else "are the same and tell"
-        text += f" {counted(constant, 'number')} {what} nothing."
-    if std.min() * 2 < std.max():
-        text += (
-            " As they are, numbers that vary more would count more; standardised, all count alike."
-        )
-    return text
-
-
-def embedding_map(place: np.ndarray, mediums: np.ndarray, explained: float) -> str:
-    """On the places (n, 2) of artefacts on the map, and the share of variance it shows."""
-    table = pd.DataFrame(place, columns=["x", "y"])
-    text = (
-        f"The map shows the two directions in which embeddings of {len(table):,} training rows "
-        f"differ most. They hold {percent(explained, 0)} of the variance, so that mediums that "
-        "overlap here may be apart in the other directions."
-    )
-    of_medium = table.groupby(np.asarray(mediums))
-    common = of_medium.size() >= FEW_ROWS
-    if common.sum() < 2:
-        return text
-    centres = of_medium.mean()[common]
-    spread = of_medium.std()[common].pow(2).sum(axis=1).pow(0.5)
-    apart = np.linalg.norm(centres.to_numpy()[:, None] - centres.to_numpy()[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    one, other = np.unravel_index(apart.argmin(), apart.shape)
-    if not common.all():
-        text += f" Of the mediums with at least {FEW_ROWS} of these rows:"
-    return text + (
-        f" {spread.idxmin()} lies closest together, {spread.idxmax()} is the most spread out. The "
-        f"centres of {centres.index[one]} and {centres.index[other]} are nearest to each other."
-    )
-
-
-def training(curve: pd.DataFrame, model: str) -> str:
-    """On the training curve of a model, which may be empty."""
-    if curve.empty:
-        return f"{model} is fitted in one step, so that there is no curve."
-    best, used = curve.loc[curve["val_log_loss"].idxmin()], used_step(curve, model)
-    name = "member" if model == ENSEMBLE else "step"
-    text = f"The log loss on val is lowest, {best['val_log_loss']:.4f}, "
-    if len(curve) == 1:
-        text += f"after its only {name}. "
-    elif best["iteration"] == curve.iloc[-1]["iteration"]:
-        text += f"after the last of {len(curve)} {name}s. "
-        if model != ENSEMBLE:
-            text += "It still fell, so that more may help. "
-    elif model == ENSEMBLE:
-        text += (
-            f"with {best['iteration']:.0f} of the {len(curve)} members. All are used, with "
-            f"{used['val_log_loss']:.4f}: what comes after does not help, and may be taken out. "
-        )
-    else:
-        text += (
-            f"at {name} {best['iteration']:.0f} of {len(curve)}: from there on the model learns "
-            "the training rows by heart, and the later ones are not used. As val chose this step, "
-            "its figures here are a little too good. "
-        )
-    if not np.isnan(used["train_accuracy"]):
-        learned, new = used["train_accuracy"], used["val_accuracy"]
-        text += (
-            f"{'With all' if model == ENSEMBLE else 'There'}, {percent(learned)} of the training "
-            f"rows are right and {percent(new)} of val, {points(abs(learned - new))} apart."
-        )
-    return text.strip()
-
-
 def used_step(curve: pd.DataFrame, model: str) -> pd.Series:
     """The row of a training curve at which the model is as it is used."""
     return curve.iloc[-1] if model == ENSEMBLE else curve.loc[curve["val_log_loss"].idxmin()]
 
 
-def headline(metrics: dict[str, Any]) -> str:
-    """On the accuracy on test beside the baselines; `metrics` is metrics.json."""
-    accuracy = metrics["test"]["accuracy"]
-    low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
-    baselines = {name: found["accuracy"] for name, found in metrics["baseline"].items()}
-    best = max(baselines, key=baselines.get)
-    text = (
-        f"The model names {percent(accuracy)} of the test rows right. Over all rows of this kind, "
-        f"it may be from {percent(low)} to {percent(high)}: of intervals that are made like this, "
-        f"about 95 of 100 hold the true value. The best baseline, {BASELINES[best]}, has "
-        f"{percent(baselines[best])}: "
-    )
-    if baselines[best] < low:
-        text += f"{points(accuracy - baselines[best])} less, below that interval."
-    elif baselines[best] > high:
-        text += "that is above the interval, and the model should not be used."
-    else:
-        text += "that is within the interval, so that the model may be no better."
-    distinct = metrics.get("test_without_near_duplicates")
-    if distinct and distinct["rows"] >= FEW_ROWS:
-        text += (
-            f" On the {distinct['rows']:,} test rows without a near-duplicate in train, it is "
-            f"right in {percent(distinct['accuracy'])}."
-        )
-    return text
-
-
-def per_class(table: pd.DataFrame) -> str:
-    """On recall and F1 of each medium."""
-    known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
-    text = ""
-    if len(known):
-        worst, best = known.iloc[0], known.iloc[-1]
-        text = f"Of the {counted(len(known), 'medium')} with at least {FEW_ROWS} rows, "
-        text += (
-            f"{best['medium']} is recognised best, {percent(best['recall'], 0)} of its "
-            f"{best['rows']:,.0f} rows, {worst['medium']} worst, {percent(worst['recall'], 0)} of "
-            f"{worst['rows']:,.0f} "
-            f"(interval {percent(worst['recall_low'], 0)} to {percent(worst['recall_high'], 0)}). "
-            f"{int((known['recall'] >= 0.9).sum())} of them have a recall of at "
-            f"least 90 %, {int((known['recall'] < 0.5).sum())} of less than half."
-        )
-    few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]["medium"]
-    if len(few):
-        text += f" Fewer than {FEW_ROWS} rows, so that little can be said of them: {listed(few)}."
-    empty = table[table["rows"] == 0]["medium"]
-    if len(empty):
-        text += f" No rows to measure on: {listed(empty)}."
-    return text.strip()
-
-
-def confused_pairs(confusion: pd.DataFrame, most: int = 10) -> pd.DataFrame:
-    """The pairs with most mistakes: actual, predicted, count, share of the actual medium's rows.
+def confused_pairs(confusion: pd.DataFrame, most: int = MOST_PAIRS) -> pd.DataFrame:
+    """The pairs with most mistakes: actual, predicted, count, share of the actual label's rows.
 
     `confusion` has the columns actual, predicted and count.
     """
@@ -249,224 +70,471 @@ def confused_pairs(confusion: pd.DataFrame, most: int = 10) -> pd.DataFrame:
     return wrong.assign(share=wrong["count"] / wrong["rows"]).head(most)
 
 
-def confusion(table: pd.DataFrame) -> str:
-    """On the pairs of mediums that are taken for each other; columns actual, predicted, count."""
-    pairs = confused_pairs(table, most=len(table))
-    if pairs.empty:
-        return "No row is taken for another medium."
-    first, errors = pairs.iloc[0], pairs["count"].sum()
-    of_rows = f"{first['count']:,} of {counted(first['rows'], 'row')}"
-    share = f"in {percent(first['share'], 0)} of cases ({of_rows})"
-    of_rows = share if first["rows"] >= FEW_ROWS else f"in {of_rows}"
-    text = (
-        f"{first['actual']} is taken for {first['predicted']} {of_rows}, the largest single "
-        f"confusion. The ten largest make up {percent(pairs['count'].head(10).sum() / errors, 0)} "
-        f"of all {counted(errors, 'error')}. "
-    )
-    family = pairs["actual"].map(family_of)
-    inside = pairs["count"].where(family == pairs["predicted"].map(family_of), 0)
-    inside_of = inside.groupby(family).sum()
-    if not inside_of.empty and inside_of.max() > 0:
-        name = inside_of.idxmax()
-        members = sorted(m for m in table["actual"].unique() if family_of(m) == name)
-        text += (
-            f"Mistakes among the {name} ({listed(members)}) make up "
-            f"{percent(inside_of.max() / errors, 0)} of all errors, and those within any one "
-            f"family {percent(inside.sum() / errors, 0)}."
-        )
-    return text.strip()
+@dataclass(frozen=True)
+class Captions:
+    """Sentences with the words that a run has for its labels and groups."""
 
+    words: Words
 
-def reliability(bins: pd.DataFrame, figures: dict[str, float], expected: dict[str, Any]) -> str:
-    """On how sure the model is.
-
-    `bins` has the columns confidence, accuracy, low, high, rows. `figures` are those of the same
-    rows in metrics.json, and `expected` what a calibrated model would have.
-    """
-    share = bins["rows"] / bins["rows"].sum()
-    confidence, accuracy = float((bins["confidence"] * share).sum()), figures["accuracy"]
-    low, high = expected["accuracy"]["low"], expected["accuracy"]["high"]
-    text = (
-        f"Its first answers have a mean probability of {percent(confidence)}, and "
-        f"{percent(accuracy)} of them are right. Were each probability exactly right, chance "
-        f"would put that between {percent(low)} and {percent(high)} in 95 of 100 cases: "
-    )
-    if low <= accuracy <= high:
-        text += "on the whole, the model is as sure as it should be. "
-    elif accuracy < low:
-        text += "the model is surer than it should be. "
-    else:
-        text += "the model is less sure than it could be. "
-    error, limit = figures["calibration_error"], expected["calibration_error"]["high"]
-    text += (
-        f"Over all bins the difference is {points(error)} (calibration error). Exactly right "
-        f"probabilities would show {points(expected['calibration_error']['mean'])} on average, by "
-        f"chance, and more than {points(limit)} in 5 of 100 cases"
-    )
-    text += ": nothing speaks against them." if error <= limit else ": these are off by more."
-    common = bins[bins["rows"] >= FEW_ROWS]
-    beyond = np.maximum(common["low"] - common["accuracy"], common["accuracy"] - common["high"])
-    if len(common):
-        count = int((beyond > 0).sum())
-        lies = "lies beyond its range" if count == 1 else "lie beyond their ranges"
-        text += (
-            f" Of the {counted(len(common), 'bin')} with at least {FEW_ROWS} rows, "
-            f"{count or 'none'} {lies}; by chance, one in 20 does."
-        )
-        if count and error > limit:
-            worst = common.loc[beyond.idxmax()]
-            text += (
-                f" The farthest is where the model says {percent(worst['confidence'], 0)}: "
-                f"{percent(worst['accuracy'], 0)} are right, and chance explains "
-                f"{percent(worst['low'], 0)} to {percent(worst['high'], 0)}."
-            )
-    return text
-
-
-def museums(table: pd.DataFrame) -> str:
-    """On the accuracy in each museum: museum, rows, accuracy, low, high."""
-    if len(table) == 1:
-        return "All rows are of one museum, so that there is nothing to compare."
-    few = table[table["rows"] < FEW_ROWS]["museum"]
-    table = table[table["rows"] >= FEW_ROWS]
-    text = ""
-    if len(table) > 1:
-        best, worst = (table.loc[table["accuracy"].agg(end)] for end in ("idxmax", "idxmin"))
+    def rows(self, counts: pd.DataFrame) -> str:
+        """On the rows of each label (index) from each group (columns)."""
+        label, labels, group = self.words.label, self.words.labels, self.words.group
+        totals = counts.sum(axis="columns")
         text = (
-            f"The accuracy is highest at {best['museum']}, {percent(best['accuracy'])}, and lowest "
-            f"at {worst['museum']}, {percent(worst['accuracy'])}. "
+            f"The table has {counted(int(totals.sum()), 'row')} of "
+            f"{counted(len(totals), label, labels)}. "
         )
-        if worst["high"] < best["low"]:
-            text += (
-                "Their intervals do not overlap. The museums have other mediums and other "
-                "photographs, so that this says more about what they hold than about the model."
-            )
-        else:
-            text += "Their intervals overlap, so that the difference may be chance."
-    if len(few):
-        text += f" Fewer than {FEW_ROWS} rows, too few to say anything: {listed(few)}."
-    return text.strip()
-
-
-def importance(table: pd.DataFrame) -> str:
-    """On the accuracy that is lost without a group of features: group, accuracy_drop, low, high."""
-    first, *others = table.sort_values("accuracy_drop", ascending=False).itertuples()
-    text = (
-        f"With the {first.group} of another row, the model would lose "
-        f"{points(first.accuracy_drop)} of accuracy."
-    )
-    for other in others:
-        if other.low <= 0:
-            text += f" Without the {other.group} it would be as good within chance."
+        if totals.nunique() == 1:
+            text += f"Each {label} has {counted(int(totals.iloc[0]), 'row')}. "
         else:
             text += (
-                f" The {other.group} {'are' if other.group == 'sizes' else 'is'} worth "
-                f"{points(other.accuracy_drop)} "
-                f"({100 * other.low:.1f} to {100 * other.high:.1f})."
+                f"{totals.idxmax()} has most rows, {totals.max():,} "
+                f"({percent(totals.max() / totals.sum())}), {totals.idxmin()} fewest, "
+                f"{totals.min():,}. "
             )
-    return text
+        text += self._shown(len(totals))
+        named = counts.columns.drop(UNKNOWN, errors="ignore")
+        if not len(named):
+            return text + f"No row names its {group}."
+        if counts.shape[1] == 1:
+            return text + f"All come from one {group} ({named[0]})."
+        single = counts.index[(counts > 0).sum(axis="columns") == 1]
+        if len(single):
+            verb, pronoun = ("comes", "it") if len(single) == 1 else ("come", "them")
+            return text + (
+                f"{listed(single)} {verb} from one {group} only, so that whatever gives the "
+                f"{group} away gives {pronoun} away too."
+            )
+        return text + f"Every {label} comes from more than one {group}."
 
-
-def mistakes(table: pd.DataFrame) -> str:
-    """On the most confident mistakes: medium, predicted, probability, museum."""
-    if table.empty:
-        return "There is no mistake to show."
-    same = sum(
-        family_of(row.medium) is not None and family_of(row.medium) == family_of(row.predicted)
-        for row in table.itertuples()
-    )
-    return (
-        f"The model is at least {percent(table['probability'].min(), 0)} sure of each of these "
-        f"{counted(len(table), 'wrong answer')}. {same} of them "
-        f"{'stays' if same == 1 else 'stay'} within a family of mediums. Some of them may be wrong "
-        "labels: look at these photographs first."
-    )
-
-
-def limits(
-    metrics: dict[str, Any], table: pd.DataFrame, groups: pd.DataFrame, model: dict[str, Any]
-) -> list[str]:
-    """What to keep in mind.
-
-    From metrics.json, the figures by medium, the importances and the model's metadata.
-    """
-    found = []
-    if metrics["data"]["source"] == "synthetic":
-        found.append("The data is synthetic. No figure here says anything about photographs.")
-    low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
-    found.append(
-        "By chance in the choice of test rows, the accuracy may be off by about "
-        f"{points((high - low) / 2)} to each side. Smaller differences between models say nothing "
-        "by themselves; `python -m commands.compare` tests them on the same rows."
-    )
-    few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]
-    if len(few):
-        found.append(
-            f"{counted(len(few), 'medium')} of {len(table)} "
-            f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_ROWS} rows here: "
-            "their figures may be far off."
+    def _shown(self, count: int) -> str:
+        """That a figure does not have all labels, where it has not."""
+        if count <= MOST_LABELS:
+            return ""
+        return (
+            f"The figure shows the {MOST_LABELS} {self.words.labels} with most rows, of {count:,}; "
+            "the table has all. "
         )
-    distinct = metrics.get("test_without_near_duplicates")
-    if distinct and distinct["rows"] >= FEW_ROWS:
-        lost = metrics["test"]["accuracy"] - distinct["accuracy"]
-        found.append(
-            f"Near-duplicates add {points(lost)} to the accuracy. Of artefacts that are really "
-            f"new, expect {percent(distinct['accuracy'])} to be named right."
-        )
-    worth = groups.set_index("group")["accuracy_drop"]
-    if worth.get("sizes", 0) > 0.02:
-        found.append(
-            f"The sizes are worth {points(worth['sizes'])}. They depend on how a museum "
-            "exports its photographs, and may mislead on photographs from elsewhere."
-        )
-    if model["few_val_rows"]:
-        found.append(
-            f"Val has {counted(model['val_rows'], 'row')}, too few to calibrate well: how sure the "
-            "model is may be off."
-        )
-    museums = metrics["test_museum"]
-    if len(museums) > 1:
-        found.append(
-            f"All {len(museums)} museums of test may also be in train. A museum that was not is "
-            "harder: `split.strategy=holdout_museum` measures it."
-        )
-    found.append(
-        "The model answers with one of its mediums whatever it is shown, also for what it has "
-        "never seen."
-    )
-    return found
 
+    def sizes(self, width: np.ndarray, height: np.ndarray, museum: np.ndarray) -> str:
+        """On the pixels (n,) of photographs of groups (n,)."""
+        longer = pd.Series(np.maximum(width, height))
+        of_museum = longer.groupby(np.asarray(museum))
+        medians = of_museum.median()[of_museum.size() >= FEW_ROWS].drop(UNKNOWN, errors="ignore")
+        text = f"Half of the photographs have a longer side above {longer.median():,.0f} pixels"
+        if len(medians) > 1:
+            text += (
+                f": from {medians.min():,.0f} at {medians.idxmin()} to {medians.max():,.0f} at "
+                f"{medians.idxmax()}"
+            )
+            if medians.max() > 1.2 * medians.min():
+                text += (
+                    f". So a size says something about the {self.words.group}, not only about what "
+                    "is on the photograph"
+                )
+        upright = np.mean(height > width)
+        return text + f". {percent(upright, 0)} are higher than wide."
 
-def to_try(
-    metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame, model: str
-) -> list[str]:
-    """What to try next, from metrics.json, the training curve, the figures by medium, the model."""
-    found = []
-    if metrics["data"]["source"] == "synthetic":
-        found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
-    known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
-    if len(known):
-        found.append(
-            f"Collect more rows of {listed(known['medium'].head(3))}, which are recognised least "
-            "often, or look whether people can tell them from a photograph at all."
+    def near_duplicates(self, split: pd.DataFrame) -> str:
+        """On the columns subset, medium, nearest_medium and nearest_train_cosine of all rows."""
+        known = split[split["nearest_train_cosine"].notna()]
+        if known.empty:
+            return "Without embeddings, nobody can look for near-duplicates."
+        near = known[known["nearest_train_cosine"] > NEAR_DUPLICATE]
+        counts = {subset: int((near["subset"] == subset).sum()) for subset in ("val", "test")}
+        totals = {subset: int((known["subset"] == subset).sum()) for subset in ("val", "test")}
+        text = (
+            f"{counts['test']:,} of the {totals['test']:,} test rows "
+            f"({percent(counts['test'] / max(1, totals['test']))}) and {counts['val']:,} of the "
+            f"{totals['val']:,} of val have a training row whose embedding is nearly the same "
+            f"(cosine above {NEAR_DUPLICATE}, after standardisation)."
         )
-    if not curve.empty:
-        used = used_step(curve, model)
-        gap = used["train_accuracy"] - used["val_accuracy"]
-        if gap > 0.1:
+        if len(near):
+            same = int((near["medium"] == near["nearest_medium"]).sum())
+            have = "has" if same == 1 else "have"
+            text += (
+                f" {same:,} of these {len(near):,} {have} the {self.words.label} of that training "
+                "row."
+            )
+        if len(near) >= FEW_ROWS and same > len(near) / 2:
+            text += " They are often two photographs of one thing, and flatter every model."
+        return text
+
+    def embedding(self, mean: np.ndarray, std: np.ndarray, zeros: float) -> str:
+        """On the means and standard deviations (d,) of its numbers, and the share that is 0."""
+        text = (
+            f"An embedding has {len(mean):,} numbers. Over the training rows their means go from "
+            f"{mean.min():.2f} to {mean.max():.2f} and their standard deviations from "
+            f"{std.min():.2f} to {std.max():.2f}. {percent(zeros)} of all numbers are exactly 0."
+        )
+        constant = int((std == 0).sum())
+        if constant:
+            what = "is the same in all rows and tells" if constant == 1 else "are the same and tell"
+            text += f" {counted(constant, 'number')} {what} nothing."
+        if std.min() * 2 < std.max():
+            text += (
+                " As they are, numbers that vary more would count more; standardised, all count "
+                "alike."
+            )
+        return text
+
+    def embedding_map(self, place: np.ndarray, mediums: np.ndarray, explained: float) -> str:
+        """On the places (n, 2) of artefacts on the map, and the share of variance it shows."""
+        table = pd.DataFrame(place, columns=["x", "y"])
+        text = (
+            f"The map shows the two directions in which embeddings of {len(table):,} training rows "
+            f"differ most. They hold {percent(explained, 0)} of the variance, so that "
+            f"{self.words.labels} that overlap here may be apart in the other directions."
+        )
+        of_medium = table.groupby(np.asarray(mediums))
+        common = of_medium.size() >= FEW_ROWS
+        if common.sum() < 2:
+            return text
+        centres = of_medium.mean()[common]
+        spread = of_medium.std()[common].pow(2).sum(axis=1).pow(0.5)
+        apart = np.linalg.norm(centres.to_numpy()[:, None] - centres.to_numpy()[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        one, other = np.unravel_index(apart.argmin(), apart.shape)
+        if not common.all():
+            text += f" Of the {self.words.labels} with at least {FEW_ROWS} of these rows:"
+        text += " " + self._shown(len(of_medium)) if len(of_medium) > MOST_LABELS else ""
+        return text + (
+            f" {spread.idxmin()} lies closest together, {spread.idxmax()} is the most spread out. "
+            f"The centres of {centres.index[one]} and {centres.index[other]} are nearest to each "
+            "other."
+        )
+
+    def training(self, curve: pd.DataFrame, model: str) -> str:
+        """On the training curve of a model, which may be empty."""
+        if curve.empty:
+            return f"{model} is fitted in one step, so that there is no curve."
+        best, used = curve.loc[curve["val_log_loss"].idxmin()], used_step(curve, model)
+        name = "member" if model == ENSEMBLE else "step"
+        text = f"The log loss on val is lowest, {best['val_log_loss']:.4f}, "
+        if len(curve) == 1:
+            text += f"after its only {name}. "
+        elif best["iteration"] == curve.iloc[-1]["iteration"]:
+            text += f"after the last of {len(curve)} {name}s. "
+            if model != ENSEMBLE:
+                text += "It still fell, so that more may help. "
+        elif model == ENSEMBLE:
+            text += (
+                f"with {best['iteration']:.0f} of the {len(curve)} members. All are used, with "
+                f"{used['val_log_loss']:.4f}: what comes after does not help, and may be taken "
+                "out. "
+            )
+        else:
+            text += (
+                f"at {name} {best['iteration']:.0f} of {len(curve)}: from there on the model "
+                "learns the training rows by heart, and the later ones are not used. As val chose "
+                "this step, its figures here are a little too good. "
+            )
+        if not np.isnan(used["train_accuracy"]):
+            learned, new = used["train_accuracy"], used["val_accuracy"]
+            text += (
+                f"{'With all' if model == ENSEMBLE else 'There'}, {percent(learned)} of the "
+                f"training rows are right and {percent(new)} of val, {points(abs(learned - new))} "
+                "apart."
+            )
+        return text.strip()
+
+    def headline(self, metrics: dict[str, Any]) -> str:
+        """On the accuracy on test beside the baselines; `metrics` is metrics.json."""
+        accuracy = metrics["test"]["accuracy"]
+        low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
+        baselines = {name: found["accuracy"] for name, found in metrics["baseline"].items()}
+        best = max(baselines, key=baselines.get)
+        text = (
+            f"The model names {percent(accuracy)} of the test rows right. Over all rows of this "
+            f"kind, it may be from {percent(low)} to {percent(high)}: of intervals that are made "
+            "like this, about 95 of 100 hold the true value. The best baseline, "
+            f"{self.words.fill(BASELINES[best])}, has {percent(baselines[best])}: "
+        )
+        if baselines[best] < low:
+            text += f"{points(accuracy - baselines[best])} less, below that interval."
+        elif baselines[best] > high:
+            text += "that is above the interval, and the model should not be used."
+        else:
+            text += "that is within the interval, so that the model may be no better."
+        distinct = metrics.get("test_without_near_duplicates")
+        if distinct and distinct["rows"] >= FEW_ROWS:
+            text += (
+                f" On the {distinct['rows']:,} test rows without a near-duplicate in train, it is "
+                f"right in {percent(distinct['accuracy'])}."
+            )
+        return text
+
+    def per_class(self, table: pd.DataFrame) -> str:
+        """On recall and F1 of each label."""
+        known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
+        text = ""
+        if len(known):
+            worst, best = known.iloc[0], known.iloc[-1]
+            text = (
+                f"Of the {counted(len(known), self.words.label, self.words.labels)} with at least "
+                f"{FEW_ROWS} rows, "
+            )
+            text += (
+                f"{best['medium']} is recognised best, {percent(best['recall'], 0)} of its "
+                f"{best['rows']:,.0f} rows, {worst['medium']} worst, {percent(worst['recall'], 0)} "
+                f"of {worst['rows']:,.0f} "
+                f"(interval {percent(worst['recall_low'], 0)} to "
+                f"{percent(worst['recall_high'], 0)}). {int((known['recall'] >= 0.9).sum())} of "
+                f"them have a recall of at least 90 %, {int((known['recall'] < 0.5).sum())} of "
+                "less than half."
+            )
+        text += " " + self._shown(len(table)) if len(table) > MOST_LABELS else ""
+        few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]["medium"]
+        if len(few):
+            text += (
+                f" Fewer than {FEW_ROWS} rows, so that little can be said of them: {listed(few)}."
+            )
+        empty = table[table["rows"] == 0]["medium"]
+        if len(empty):
+            text += f" No rows to measure on: {listed(empty)}."
+        return text.strip()
+
+    def confusion(self, table: pd.DataFrame) -> str:
+        """On the pairs that are taken for each other; columns actual, predicted, count."""
+        pairs = confused_pairs(table, most=len(table))
+        if pairs.empty:
+            return f"No row is taken for another {self.words.label}."
+        first, errors = pairs.iloc[0], pairs["count"].sum()
+        of_rows = f"{first['count']:,} of {counted(first['rows'], 'row')}"
+        share = f"in {percent(first['share'], 0)} of cases ({of_rows})"
+        of_rows = share if first["rows"] >= FEW_ROWS else f"in {of_rows}"
+        text = (
+            f"{first['actual']} is taken for {first['predicted']} {of_rows}, the largest single "
+            "confusion. "
+        )
+        if len(pairs) > MOST_PAIRS:
+            share = percent(pairs["count"].head(MOST_PAIRS).sum() / errors, 0)
+            text += f"The {MOST_PAIRS} largest make up {share} of all {counted(errors, 'error')}. "
+        else:
+            text += f"There are {counted(errors, 'error')} in all. "
+        if table["actual"].nunique() > MOST_LABELS:
+            text += (
+                f"The figure shows the {MOST_LABELS} {self.words.labels} with most errors, of "
+                f"{table['actual'].nunique():,}. "
+            )
+        family = pairs["actual"].map(family_of)
+        inside = pairs["count"].where(family == pairs["predicted"].map(family_of), 0)
+        inside_of = inside.groupby(family).sum()
+        if not inside_of.empty and inside_of.max() > 0:
+            name = inside_of.idxmax()
+            members = sorted(m for m in table["actual"].unique() if family_of(m) == name)
+            text += (
+                f"Mistakes among the {name} ({listed(members)}) make up "
+                f"{percent(inside_of.max() / errors, 0)} of all errors, and those within any one "
+                f"family {percent(inside.sum() / errors, 0)}."
+            )
+        return text.strip()
+
+    def reliability(
+        self, bins: pd.DataFrame, metrics: dict[str, float], expected: dict[str, Any]
+    ) -> str:
+        """On how sure the model is.
+
+        `bins` has the columns confidence, accuracy, low, high, rows. `metrics` are those of the
+        same rows, and `expected` what a calibrated model would have.
+        """
+        share = bins["rows"] / bins["rows"].sum()
+        confidence, accuracy = float((bins["confidence"] * share).sum()), metrics["accuracy"]
+        low, high = expected["accuracy"]["low"], expected["accuracy"]["high"]
+        text = (
+            f"Its first answers have a mean probability of {percent(confidence)}, and "
+            f"{percent(accuracy)} of them are right. Were each probability exactly right, chance "
+            f"would put that between {percent(low)} and {percent(high)} in 95 of 100 cases: "
+        )
+        if low <= accuracy <= high:
+            text += "on the whole, the model is as sure as it should be. "
+        elif accuracy < low:
+            text += "the model is surer than it should be. "
+        else:
+            text += "the model is less sure than it could be. "
+        error, limit = metrics["calibration_error"], expected["calibration_error"]["high"]
+        text += (
+            f"Over all bins the difference is {points(error)} (calibration error). Exactly right "
+            f"probabilities would show {points(expected['calibration_error']['mean'])} on average, "
+            f"by chance, and more than {points(limit)} in 5 of 100 cases"
+        )
+        text += ": nothing speaks against them." if error <= limit else ": these are off by more."
+        common = bins[bins["rows"] >= FEW_ROWS]
+        beyond = np.maximum(common["low"] - common["accuracy"], common["accuracy"] - common["high"])
+        if len(common):
+            count = int((beyond > 0).sum())
+            lies = "lies beyond its range" if count == 1 else "lie beyond their ranges"
+            text += (
+                f" Of the {counted(len(common), 'bin')} with at least {FEW_ROWS} rows, "
+                f"{count or 'none'} {lies}; by chance, one in 20 does."
+            )
+            if count and error > limit:
+                worst = common.loc[beyond.idxmax()]
+                text += (
+                    f" The farthest is where the model says {percent(worst['confidence'], 0)}: "
+                    f"{percent(worst['accuracy'], 0)} are right, and chance explains "
+                    f"{percent(worst['low'], 0)} to {percent(worst['high'], 0)}."
+                )
+        return text
+
+    def museums(self, table: pd.DataFrame) -> str:
+        """On the accuracy in each group: museum, rows, accuracy, low, high."""
+        group, groups = self.words.group, self.words.groups
+        if len(table) == 1:
+            if table["museum"].iloc[0] == UNKNOWN:
+                return f"No row names its {group}, so that there is nothing to compare."
+            return f"All rows are of one {group}, so that there is nothing to compare."
+        few = table[table["rows"] < FEW_ROWS]["museum"]
+        table = table[table["rows"] >= FEW_ROWS]
+        text = ""
+        if len(table) > 1:
+            best, worst = (table.loc[table["accuracy"].agg(end)] for end in ("idxmax", "idxmin"))
+            text = (
+                f"The accuracy is highest at {best['museum']}, {percent(best['accuracy'])}, and "
+                f"lowest at {worst['museum']}, {percent(worst['accuracy'])}. "
+            )
+            if worst["high"] < best["low"]:
+                text += (
+                    f"Their intervals do not overlap. The {groups} have other {self.words.labels} "
+                    "and other photographs, so that this says more about what they hold than about "
+                    "the model."
+                )
+            else:
+                text += "Their intervals overlap, so that the difference may be chance."
+        if len(few):
+            text += f" Fewer than {FEW_ROWS} rows, too few to say anything: {listed(few)}."
+        return text.strip()
+
+    def importance(self, table: pd.DataFrame) -> str:
+        """On the accuracy lost without a kind of features: group, accuracy_drop, low, high."""
+        first, *others = table.sort_values("accuracy_drop", ascending=False).itertuples()
+        text = (
+            f"With the {self.kind(first.group)} of another row, the model would lose "
+            f"{points(first.accuracy_drop)} of accuracy."
+        )
+        for other in others:
+            name = self.kind(other.group)
+            if other.low <= 0:
+                text += f" Without the {name} it would be as good within chance."
+            else:
+                text += (
+                    f" The {name} {'are' if other.group == 'sizes' else 'is'} worth "
+                    f"{points(other.accuracy_drop)} "
+                    f"({100 * other.low:.1f} to {100 * other.high:.1f})."
+                )
+        return text
+
+    def kind(self, name: str) -> str:
+        """What a kind of features is called: the column `museum` is the group."""
+        return self.words.group if name == "museum" else name
+
+    def mistakes(self, table: pd.DataFrame) -> str:
+        """On the most confident mistakes: medium, predicted, probability."""
+        if table.empty:
+            return "There is no mistake to show."
+        least = whole_percent_below(table["probability"].min())
+        text = (
+            f"The model is at least {least} sure of each of these "
+            f"{counted(len(table), 'wrong answer')}. "
+        )
+        families = [(family_of(row.medium), family_of(row.predicted)) for row in table.itertuples()]
+        if any(family is not None for pair in families for family in pair):
+            same = sum(one is not None and one == other for one, other in families)
+            text += (
+                f"{same} of them {'stays' if same == 1 else 'stay'} within a family of "
+                f"{self.words.labels}. "
+            )
+        return text + "Some of them may be wrong labels: look at these photographs first."
+
+    def limits(
+        self,
+        metrics: dict[str, Any],
+        table: pd.DataFrame,
+        groups: pd.DataFrame,
+        model: dict[str, Any],
+    ) -> list[str]:
+        """What to keep in mind.
+
+        From the metrics, those by label, the importances and the model's metadata.
+        """
+        found = []
+        if metrics["data"]["source"] == "synthetic":
+            found.append("The data is synthetic. No figure here says anything about photographs.")
+        low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
+        found.append(
+            "By chance in the choice of test rows, the accuracy may be off by about "
+            f"{points((high - low) / 2)} to each side. Smaller differences between models say "
+            "nothing by themselves; `python -m commands.compare` tests them on the same rows."
+        )
+        few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]
+        if len(few):
             found.append(
-                f"Train is {points(gap)} ahead of val: more rows, or a stronger penalty, may help."
+                f"{counted(len(few), self.words.label, self.words.labels)} of {len(table)} "
+                f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_ROWS} rows here: "
+                "their figures may be far off."
             )
-    error = metrics["test"]["calibration_error"]
-    limit = metrics["test_if_calibrated"]["calibration_error"]["high"]
-    if error > limit:
+        distinct = metrics.get("test_without_near_duplicates")
+        if distinct and distinct["rows"] >= FEW_ROWS:
+            lost = metrics["test"]["accuracy"] - distinct["accuracy"]
+            found.append(
+                f"Near-duplicates add {points(lost)} to the accuracy. Of artefacts that are really "
+                f"new, expect {percent(distinct['accuracy'])} to be named right."
+            )
+        worth = groups.set_index("group")["accuracy_drop"]
+        if worth.get("sizes", 0) > 0.02:
+            found.append(
+                f"The sizes are worth {points(worth['sizes'])}. They depend on how a "
+                f"{self.words.group} exports its photographs, and may mislead on photographs from "
+                "elsewhere."
+            )
+        if model["few_val_rows"]:
+            found.append(
+                f"Val has {counted(model['val_rows'], 'row')}, too few to calibrate well: how sure "
+                "the model is may be off."
+            )
+        groups = [name for name in metrics["test_museum"] if name != UNKNOWN]
+        if len(groups) > 1:
+            found.append(
+                f"All {len(groups)} {self.words.groups} of test may also be in train. One that was "
+                "not is harder: `split.strategy=holdout_museum` measures it."
+            )
         found.append(
-            f"The calibration error is {points(error)}, and chance explains {points(limit)}. More "
-            "rows in val would fit the temperature and the weights better."
+            f"The model answers with one of its {self.words.labels} whatever it is shown, also for "
+            "what it has never seen."
         )
-    top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
-    found.append(
-        f"Show three answers instead of one: the right medium is among them in {percent(top3)} of "
-        f"cases, against {percent(accuracy)}."
-    )
-    return found
+        return found
+
+    def to_try(
+        self, metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame, model: str
+    ) -> list[str]:
+        """What to try next, from the metrics, the training curve, those by label, and the model."""
+        found = []
+        if metrics["data"]["source"] == "synthetic":
+            found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
+        known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
+        if len(known):
+            found.append(
+                f"Collect more rows of {listed(known['medium'].head(3))}, which are recognised "
+                "least often, or look whether people can tell them from a photograph at all."
+            )
+        if not curve.empty:
+            used = used_step(curve, model)
+            gap = used["train_accuracy"] - used["val_accuracy"]
+            if gap > 0.1:
+                found.append(
+                    f"Train is {points(gap)} ahead of val: more rows, or a stronger penalty, may "
+                    "help."
+                )
+        error = metrics["test"]["calibration_error"]
+        limit = metrics["test_if_calibrated"]["calibration_error"]["high"]
+        if error > limit:
+            found.append(
+                f"The calibration error is {points(error)}, and chance explains {points(limit)}. "
+                "More rows in val would fit the temperature and the weights better."
+            )
+        top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
+        found.append(
+            f"Show three answers instead of one: the right {self.words.label} is among them in "
+            f"{percent(top3)} of cases, against {percent(accuracy)}."
+        )
+        return found

@@ -1,0 +1,210 @@
+"""Read what the page is made from: what earlier stages wrote."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from stages.common.params import load_value
+from stages.model_file.interface import MODEL
+from stages.model_file.scoring import ModelFile
+from stages.model_file.words import Words
+from stages.reporting.captions import UNKNOWN
+from stages.sources.raw import PROVENANCE
+from stages.tables.artefacts import ARTEFACTS, EMBEDDING, embedding_length, read_artefacts
+from stages.tables.predictions import PREDICTIONS
+from stages.tables.results import DETAILS, METRICS, PLOTS
+from stages.tables.split import SPLIT, subsets_of_artefacts
+
+STAGE = "report"
+MAP_ROWS = 3000  # at most: more would only cover each other
+MAP_SEED = 0
+MISTAKES = 20
+NEIGHBOURS = 3  # training rows that are shown beside a mistake
+WORDS = ("label", "labels", "group", "groups")
+
+
+@dataclass(frozen=True)
+class EmbeddingFacts:
+    """The numbers of the embeddings of n training rows."""
+
+    mean: np.ndarray  # (d,) float64
+    std: np.ndarray  # (d,) float64
+    zeros: float  # share of all numbers
+    places: np.ndarray  # (m, 2) float64, some of the rows along the two directions of most variance
+    labels: np.ndarray  # (m,) str, of those rows
+    explained: float  # share of the variance in these two directions
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that the page is made from."""
+
+    provenance: dict[str, Any]
+    artefacts: pd.DataFrame  # the columns of `read_table`
+    embedding: EmbeddingFacts | None
+    mistakes: pd.DataFrame  # the columns of `confident_mistakes`
+    neighbours: dict[str, list[dict[str, Any]]]  # what `nearest_training_rows` gives for them
+    subset: str  # that of `mistakes`, and of the four tables below
+    metrics: dict[str, Any]  # metrics.json and details.json
+    confusion: pd.DataFrame
+    per_class: pd.DataFrame
+    reliability: pd.DataFrame
+    importance: pd.DataFrame
+    curve: pd.DataFrame
+    model: dict[str, Any]  # the metadata of the model's file
+    strategy: str  # split.strategy
+    words: Words
+
+
+def read_inputs() -> Inputs:
+    """Read what earlier stages wrote."""
+    subset = load_value("evaluate.plots_subset")
+    tables = {
+        name: pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False, na_values=[""])
+        for name in ("confusion", "per_class", "reliability", "importance", "training_curve")
+    }
+    facts = None if embedding_length(ARTEFACTS) is None else read_embeddings()
+    mistakes = confident_mistakes(read_predictions(subset))
+    return Inputs(
+        provenance=json.loads(PROVENANCE.read_text(encoding="utf-8")),
+        artefacts=read_table(),
+        embedding=facts,
+        mistakes=mistakes,
+        neighbours={} if facts is None else nearest_training_rows(mistakes, facts),
+        subset=subset,
+        metrics=json.loads(METRICS.read_text(encoding="utf-8"))
+        | json.loads(DETAILS.read_text(encoding="utf-8")),
+        confusion=tables["confusion"],
+        per_class=tables["per_class"],
+        reliability=tables["reliability"],
+        importance=tables["importance"],
+        curve=tables["training_curve"],
+        model=ModelFile(MODEL).metadata,
+        strategy=load_value("split.strategy"),
+        words=Words(*(load_value(f"evaluate.{name}") for name in WORDS)),
+    )
+
+
+def read_table() -> pd.DataFrame:
+    """The metadata of all artefacts with their subset and their most alike training row.
+
+    Columns medium, museum, width, height, subset, nearest_train_cosine, nearest_medium. An
+    empty museum is called unknown.
+    """
+    columns = ["image_file", "medium", "museum", "width", "height"]
+    table = pq.read_table(ARTEFACTS, columns=columns).to_pandas()
+    split = pq.read_table(SPLIT).to_pandas().drop(columns="image_file")  # the same order
+    table = pd.concat([table, split], axis="columns")
+    medium_of = table.set_index("image_file")["medium"]
+    table["museum"] = named_groups(table["museum"])
+    table["nearest_medium"] = table["nearest_train"].map(medium_of)
+    return table.drop(columns=["image_file", "nearest_train"])
+
+
+def named_groups(groups: pd.Series) -> pd.Series:
+    """The same with `unknown` where there is none."""
+    return groups.fillna("").replace("", UNKNOWN)
+
+
+def read_embeddings() -> EmbeddingFacts:
+    """Go through the embeddings of the training rows, batch by batch."""
+    subset_of = subsets_of_artefacts()
+    training_rows = sum(subset == "train" for subset in subset_of.values())
+    kept = np.zeros(training_rows, dtype=bool)
+    random = np.random.default_rng(MAP_SEED)
+    kept[random.permutation(training_rows)[:MAP_ROWS]] = True
+    length = embedding_length(ARTEFACTS) or 0
+    total, squares, zeros, rows = np.zeros(length), np.zeros(length), 0, 0
+    chosen, labels = [], []
+    for artefacts in read_artefacts("train", subset_of, ["medium", EMBEDDING], STAGE):
+        numbers = artefacts[EMBEDDING].astype(np.float64)
+        total += numbers.sum(axis=0)
+        squares += (numbers**2).sum(axis=0)
+        zeros += int((numbers == 0).sum())
+        some = kept[rows : rows + len(numbers)]
+        chosen.append(numbers[some])
+        labels.append(artefacts["medium"][some])
+        rows += len(numbers)
+    mean = total / rows
+    std = np.sqrt(np.maximum(squares / rows - mean**2, 0))
+    places, explained = two_directions((np.concatenate(chosen) - mean) / np.where(std > 0, std, 1))
+    return EmbeddingFacts(
+        mean, std, zeros / (rows * length), places, np.concatenate(labels), explained
+    )
+
+
+def two_directions(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """The first two principal components of (m, d) values: (m, 2), and their share of variance.
+
+    Where there are fewer than two, the rest is 0.
+    """
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(2, *values.shape), svd_solver="covariance_eigh")
+    places = pca.fit_transform(values)
+    if places.shape[1] < 2:
+        places = np.column_stack([places, np.zeros(len(places))])
+    return places, float(pca.explained_variance_ratio_.sum())
+
+
+def read_predictions(subset: str) -> pd.DataFrame:
+    """The predictions table of one subset, without the probabilities of all labels."""
+    names = [name for name in pq.read_schema(PREDICTIONS).names if name != "probabilities"]
+    rows = pq.read_table(PREDICTIONS, columns=names, filters=[("subset", "==", subset)]).to_pandas()
+    return rows.assign(museum=named_groups(rows["museum"]))
+
+
+def confident_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The wrong answers that the model is most sure of, the surest first."""
+    wrong = predictions[predictions["medium"] != predictions["predicted"]]
+    order = ["probability", "image_file"]
+    return wrong.sort_values(order, ascending=[False, True]).head(MISTAKES)
+
+
+def nearest_training_rows(
+    mistakes: pd.DataFrame, facts: EmbeddingFacts
+) -> dict[str, list[dict[str, Any]]]:
+    """The training rows that are most alike, for each image file of the mistakes.
+
+    `NEIGHBOURS` each, the most alike first: image_file, medium and cosine, that of the embeddings
+    standardised on train, as the stage `split` computes it for one of them.
+    """
+    asked, subset_of = set(mistakes["image_file"]), subsets_of_artefacts()
+    only_asked = {name: "asked" if name in asked else "" for name in subset_of}
+    parts = [
+        (rows["image_file"], _directions(rows[EMBEDDING], facts))
+        for rows in read_artefacts("asked", only_asked, [EMBEDDING], f"{STAGE} mistakes")
+        if len(rows)
+    ]
+    if not parts:
+        return {}
+    names = np.concatenate([files for files, _ in parts])
+    directions = np.concatenate([values for _, values in parts])
+    found: list[list[tuple[float, str, str]]] = [[] for _ in names]
+    for rows in read_artefacts("train", subset_of, ["medium", EMBEDDING], STAGE):
+        likeness = directions @ _directions(rows[EMBEDDING], facts).T
+        for row, values in enumerate(likeness):
+            best = np.argsort(-values, kind="stable")[:NEIGHBOURS]
+            found[row] += [
+                (float(values[place]), rows["image_file"][place], rows["medium"][place])
+                for place in best
+            ]
+            found[row] = sorted(found[row], key=lambda one: -one[0])[:NEIGHBOURS]
+    return {
+        name: [
+            {"image_file": file, "medium": medium, "cosine": cosine}
+            for cosine, file, medium in near
+        ]
+        for name, near in zip(names, found, strict=True)
+    }
+
+
+def _directions(embedding: np.ndarray, facts: EmbeddingFacts) -> np.ndarray:
+    """The embeddings (n, d), standardised on train and of length 1: (n, d) float64."""
+    standardized = (embedding - facts.mean) / np.where(facts.std > 0, facts.std, 1)
+    length = np.linalg.norm(standardized, axis=1, keepdims=True)
+    return standardized / np.where(length == 0, 1, length)
