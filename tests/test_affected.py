@@ -19,11 +19,11 @@ PARAMS = YAML(typ="safe").load(params_of_tests()[0])
 
 
 def leaves(content: dict, prefix: str = "") -> dict[str, object]:
-    """Each parameter with its value: {"train.seed": 1}. A list is one parameter."""
+    """Each parameter with its value: {"train.seed": 1}. A list or an empty mapping is one."""
     found = {}
     for key, value in content.items():
         name = f"{prefix}{key}"
-        found |= leaves(value, f"{name}.") if isinstance(value, dict) else {name: value}
+        found |= leaves(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 
 
@@ -34,10 +34,9 @@ STAGES_OF_PARAMS = {
     "parse_embeddings_to_parquet": [PARSE],
     "split": ["split"],
     "split.strategy": [PARSE, "split", "report"],
-    "featurize": ["featurize", "report"],
+    "featurize": ["featurize"],
     "train": ["train"],
-    "evaluate": ["evaluate"],
-    "evaluate.plots_subset": ["evaluate", "report"],
+    "evaluate": ["evaluate", "report"],
 }
 
 
@@ -93,6 +92,8 @@ def another(name: str, value: object) -> object:
             return f"{value}x"
         case list():
             return value[:-1]
+        case dict():
+            return {"Year": "number"}
         case None:
             return 1
     pytest.fail(f"{name}: no other value for {value!r}")
@@ -161,7 +162,8 @@ def test_no_choice_and_no_section_is_left_out_of_these_tests():
     assert read == set(PARAMS)
 
 
-# Each script of a stage, and each that several share. `*` stands for a part of a name.
+# Each script of a stage, and each that several share. `*` stands for a part of a name; the first
+# line that fits counts.
 STAGES_OF_FILES = {
     "stages/__init__.py": ALL,
     "stages/common/*.py": ALL,
@@ -171,7 +173,7 @@ STAGES_OF_FILES = {
     "stages/features/block.py": ["featurize", "train", "evaluate"],
     # A baseline of `evaluate` looks at the sizes.
     "stages/features/kinds/sizes.py": ["featurize", "train", "evaluate"],
-    "stages/features/kinds/[!s]*.py": ["featurize", "train"],
+    "stages/features/kinds/*.py": ["featurize", "train"],
     "stages/features/transformer.py": ["featurize", "train"],
     "stages/featurize.py": ["featurize"],
     "stages/model_file/graph.py": ["featurize", "train", "evaluate"],
@@ -220,7 +222,7 @@ def test_every_script_affects_the_stages_that_import_it_and_no_other(project):
     for name in tracked(project):
         patterns = [pattern for pattern in STAGES_OF_FILES if fnmatch(name, pattern)]
         if name.startswith("stages/"):
-            assert len(patterns) == 1, f"{name} is not in the table: which stages does it affect?"
+            assert patterns, f"{name} is not in the table: which stages does it affect?"
         if patterns:
             path = project.folder / name
             before = path.read_bytes()

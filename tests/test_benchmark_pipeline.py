@@ -28,8 +28,8 @@ def test_the_notebook_does_the_work_of_the_default_pipeline(parse, monkeypatch, 
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["accuracy"] > 0.5
     assert printed["log_loss"] < np.log(6)
-    pictures = (PROJECT / "stages/report.py").read_text(encoding="utf-8").count("Picture(\n")
-    assert len(list(Path("output").glob("*.png"))) == pictures
+    code = (PROJECT / "stages/reporting/figures.py").read_text(encoding="utf-8")
+    assert len(list(Path("output").glob("*.png"))) == code.count(" ReportFigure(\n")
     check_parameters(found)
 
 
