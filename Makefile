@@ -27,6 +27,7 @@ test-slow: $(VENV)/.requirements-dev
 lint: $(VENV)/.requirements-dev
 	ruff check .
 	ruff format --check .
+	mypy
 
 format: $(VENV)/.requirements-dev
 	ruff check --fix .

@@ -110,6 +110,7 @@ def test_the_project_has_one_version_and_one_oldest_python():
     assert citation["license"] == settings["project"]["license"]
     oldest = settings["project"]["requires-python"].removeprefix(">=")
     assert settings["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    assert settings["tool"]["mypy"]["python_version"] == oldest
     assert f"Python {oldest} or newer" in README
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     assert f"--python-version {oldest} " in makefile
