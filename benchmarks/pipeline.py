@@ -211,7 +211,7 @@ def run_turns(
 
     So no turn always follows the same one. `done` is called after each.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for turn in turns if number % 2 == 0 else reversed(turns):
         # What others left to write to the disk would slow this one.
         os.sync()

@@ -9,6 +9,7 @@ and no stage of dvc.yaml.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -235,7 +236,7 @@ def compare(a: Predictions, b: Predictions) -> Comparison:
     return Comparison(
         rows=len(truth),
         source=a.source if a.source == b.source else f"{a.source} and {b.source}",
-        identical=np.array_equal(*probabilities),
+        identical=np.array_equal(probabilities[0], probabilities[1]),
         differences=[
             Difference(
                 name,
@@ -365,7 +366,7 @@ def _recalls_block(recalls: list[Recall]) -> list[str]:
     ]
 
 
-def _aligned(lines: list[tuple[str, ...]], sides: str) -> list[str]:
+def _aligned(lines: Sequence[tuple[str, ...]], sides: str) -> list[str]:
     """Lines of a table; `sides` has < or > for each column."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [

@@ -329,7 +329,7 @@ def checksums(lock: str) -> dict[str, str]:
 
 def table(rows: list[Row]) -> str:
     """The rows as text in columns, with what is broken marked."""
-    lines = [("result", "promised", "compared", "found", "")]
+    lines: list[tuple[str, ...]] = [("result", "promised", "compared", "found", "")]
     lines += [(*row[:4], "kept" if row.kept else "BROKEN") for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     lines.insert(1, tuple("-" * width for width in widths))

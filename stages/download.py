@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.common.files import atomic_write, sha256, write_json
-from stages.common.params import Section, load_params
+from stages.common.params import Section, chosen, load_params
 from stages.common.stage import ParameterError, PipelineError, log, run
 from stages.sources.fetching import check_content, fetch, table_suffix
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
@@ -67,21 +67,21 @@ class Params(Section):
 def main() -> str:
     params = load_params(STAGE, Params, choice="source")
     if params.source == "file":
-        check_path(params.file.path)
+        check_path(chosen(params.file).path)
     shutil.rmtree(RAW_FOLDER, ignore_errors=True)
     RAW_FOLDER.mkdir(parents=True)
     arrived = RAW_FOLDER / TABLE_NAME
     if params.source == "synthetic":
-        location = simulate(params.synthetic, arrived)
+        location = simulate(chosen(params.synthetic), arrived)
     elif params.source == "mame":
-        location = fetch_first(params.mame.places, arrived)
+        location = fetch_first(chosen(params.mame).places, arrived)
     else:
-        location = bring_file(params.file, arrived)
+        location = bring_file(chosen(params.file), arrived)
     table = arrived.with_name(TABLE_NAME + table_suffix(arrived))
     arrived.rename(table)
     provenance = provenance_of(table, params.source, location)
     write_json(PROVENANCE, provenance)
-    if params.source == "file" and not params.file.sha256:
+    if params.source == "file" and not chosen(params.file).sha256:
         log(STAGE, f"not pinned: set `download.file.sha256` to {provenance['sha256']} to pin it")
     return f"{params.source}: {table.name}, {provenance['bytes']:,} bytes from {location}"
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from stages.common.params import ParameterError, Section, load_params
-from stages.common.stage import PipelineError, run
+from stages.common.params import Section, load_params
+from stages.common.stage import ParameterError, PipelineError, run
 from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from stages.common.params import Section, load_params
+from stages.common.params import Section, chosen, load_params
 from stages.common.stage import PipelineError, log, run
 from stages.tables.artefacts import ARTEFACTS, embedding_length
 from stages.tables.parquet import matrix, read_batches, source_of, write_batches
@@ -98,11 +98,9 @@ def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
     if params.strategy == "official":
         return official(artefacts["subset"])
     if params.strategy == "stratified":
-        chosen = params.stratified
-        return stratified(
-            artefacts["medium"], chosen.val_fraction, chosen.test_fraction, chosen.seed
-        )
-    held_out = params.holdout_museum
+        drawn = chosen(params.stratified)
+        return stratified(artefacts["medium"], drawn.val_fraction, drawn.test_fraction, drawn.seed)
+    held_out = chosen(params.holdout_museum)
     is_test = (artefacts["museum"] == held_out.museum).to_numpy()
     if not is_test.any():
         known = sorted(filter(None, artefacts["museum"].fillna("").unique()))

@@ -13,8 +13,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from stages.common.files import atomic_write, write_csv
-from stages.common.params import ParameterError, Section, check_keys, check_section, load_section
-from stages.common.stage import PipelineError, log, run
+from stages.common.params import Section, check_keys, check_section, load_section
+from stages.common.stage import ParameterError, PipelineError, log, run
 from stages.features.transformer import TRANSFORMER, Transformer
 from stages.model_file.interface import MODEL, TRAINING_CURVE
 from stages.models import ensemble
@@ -33,7 +33,7 @@ STAGE = "train"
 class Params(Section):
     """What `train` has beside the sections of the models."""
 
-    model: Literal[NAMES]
+    model: str = Field(pattern=f"^({'|'.join(NAMES)})$", description=f"one of {', '.join(NAMES)}")
     seed: int = Field(ge=0, lt=2**31)
     device: Literal["cpu", "cuda"]
     class_weight: Literal["none", "balanced"]
@@ -67,7 +67,7 @@ def main() -> str:
             f"val has {len(val.classes)} rows, too few to calibrate well: how sure the model is "
             "may be off",
         )
-    probabilities = cross_fitted(fitted.without_fold, val.classes, row_weights)
+    probabilities = cross_fitted(fitted.parts_of_val(), val.classes, row_weights)
     curve = fitted.curve
     if params.refit_on_val:
         train = train.join(val)

@@ -13,6 +13,8 @@ from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from stages.models.registry import NAMES
+
 PARSE = "parse-embeddings-to-parquet"
 ALL = ["download", PARSE, "split", "featurize", "train", "evaluate", "report"]
 PARAMS = YAML(typ="safe").load(params_of_tests()[0])
@@ -41,7 +43,9 @@ STAGES_OF_PARAMS = {
 
 
 def options(selector: str) -> tuple[str, ...]:
-    """The values that a parameter may have, which its stage's schema lists."""
+    """The values that a parameter may have, as the registry or its stage's schema says."""
+    if selector == "train.model":
+        return NAMES
     section, key = selector.split(".")
     schema = import_module(f"stages.{section}").Params
     return get_args(schema.model_fields[key].annotation)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages.common.stage import ParameterError
 
@@ -36,10 +37,17 @@ def load_params(stage: str, schema: type[SectionType], choice: str | None = None
     if choice is not None:
         options = get_args(schema.model_fields[choice].annotation)
         picked = section.get(choice)
-        if picked in options and section.get(picked) is None:
+        if picked in options and section.get(str(picked)) is None:
             raise ParameterError(f"params.yaml: `{stage}.{picked}` is missing")
         section = {k: v for k, v in section.items() if k == picked or k not in options}
     return check_section(stage, section, schema)
+
+
+def chosen(section: SectionType | None) -> SectionType:
+    """The sub-section that a choice picked: `load_params` refuses a section that lacks it."""
+    if section is None:
+        raise ValueError("another sub-section was chosen")
+    return section
 
 
 def load_section(stage: str) -> dict[str, Any]:
@@ -129,12 +137,13 @@ def _unknown(name: str, key: object, known: Collection[str]) -> str:
 
 def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Section]:
     """The schema of a nested section; numbers in `location` are places in a list."""
+    found: Any = schema
     for part in location:
         if isinstance(part, str):
-            annotation = schema.model_fields[part].annotation
+            annotation = found.model_fields[part].annotation
             # `Section | None` and `list[Section]` both hold the nested schema as an argument.
-            schema = next(iter(get_args(annotation)), annotation)
-    return schema
+            found = next(iter(get_args(annotation)), annotation)
+    return found
 
 
 def _description_at(schema: type[Section], location: Sequence[str | int]) -> str | None:

@@ -46,7 +46,7 @@ def by_museum(labels: list[str], rows: Scored) -> dict[str, dict[str, float]]:
     for museum in np.unique(rows.artefacts["museum"]):
         there = rows.take(rows.artefacts["museum"] == museum)
         metrics, count = there.metrics(labels), len(there.mediums)
-        low, high = wilson(metrics["accuracy"] * count, np.array(count))
+        low, high = wilson(np.array(metrics["accuracy"] * count), np.array(count))
         found[str(museum) or "unknown"] = {
             "rows": count,
             "accuracy": metrics["accuracy"],

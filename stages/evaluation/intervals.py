@@ -140,8 +140,8 @@ def intervals(
     for name in OVERALL:
         if name in SHARES:
             rows = len(terms)
-            ends = (float(end) for end in wilson(shares[name][0] * rows, np.array(rows)))
+            low, high = map(float, wilson(shares[name][0] * rows, np.array(rows)))
         else:
-            ends = interval(drawn[name])
-        found[name] = dict(zip(("low", "high"), ends, strict=True))
+            low, high = interval(drawn[name])
+        found[name] = {"low": low, "high": high}
     return found

@@ -131,4 +131,4 @@ def evaluate(
     graph.output("result", add(graph, *names), type_, length)
     model = onnx.load_from_string(graph.to_bytes({}, "Features of artefacts."))
     (result,) = ReferenceEvaluator(model).run(None, {name: artefacts[name] for name in names})
-    return result
+    return np.asarray(result)

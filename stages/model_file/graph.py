@@ -34,7 +34,7 @@ class Graph:
         self._inputs.append(_value_info(name, type_, length))
         return name
 
-    def constant(self, values: np.ndarray) -> str:
+    def constant(self, values: np.ndarray | np.generic) -> str:
         """An array, or texts, that the model holds."""
         name = f"constant_{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(np.asarray(values), name))
@@ -62,7 +62,9 @@ class Graph:
         """The same numbers as another type."""
         return self.add("Cast", value, to=_element_type(type_))
 
-    def standardize(self, value: str, mean: np.ndarray, scale: np.ndarray) -> str:
+    def standardize(
+        self, value: str, mean: np.ndarray | np.generic, scale: np.ndarray | np.generic
+    ) -> str:
         """(value - mean) / scale"""
         return self.add("Div", self.add("Sub", value, self.constant(mean)), self.constant(scale))
 
@@ -117,5 +119,5 @@ def _element_type(type_: type[np.generic]) -> int:
 
 
 def _value_info(name: str, type_: type[np.generic], length: int | None) -> onnx.ValueInfoProto:
-    shape = ["rows", length] if length else ["rows"]
+    shape: list[str | int | None] = ["rows", length] if length else ["rows"]
     return helper.make_tensor_value_info(name, _element_type(type_), shape)

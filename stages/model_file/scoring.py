@@ -51,6 +51,19 @@ class TreeEnsembleRegressor(OpRun):
     """
 
     op_domain = "ai.onnx.ml"
+    # The operator's attributes, by the names of the standard.
+    nodes_treeids: list[int]
+    nodes_nodeids: list[int]
+    nodes_featureids: list[int]
+    nodes_values: list[float]
+    nodes_modes: list[str]
+    nodes_truenodeids: list[int]
+    nodes_falsenodeids: list[int]
+    target_treeids: list[int]
+    target_nodeids: list[int]
+    target_ids: list[int]
+    target_weights: list[float]
+    base_values: list[float]
 
     @cached_property
     def _trees(self) -> tuple[np.ndarray, ...]:
@@ -151,11 +164,12 @@ class ModelFile:
             feed = {name: artefacts[name][rows] for name in self.inputs}
             # A row that cannot be used has nan for its answer, which is no reason to warn.
             with np.errstate(invalid="ignore", divide="ignore"):
-                return self._evaluator.run([PROBABILITIES], feed)[0]
+                (probabilities,) = self._evaluator.run([PROBABILITIES], feed)
+            return np.asarray(probabilities)
 
         starts = range(0, len(artefacts), BATCH_ROWS)
         if not starts:
             return np.empty((0, len(self.labels)), dtype=np.float32)
-        # NumPy releases Python's lock while it works.
+        # NumPy releases the GIL while it works.
         with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
             return np.concatenate(list(pool.map(score, starts)))

@@ -52,7 +52,9 @@ class Settings:
 class Classifier(Protocol):
     """A fitted model; its probabilities are the softmax of its logits."""
 
-    tuned: Any  # what was decided on val
+    @property
+    def tuned(self) -> Any:
+        """What was decided on val."""
 
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) of n rows of features, (n, d) float32, by the training library."""
@@ -76,6 +78,12 @@ class Fitted:
     # decision is left out: how many rounds or epochs are tried, which all of val ends.
     # None without val.
     without_fold: np.ndarray | None
+
+    def parts_of_val(self) -> np.ndarray:
+        """`without_fold` of a model that was fitted with val."""
+        if self.without_fold is None:
+            raise ValueError("the model was fitted without val")
+        return self.without_fold
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 The weights are fitted on val (`stages.models.calibration.fit_weights`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stages.common.params import ParameterError, check_section
-from stages.common.stage import PipelineError, log
+from stages.common.params import check_section
+from stages.common.stage import ParameterError, PipelineError, log
 from stages.model_file.graph import Graph
 from stages.models.base import (
     Classifier,
@@ -53,7 +54,10 @@ class Blend:
 
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) float64 of (n, d) features."""
-        return sum(member.weight * member.log_probabilities(values) for member in self.members)
+        return weighted_sum(
+            [member.weight for member in self.members],
+            [member.log_probabilities(values) for member in self.members],
+        )
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names."""
@@ -129,11 +133,13 @@ def fit(
         )
     rows = {name: count for member in fitted.values() for name, count in member.rows.items()}
     if val is None:
+        if tuned is None:
+            raise ValueError("without val, the weights have to be known")
         blend = Blend([Member(name, fitted[name].model, tuned[name][1]) for name in fitted])
         return Fitted(blend, None, rows, None)
     weights = val.row_weights(settings.class_weight)
     opinions = [log_softmax(member.model.logits(val.values)) for member in fitted.values()]
-    without_fold = [list(map(log_softmax, member.without_fold)) for member in fitted.values()]
+    without_fold = [list(map(log_softmax, member.parts_of_val())) for member in fitted.values()]
     points = []
     for count, last in enumerate(fitted, start=1):
         found = fit_weights(opinions[:count], val.classes, weights)
@@ -168,5 +174,11 @@ def blend_without_folds(
     for fold, members in zip(folds_of(classes), zip(*opinions, strict=True), strict=True):
         others = [opinion[~fold] for opinion in members]
         weights = fit_weights(others, classes[~fold], row_weights[~fold])
-        parts.append(sum(w * opinion for w, opinion in zip(weights, members, strict=True)))
+        parts.append(weighted_sum(weights, members))
     return np.array(parts)
+
+
+def weighted_sum(weights: Iterable[float], parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of matrices of one shape, each times its weight."""
+    first, *others = (weight * part for weight, part in zip(weights, parts, strict=True))
+    return sum(others, start=first)

@@ -1,6 +1,7 @@
 """Neural networks with one hidden layer (scikit-learn), whose logits are averaged."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ from stages.models.base import (
 )
 from stages.models.calibration import best_steps
 from stages.models.examples import Examples
+
+if TYPE_CHECKING:
+    from sklearn.neural_network import MLPClassifier
 
 
 class Params(ModelParams):
@@ -51,11 +55,11 @@ class Networks:
 
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) float32 of (n, d) features."""
-        total = 0
+        total = np.zeros((len(values), len(self.networks[0].output_offsets)), dtype=np.float32)
         for network in self.networks:
             hidden = np.maximum(values @ network.hidden + network.hidden_offsets, 0)
             total = total + hidden @ network.output + network.output_offsets
-        return total / len(self.networks)
+        return total / np.float32(len(self.networks))
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names."""
@@ -94,7 +98,8 @@ def fit(
     ]
     weights = train.row_weights(settings.class_weight)
     classes = np.arange(len(train.labels))
-    best, best_loss = None, np.inf
+    # Before the first epoch: each has at least one.
+    best, best_loss = Networks([], 0), np.inf
     points, val_logits = [], []
     epochs = tuned or params.epochs
     with tqdm(desc=f"train {settings.name}", total=epochs, unit=" epochs", disable=None) as bar:
@@ -125,7 +130,7 @@ def fit(
     return Fitted(best, curve, {settings.name: len(train.classes)}, logits[steps])
 
 
-def network_of(estimator: "MLPClassifier") -> Network:  # noqa: F821
+def network_of(estimator: "MLPClassifier") -> Network:
     """What an estimator of scikit-learn has learned so far, as a copy."""
     (hidden, output), (hidden_offsets, output_offsets) = estimator.coefs_, estimator.intercepts_
     if output.shape[1] == 1:

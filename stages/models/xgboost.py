@@ -3,7 +3,7 @@
 import json
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,7 @@ class Trees:
         nodes_of = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids")
         names = [f"nodes_{name}" for name in (*nodes_of, "falsenodeids")]
         names += [f"target_{name}" for name in ("treeids", "nodeids", "ids", "weights")]
-        attributes: dict[str, list] = {name: [] for name in names}
+        attributes: dict[str, list[Any]] = {name: [] for name in names}
         trees = learner["gradient_booster"]["model"]
         for number, (tree, class_) in enumerate(
             zip(trees["trees"], trees["tree_info"], strict=True)
@@ -179,7 +179,7 @@ def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> np.ndarra
     return logits
 
 
-def intercepts(learner: dict) -> np.ndarray:
+def intercepts(learner: dict[str, Any]) -> np.ndarray:
     """What all trees are added to, (k,) float32, from XGBoost's own JSON."""
     base = np.array(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float32)
     return np.broadcast_to(base, int(learner["learner_model_param"]["num_class"]))
@@ -190,7 +190,9 @@ def _progress(bar: tqdm) -> "xgboost.callback.TrainingCallback":
     import xgboost
 
     class Progress(xgboost.callback.TrainingCallback):
-        def after_iteration(self, model: xgboost.Booster, epoch: int, evals_log: dict) -> bool:
+        def after_iteration(
+            self, model: xgboost.Booster, epoch: int, evals_log: dict[str, Any]
+        ) -> bool:
             bar.update()
             if "val" in evals_log:
                 bar.set_postfix(val_log_loss=f"{evals_log['val']['mlogloss'][-1]:.4f}")

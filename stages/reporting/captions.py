@@ -132,7 +132,7 @@ class Captions:
                     f". So a size says something about the {self.words.group}, not only about what "
                     "is on the photograph"
                 )
-        upright = np.mean(height > width)
+        upright = float(np.mean(height > width))
         return text + f". {percent(upright, 0)} are higher than wide."
 
     def near_duplicates(self, split: pd.DataFrame) -> str:
@@ -243,7 +243,7 @@ class Captions:
         accuracy = metrics["test"]["accuracy"]
         low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
         baselines = {name: found["accuracy"] for name, found in metrics["baseline"].items()}
-        best = max(baselines, key=baselines.get)
+        best = max(baselines, key=lambda name: baselines[name])
         text = (
             f"The model names {percent(accuracy)} of the test rows right. Over all rows of this "
             f"kind, it may be from {percent(low)} to {percent(high)}: of intervals that are made "

@@ -5,11 +5,13 @@ k is the number of labels, n of rows. Each is drawn for a `Layout`: a page on a 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
@@ -145,12 +147,13 @@ def draw_map(points: np.ndarray, labels: np.ndarray, layout: Layout = WIDE) -> F
     text = 0.16 * max(title.count("\n") + 1 for title in titles)
     figure = Figure((layout.width, rows * (min(panel, 2) + text)), layout="constrained")
     # Squares of whole pixels: smooth edges would make the images twice as large.
-    dots = {"marker": "s", "linewidths": 0, "rasterized": True}
+    dots: dict[str, Any] = {"marker": "s", "linewidths": 0, "rasterized": True}
     for place, (name, title) in enumerate(zip(names, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], title=title)
         axes.spines[:].set(visible=True, color=GREY, linewidth=0.5)
-        axes.scatter(*points.T, 1, color=GREY, alpha=0.5, **dots)
-        axes.scatter(*points[labels == name].T, 5, color=VERMILLION, **dots)
+        own = points[labels == name]
+        axes.scatter(points[:, 0], points[:, 1], 1, color=GREY, alpha=0.5, **dots)
+        axes.scatter(own[:, 0], own[:, 1], 5, color=VERMILLION, **dots)
     return figure
 
 
@@ -212,7 +215,7 @@ def draw_per_class(per_class: pd.DataFrame, layout: Layout = WIDE) -> Figure:
         table["f1"], np.arange(len(table)), "D", color=ORANGE, mfc="none", mew=1.3, clip_on=False
     )
     for line in np.flatnonzero(table["recall"].isna()):
-        axes.text(0.01, line, "no test rows", va="center_baseline")
+        axes.text(0.01, float(line), "no test rows", va="center_baseline")
     axes.set_xlim(0, 1)
     axes.set_xlabel("recall and F1 in %")
     _legend(layout, figure, [recall, f1], ["recall, with its 95 % interval", "F1"])
@@ -354,9 +357,16 @@ def _dots(axes: Axes, values: pd.Series, low: pd.Series, high: pd.Series) -> Lin
     return dots
 
 
-def _legend(layout: Layout, figure: Figure, drawn: Iterable[Artist], names: Iterable[str]) -> None:
+def _legend(
+    layout: Layout, figure: Figure, drawn: Iterable[Artist | Container], names: Iterable[str]
+) -> None:
     """A legend above the panels."""
-    figure.legend(list(drawn), fit(names, LEGEND), loc="outside upper left", ncols=layout.columns)
+    figure.legend(
+        cast(list[Artist], list(drawn)),
+        fit(names, LEGEND),
+        loc="outside upper left",
+        ncols=layout.columns,
+    )
 
 
 def _shown_groups(rows: pd.Series, others: str) -> pd.Series:

@@ -35,10 +35,9 @@ def fetch(url: str, target: Path) -> None:
                     url, output_file, pup
                 )
             except requests.HTTPError as error:
-                if error.response.status_code < 500:
-                    raise RefusedError(
-                        f"the server answered {error.response.status_code}"
-                    ) from None
+                answer = error.response
+                if answer is not None and answer.status_code < 500:
+                    raise RefusedError(f"the server answered {answer.status_code}") from None
                 raise
 
     if not url.startswith(("http://", "https://")):
