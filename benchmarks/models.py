@@ -15,29 +15,32 @@ threads of the processes that follow.
 import argparse
 import json
 import os
-import platform
-import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.parse import Run, say
-from benchmarks.stages import UNITS_PER_MB, clone, measure
+from benchmarks.harness import (
+    XGBOOST,
+    Run,
+    clone,
+    library_versions,
+    measure,
+    measure_json,
+    say,
+    system,
+    table,
+)
 from scripts.params import set_params
 
-# One library under two names, of which one is there: requirements.in says why.
-XGBOOST = ("xgboost-cpu", "xgboost")
 LIBRARIES = ("numpy", "scikit-learn", *XGBOOST, "onnxruntime")
 PEER_LIBRARIES = ("keras", "jax")
 BEFORE_TRAIN = ("download", "parse_embeddings_to_parquet", "split", "featurize")
@@ -226,7 +229,7 @@ def main() -> None:
         return
     peers = () if arguments.no_peers else PEERS
     variants = () if arguments.no_variants else VARIANTS
-    versions = library_versions(with_peers=bool(peers))
+    versions = library_versions((*LIBRARIES, *(PEER_LIBRARIES if peers else ())), "bench-models")
     sources = [synthetic(arguments.preset)]
     if arguments.table:
         sources.append(table_of_user(arguments.table))
@@ -259,18 +262,6 @@ def command_of(arguments: argparse.Namespace) -> str:
     if arguments.no_variants:
         words.append("--no-variants")
     return " ".join(words)
-
-
-def library_versions(with_peers: bool) -> dict[str, str]:
-    """The versions of the libraries that are compared; ends the process if one is missing."""
-    versions = {}
-    for name in (*LIBRARIES, *(PEER_LIBRARIES if with_peers else ())):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            if name not in XGBOOST:
-                sys.exit(f"{name} is missing: `make bench-models` installs it")
-    return versions
 
 
 def synthetic(preset: str) -> Source:
@@ -334,7 +325,7 @@ def change_params(folder: Path, settings: Settings) -> None:
 
 def run_stages(folder: Path, stages: Sequence[str]) -> list[Run]:
     """Run stages of the project in a folder, each as a process."""
-    return [Run(*measure([sys.executable, "-m", f"stages.{stage}"], folder)) for stage in stages]
+    return [measure([sys.executable, "-m", f"stages.{stage}"], folder) for stage in stages]
 
 
 def run_model(folder: Path, source: Source, model: str) -> ModelRun:
@@ -422,40 +413,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         for path in ("reports/metrics.json", "reports/details.json")
         for key, value in json.loads((folder / path).read_text(encoding="utf-8")).items()
     }
-
-
-def measure_json(
-    command: list[str], folder: Path, most_seconds: float | None = None
-) -> tuple[Run, dict[str, float] | None, str]:
-    """Run a command in a folder, as `benchmarks.stages.measure` does, and read what it prints.
-
-    Returns what it took, the JSON of its last line, and an empty text. Where it fails, or is
-    ended after `most_seconds`, the JSON is None, and the text says which of them.
-    """
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdout=output, env=environment)
-        timer = threading.Timer(most_seconds or 0, os.kill, (process.pid, signal.SIGKILL))
-        if most_seconds:
-            timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        timer.cancel()
-        run = Run(seconds, usage.ru_maxrss / UNITS_PER_MB)
-        if status == 0:
-            output.seek(0)
-            return run, json.loads(output.read().splitlines()[-1]), ""
-    if most_seconds and seconds >= most_seconds:
-        return run, None, f"ended after {most_seconds / 60:g} minutes"
-    return run, None, "failed"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first hold numbers."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
-    lines.insert(1, "|---|" + "---:|" * (len(head) - 1))
-    return "\n".join(lines)
 
 
 def bullet(text: str) -> str:
@@ -634,7 +591,6 @@ def document(
         bullet(f"`{run.model}`: {descriptions()[run.model]}") for run in all_results[0].models
     )
     sections = "\n\n".join(section(results) for results in all_results)
-    system = f"{platform.system()} ({platform.machine()})"
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     return f"""# How good and how fast the models are
 
@@ -683,7 +639,7 @@ holds the table.
 
 ## Where this was measured
 
-Python {platform.python_version()} on {system}, {os.cpu_count()} cores.
+{system()}, {os.cpu_count()} cores.
 {libraries}.
 """
 

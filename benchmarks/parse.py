@@ -15,7 +15,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -23,15 +22,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.harness import Run, clone, library_versions, measure, say, system
 from benchmarks.peers import FEATURES
-from benchmarks.stages import clone, measure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,14 +75,6 @@ PARQUET_WAYS = (
     OURS,
     Way("pandas-parquet", "pandas", 3, "`pandas.read_parquet`, `numpy.stack` and `to_parquet`"),
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one run took."""
-
-    seconds: float  # of the whole process
-    megabytes: float  # the most memory it held
 
 
 @dataclass
@@ -140,7 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"))
     arguments = parser.parse_args()
-    versions = library_versions()
+    versions = library_versions(LIBRARIES, "bench")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(folder)
@@ -148,19 +138,6 @@ def main() -> None:
     text = document(results, versions)
     arguments.output.write_text(text, encoding="utf-8", newline="\n")
     say(f"wrote {arguments.output}")
-
-
-def say(line: str) -> None:
-    """Print a line of progress."""
-    print(f"[benchmark] {line}", file=sys.stderr, flush=True)
-
-
-def library_versions() -> dict[str, str]:
-    """The versions of the libraries that are compared; ends the process if one is missing."""
-    try:
-        return {name: version(name) for name in LIBRARIES}
-    except PackageNotFoundError as error:
-        sys.exit(f"{error.name} is missing: `make bench` installs it")
 
 
 def benchmark(folder: Path, preset: str, most_rounds: int) -> Results:
@@ -247,7 +224,7 @@ def run_ours(folder: Path, source: Path, target: Path) -> Run:
     """Run the stage on a table in data/raw of the project in `folder`."""
     provenance = {"source": "synthetic", "file": source.name}
     (source.parent / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
-    run = Run(*measure([sys.executable, "-m", f"stages.{STAGE}"], folder))
+    run = measure([sys.executable, "-m", f"stages.{STAGE}"], folder)
     (folder / "data/artefacts.parquet").replace(target)
     return run
 
@@ -255,7 +232,7 @@ def run_ours(folder: Path, source: Path, target: Path) -> Run:
 def run_peer(folder: Path, name: str, source: Path, target: Path) -> Run:
     """Run one of benchmarks/peers.py in the project in `folder`."""
     command = [sys.executable, "-m", "benchmarks.peers", name, str(source), str(target)]
-    return Run(*measure(command, folder))
+    return measure(command, folder)
 
 
 def make_csv(path: Path, preset: str, seed: int) -> int:
@@ -419,7 +396,6 @@ def document(results: Results, versions: Mapping[str, str]) -> str:
     trial = "" if results.preset == "full" else f"\n**A trial, of the preset {results.preset}.**\n"
     repeats = len(results.packings[0].write_seconds)
     ways = "\n".join(f"- {way.label}: {way.text}." for way in CSV_WAYS)
-    system = f"{platform.system()} ({platform.machine()})"
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     single, double = results.single[0], results.double[0]
     return f"""# How fast the embeddings are parsed
@@ -500,7 +476,7 @@ better or worse than these simulated ones.
 
 ## Where this was measured
 
-Python {platform.python_version()} on {system}, {os.cpu_count()} cores.
+{system()}, {os.cpu_count()} cores.
 {libraries}.
 """
 

@@ -20,7 +20,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -29,15 +28,21 @@ from typing import Any
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from benchmarks.models import measure_json, table
-from benchmarks.parse import say
-from benchmarks.stages import clone, measure
+from benchmarks.harness import (
+    XGBOOST,
+    clone,
+    library_versions,
+    measure,
+    measure_json,
+    say,
+    system,
+    table,
+)
 
 RUNS = 3
 DOWNLOAD = "download"
 # Seconds on two cores; the median has to be below.
 MOST_REPRO, MOST_NOTHING, MOST_START = 25.0, 1.5, 1.2
-XGBOOST = ("xgboost-cpu", "xgboost")  # one library, under the name of the one that is there
 LIBRARIES = ("dvc", "numpy", "pandas", "scikit-learn", *XGBOOST, "onnxruntime", "matplotlib")
 
 Figures = Mapping[str, float]  # `accuracy` and `log_loss` on test
@@ -93,7 +98,9 @@ def main() -> None:
         folder = Path(temporary)
         os.environ.update(environment(folder, os.environ.get("PATH", "")))
         results = benchmark(folder, arguments.runs)
-    text = document(results, library_versions(), machine(), command_of(arguments.runs))
+    text = document(
+        results, library_versions(LIBRARIES, "repro"), machine(), command_of(arguments.runs)
+    )
     arguments.output.write_text(text, encoding="utf-8", newline="\n")
     say(f"wrote {arguments.output}")
 
@@ -131,26 +138,13 @@ def command_of(runs: int) -> str:
     return "python -m benchmarks.pipeline" + (f" --runs {runs}" if runs != RUNS else "")
 
 
-def library_versions() -> dict[str, str]:
-    """The versions of the libraries that take part."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            if name not in XGBOOST:
-                sys.exit(f"{name} is missing: `make repro` installs it")
-    return versions
-
-
 def machine() -> str:
     """Processor, cores, system and Python, in a few words."""
     facts = Path("/proc/cpuinfo")  # Linux
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     processor = models[0] if models else platform.processor() or "an unknown processor"
-    system = f"{platform.system()} ({platform.machine()})"
-    return f"Python {platform.python_version()} on {system}, {processor}, {os.cpu_count()} cores"
+    return f"{system()}, {processor}, {os.cpu_count()} cores"
 
 
 def benchmark(folder: Path, runs: int) -> Results:
@@ -251,8 +245,7 @@ def dvc_repro(folder: Path) -> float:
 
 def python(*arguments: str, folder: Path) -> float:
     """The seconds of a Python process in a folder."""
-    seconds, _ = measure([sys.executable, *arguments], folder)
-    return seconds
+    return measure([sys.executable, *arguments], folder).seconds
 
 
 def in_words(one: Round) -> str:

@@ -12,9 +12,9 @@ from conftest import PROJECT, tiny_rows
 from ruamel.yaml import YAML
 
 from benchmarks import models as benchmark
+from benchmarks.harness import Run
 from benchmarks.model_peers import PEERS, run_peer
 from benchmarks.models import VARIANTS, ModelRun, Peer, PeerRun, Results, Source, VariantRun
-from benchmarks.parse import Run
 from stages import featurize, split, train
 from stages.common.params import load_params
 from stages.models.registry import DESCRIPTIONS, ENSEMBLE, MODELS
@@ -230,7 +230,7 @@ def test_a_table_from_a_file_is_not_called_synthetic_unless_it_is(tmp_path):
 def test_the_document_names_the_command_that_was_typed(monkeypatch, tmp_path, typed, written):
     output = tmp_path / "models.md"
     monkeypatch.setattr(sys, "argv", ["models", *typed.split(), "--output", str(output)])
-    monkeypatch.setattr(benchmark, "library_versions", lambda with_peers: {})
+    monkeypatch.setattr(benchmark, "library_versions", lambda names, target: {})
     monkeypatch.setattr(benchmark, "clone", lambda folder: None)
     monkeypatch.setattr(benchmark, "table_of_user", lambda path: SYNTHETIC)
     monkeypatch.setattr(benchmark, "benchmark", lambda folder, source, *_: some_results(source))

@@ -11,7 +11,8 @@ import pytest
 from conftest import tiny_rows
 
 from benchmarks import parse as benchmark
-from benchmarks.parse import OURS, Packing, Results, Run, Runs, Way
+from benchmarks.harness import Run
+from benchmarks.parse import OURS, Packing, Results, Runs, Way
 from benchmarks.peers import FEATURES, PEERS
 from stages.common.params import load_params
 from stages.parse_embeddings_to_parquet import Params
