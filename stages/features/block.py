@@ -15,7 +15,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from stages.model_file.graph import Graph
-from stages.tables.artefacts import Artefacts
+from stages.tables.artefacts import Artefacts, ExtraKind
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ColumnBlock(Block):
     """Features of one column, as `featurize.columns` asks by the name of the kind's file."""
 
     # What the column has to hold: float64 with nan where a number is missing, or texts.
-    takes: ClassVar[Literal["number", "category"]]
+    takes: ClassVar[ExtraKind]
     column: str
 
     @classmethod

@@ -1,13 +1,14 @@
 """A column of texts, such as the museum: one feature for each text that training rows have."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from stages.common.stage import PipelineError
 from stages.features.block import ColumnBlock, Input, Words
 from stages.model_file.graph import ML, Graph
+from stages.tables.artefacts import ExtraKind
 
 MUSEUM = "museum"
 MUSEUM_LEFT_OUT = Words(
@@ -23,7 +24,7 @@ MOST_CATEGORIES = 1000
 class Category(ColumnBlock):
     """1 for the text that a row has, 0 for all others; a text that train lacks gives zeros."""
 
-    takes: ClassVar[Literal["number", "category"]] = "category"
+    takes: ClassVar[ExtraKind] = "category"
 
     column: str
     values: np.ndarray  # (m,) str

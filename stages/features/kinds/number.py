@@ -1,20 +1,21 @@
 """A column of numbers, such as a year: standardised, and whether it is missing."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from stages.common.stage import PipelineError
 from stages.features.block import ColumnBlock, Input, Words
 from stages.model_file.graph import Graph
+from stages.tables.artefacts import ExtraKind
 
 
 @dataclass(frozen=True)
 class Number(ColumnBlock):
     """A missing number counts as the mean of train."""
 
-    takes: ClassVar[Literal["number", "category"]] = "number"
+    takes: ClassVar[ExtraKind] = "number"
 
     column: str
     mean: float
