@@ -290,9 +290,8 @@ def compare_numbers(name: str, before: Mapping[str, bytes], after: Mapping[str, 
 
 def distance(old: object, new: object) -> float:
     """How far apart two values are; infinite where they are unequal and no numbers."""
-    numbers = all(isinstance(value, int | float) for value in (old, new))
-    if numbers:
-        return abs(float(old) - float(new))  # type: ignore[arg-type]
+    if isinstance(old, int | float) and isinstance(new, int | float):
+        return abs(float(old) - float(new))
     return 0.0 if old == new else math.inf
 
 
