@@ -222,18 +222,26 @@ def append_line(path: Path) -> None:
 
 
 def test_every_script_affects_the_stages_that_import_it_and_no_other(project):
-    expected, found = {}, {}
+    declared = YAML(typ="safe").load(project.folder / "dvc.yaml")["stages"]
+    expected, found, tried = {}, {}, set()
     for name in tracked(project):
         patterns = [pattern for pattern in STAGES_OF_FILES if fnmatch(name, pattern)]
         if name.startswith("stages/"):
             assert patterns, f"{name} is not in the table: which stages does it affect?"
-        if patterns:
-            path = project.folder / name
-            before = path.read_bytes()
-            append_line(path)
-            expected[name], found[name] = STAGES_OF_FILES[patterns[0]], affected(project)
-            path.write_bytes(before)
-    assert len(expected) > 40
+        if not patterns:
+            continue
+        expected[name] = STAGES_OF_FILES[patterns[0]]
+        if patterns[0] in tried:
+            # DVC is asked about one file of a line; it takes a third of a second for each.
+            found[name] = [stage for stage in ALL if name in declared[stage]["deps"]]
+            continue
+        tried.add(patterns[0])
+        path = project.folder / name
+        before = path.read_bytes()
+        append_line(path)
+        found[name] = affected(project)
+        path.write_bytes(before)
+    assert tried == set(STAGES_OF_FILES)
     assert found == expected
     # Undone, a change affects nothing.
     assert affected(project) == []

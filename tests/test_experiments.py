@@ -41,6 +41,7 @@ def test_an_experiment_with_another_model_changes_the_metrics(project):
     assert listed == ["trees"]
 
 
+@pytest.mark.slow
 def test_the_table_of_experiments_of_the_readme_fits_a_terminal(project):
     project.dvc("exp", "run", "--name", "lda", "-S", "train.model=lda", "evaluate")
     project.git("checkout", "--quiet", "params.yaml", "dvc.lock", "reports")

@@ -1,7 +1,6 @@
 """The guide's recipes for features are done in a copy: what they name is all that changes."""
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,33 +11,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, Project, tiny_rows, write_csv_table
+from test_recipes import changed, files_named, recipe
 
 pytestmark = pytest.mark.slow
 
-GUIDE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 LOGARITHM = PROJECT / "tests/recipes/logarithm.py"
 MODEL, CARD, PAGE = "models/model.onnx", "models/model_card.md", "reports/index.html"
-
-
-def recipe(title: str) -> str:
-    """The text of a section of the guide."""
-    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", GUIDE, re.DOTALL | re.MULTILINE)[1]
-
-
-def files_named(text: str, **names: str) -> set[str]:
-    """The files and folders that a recipe says change: those in backquotes in its last line."""
-    *_, last = text.strip().splitlines()
-    assert last.startswith("What changes: ")
-    for name, value in names.items():
-        last = last.replace(name, value)
-    return set(re.findall(r"`([^`]+)`", last))
-
-
-def changed(project: Project) -> set[str]:
-    """What Git sees as changed or new; of `reports/` the folder alone."""
-    lines = project.git("status", "--porcelain", "--untracked-files=all").stdout.splitlines()
-    paths = {line[3:] for line in lines}
-    return {"reports/" if path.startswith("reports/") else path for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +91,7 @@ def test_a_kind_of_feature_is_one_file(catalogue, tmp_path):
         }
     )
     project.repro()
-    assert changed(project) == files_named(recipe("Add a kind of feature"), NAME="logarithm")
+    assert changed(project) == files_named(recipe("Add a kind of feature"), "logarithm")
     importance = pd.read_csv(project.folder / "reports/plots/importance.csv")
     assert importance["group"].tolist() == ["embedding", "sizes", "Weight"]
     assert "Amounts mislead." in (project.folder / CARD).read_text(encoding="utf-8")

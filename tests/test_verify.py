@@ -71,6 +71,7 @@ def test_results_that_come_out_again_are_verified_with_a_row_for_each(project):
     assert "[verify] all kept" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_result_that_was_made_up_is_found_also_when_the_lock_names_it(project):
     path = project.folder / "reports/metrics.json"
     found = json.loads(path.read_text())["test"]["accuracy"]

@@ -1,19 +1,20 @@
 """A column of amounts: its logarithm; what is missing or not above 0 counts as 1."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from stages.features.block import ColumnBlock, Input, Words
 from stages.model_file.graph import Graph
+from stages.tables.artefacts import ExtraKind
 
 
 @dataclass(frozen=True)
 class Logarithm(ColumnBlock):
     """The kind that the guide's recipe adds in a test."""
 
-    takes: ClassVar[Literal["number", "category"]] = "number"
+    takes: ClassVar[ExtraKind] = "number"
 
     column: str
 
