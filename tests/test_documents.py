@@ -130,7 +130,7 @@ def test_the_first_two_commands_set_everything_up():
 def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     # 144 training rows and 160 numbers an embedding: enough for its 128 components.
     rows = [
-        row | {"Medium": MAME_MEDIUMS[int(row["Medium"].split()[1])]}
+        row | {"Medium": MAME_MEDIUMS[int(row["Medium"].split()[1])], "Year": 1850}
         for row in tiny_rows(rows_each=48, length=160)
     ]
     table = tmp_path / "my_artefacts.parquet"
