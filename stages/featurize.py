@@ -20,6 +20,7 @@ from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding
 from stages.features.kinds.sizes import Sizes
 from stages.features.transformer import COLUMN_KINDS, TRANSFORMER, Transformer, is_embedding
+from stages.model_file.interface import PROBABILITIES
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
@@ -130,6 +131,10 @@ def check_column(column: str, kind: str, schema: pa.Schema) -> None:
     if column == MUSEUM:
         raise ParameterError(
             f"params.yaml: {key} is what `featurize.museum` is for: set that to true"
+        )
+    if column == PROBABILITIES or column.startswith("/"):
+        raise PipelineError(
+            f"{key} has a name that the model's file uses itself: rename the column"
         )
     if is_embedding(column):
         raise PipelineError(f"{key} has the name of a feature of the embedding: rename the column")

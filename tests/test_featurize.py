@@ -299,6 +299,7 @@ def schema(length):
         (params(Culture="number"), 8, "says that the column holds a category"),
         (params(Yaer="number"), 8, "it keeps: Year, Culture"),
         (params(medium="category"), 8, "has no such column"),
+        (params(probabilities="number"), 8, "has a name that the model's file uses itself"),
         (params(embedding_3="number"), 8, "has the name of a feature of the embedding"),
     ],
 )

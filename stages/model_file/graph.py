@@ -21,7 +21,10 @@ ML = "ai.onnx.ml"  # the domain of the operators for trees, texts and the like
 
 
 class Graph:
-    """Operators that are added one after the other; each gives the name of its result."""
+    """Operators that are added one after the other; each gives the name of its result.
+
+    Names begin with a slash: inputs have the names of columns, which do not.
+    """
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -36,13 +39,13 @@ class Graph:
 
     def constant(self, values: np.ndarray | np.generic) -> str:
         """An array, or texts, that the model holds."""
-        name = f"constant_{len(self._constants)}"
+        name = f"/constant_{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """An operator of the ONNX standard and its inputs; returns the name of its one output."""
-        name = f"{operator.lower()}_{len(self._nodes)}"
+        name = f"/{operator.lower()}_{len(self._nodes)}"
         node = helper.make_node(operator, inputs, [name], name, domain=domain or None, **attributes)
         self._nodes.append(node)
         return name
@@ -51,7 +54,7 @@ class Graph:
         self, operator: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any
     ) -> tuple[str, ...]:
         """An operator with several outputs, such as TopK; returns their names."""
-        name = f"{operator.lower()}_{len(self._nodes)}"
+        name = f"/{operator.lower()}_{len(self._nodes)}"
         names = tuple(f"{name}_{number}" for number in range(outputs))
         self._nodes.append(
             helper.make_node(operator, inputs, names, name, domain=domain or None, **attributes)
