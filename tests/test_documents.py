@@ -46,6 +46,7 @@ ELSEWHERE = {
     "dvc remote modify team endpointurl URL": "tests/test_remotes.py, with the URL of a server",
     "dvc remote modify --local team access_key_id ...": "tests/test_remotes.py, with a key",
     "dvc remote modify --local team secret_access_key ...": "as above",
+    "dvc exp run -S train.model=NAME": "tests/test_recipes.py, with the name of a model",
     "make bench": "it takes long; tests/test_benchmarks.py runs its parts",
     "make bench-models TABLE=/somewhere/table.parquet": "tests/test_benchmark_models.py, as above",
     "make bench-pipeline": "tests/test_benchmark_pipeline.py, as above",

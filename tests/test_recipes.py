@@ -138,4 +138,4 @@ def test_the_tests_of_all_models_test_the_new_one_too(extended):
     assert int(re.search(r"(\d+) passed", output)[1]) >= 10
     declared = "imported or nothing_to_add"
     extended.run(*command, "tests/test_declared.py", "-k", declared)
-    extended.run(*command, "tests/test_params.py", "-k", "every_source_and_model")
+    extended.run(*command, "tests/test_params.py", "-k", "valid_for_every_choice")

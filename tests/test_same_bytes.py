@@ -3,14 +3,12 @@
 import platform
 import shutil
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from conftest import PARAMS, Project, as_published
 
-from stages.train import Params
+from stages.models.registry import NAMES
 
-MODELS = get_args(Params.model_fields["model"].annotation)
 X86_64 = platform.machine() in ("x86_64", "AMD64")
 # What a shell may have that steers threads, processor kernels, texts, times and new files.
 SETTINGS = {
@@ -74,7 +72,7 @@ def tiny_pair(reproduced, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NAMES)
 def test_two_clones_with_other_settings_give_the_same_bytes(tiny_pair, model):
     for clone in tiny_pair:
         clone.set_params(**{"train.model": model})
