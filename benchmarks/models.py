@@ -604,7 +604,7 @@ This page is written by one command. All its figures come from one run of it:
 {trial}
 It asks two questions. What does each choice of `train.model` reach, and what does it take? And what
 would one get without this project, from the same features? Choices rest on val, not on the test
-figures of this page: [choices.md](choices.md).
+numbers of this page: [choices.md](choices.md).
 
 The models, each with its parameters of `params.yaml`:
 
@@ -612,7 +612,7 @@ The models, each with its parameters of `params.yaml`:
 
 {others_text(all_results[0])}## How to read the tables
 
-All figures but those called val are of the test rows.
+All numbers are of the test rows.
 
 - **accuracy**: the share of rows whose medium is named right. Its **95 % interval** is Wilson's: of
   intervals that are made like this, about 95 of 100 hold the accuracy over all rows of the kind.

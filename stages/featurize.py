@@ -19,7 +19,13 @@ from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding
 from stages.features.kinds.sizes import Sizes
-from stages.features.transformer import COLUMN_KINDS, TRANSFORMER, Transformer, is_embedding
+from stages.features.transformer import (
+    COLUMN_KINDS,
+    LEFT_OUT,
+    TRANSFORMER,
+    Transformer,
+    is_embedding,
+)
 from stages.model_file.interface import PROBABILITIES
 from stages.tables.artefacts import (
     ARTEFACTS,
@@ -132,7 +138,9 @@ def check_column(column: str, kind: str, schema: pa.Schema) -> None:
         raise ParameterError(
             f"params.yaml: {key} is what `featurize.museum` is for: set that to true"
         )
-    if column == PROBABILITIES or column.startswith("/"):
+    if column in NO_FEATURES:
+        raise PipelineError(f"{key} names the row, its label or its subset, or is the embedding")
+    if column in (PROBABILITIES, *LEFT_OUT) or column.startswith("/"):
         raise PipelineError(
             f"{key} has a name that the model's file uses itself: rename the column"
         )
@@ -148,10 +156,8 @@ def check_column(column: str, kind: str, schema: pa.Schema) -> None:
     holds = "category" if pa.types.is_string(schema.field(column).type) else "number"
     takes = COLUMN_KINDS[kind].takes
     if holds != takes:
-        raise PipelineError(
-            f"{key} is {kind}, which takes a {takes}, but `parse_embeddings_to_parquet."
-            f"extra_columns` says that the column holds a {holds}"
-        )
+        said = "the column holds" if column in METADATA else "`extra_columns` says that it holds"
+        raise PipelineError(f"{key} is {kind}, which takes a {takes}, but {said} a {holds}")
 
 
 def columns_of(params: Params) -> list[str]:

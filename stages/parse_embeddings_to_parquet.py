@@ -85,6 +85,8 @@ class Params(Section):
     def _extra_columns_have_names_of_their_own(self) -> "Params":
         uses = {name: key for key, name in self.columns}
         for name in self.extra_columns:
+            if not name.strip():
+                raise ValueError("has a column without a name in `extra_columns`")
             shown = backticked([name])
             if name in uses:
                 raise ValueError(

@@ -16,13 +16,13 @@ from stages.common.files import atomic_write, write_csv
 from stages.common.params import Section, check_keys, check_section, load_section
 from stages.common.stage import ParameterError, PipelineError, log, run
 from stages.features.transformer import TRANSFORMER, Transformer
-from stages.model_file.interface import MODEL, TRAINING_CURVE
+from stages.model_file.interface import ENSEMBLE, MODEL, TRAINING_CURVE
 from stages.models import ensemble
 from stages.models.base import Settings, fit_on_features
-from stages.models.calibration import FEW_ROWS, cross_fitted, fit_temperature
+from stages.models.calibration import FEW_VAL_ROWS, cross_fitted, fit_temperature
 from stages.models.examples import Examples, log_loss
 from stages.models.file import model_bytes
-from stages.models.registry import ENSEMBLE, MODELS, NAMES
+from stages.models.registry import MODELS, NAMES
 from stages.tables.features import Features, read_features
 from stages.tables.parquet import fixed_size_list, write_batches
 from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
@@ -60,7 +60,7 @@ def main() -> str:
     fitted = fit(model_params, train, val, settings)
     row_weights = val.row_weights(params.class_weight)
     temperature = fit_temperature(fitted.model.logits(val.values), val.classes, row_weights)
-    few = len(val.classes) < FEW_ROWS
+    few = len(val.classes) < FEW_VAL_ROWS
     if few:
         log(
             STAGE,

@@ -104,10 +104,10 @@ def test_sizes_say_when_they_give_the_museum_away():
     text = captions.sizes(width, width / 2, museum)
     # Of the museum with 29 rows, nothing is claimed.
     assert "above 3,000 pixels: from 1,000 at Met to 3,000 at LACMA. So a size says" in text
-    assert "0 % are higher than wide" in text
+    assert "0 % are taller than wide" in text
     same = captions.sizes(np.full(89, 900.0), np.full(89, 1000.0), museum)
     assert "So a size says" not in same
-    assert "100 % are higher than wide" in same
+    assert "100 % are taller than wide" in same
 
 
 def test_near_duplicates_are_counted_by_subset():

@@ -171,7 +171,19 @@ def test_a_category_is_one_feature_for_each_text_a_missing_one_among_them():
     np.testing.assert_array_equal(transformer.transform(train), expected)
 
 
+def test_a_constant_number_is_zero_also_where_its_mean_is_rounded():
+    # The standard deviation of these is 2e-13, and not 0.
+    train = artefacts(rows=72).with_columns({"Year": np.full(72, 1900.1)})
+    transformer = fit(train, params("none", sizes=False, Year="number"))
+    other = train.with_columns({"Year": np.full(72, 1950.0)})
+    assert np.abs(transformer.transform(train)).max() < 1e-6
+    assert np.abs(transformer.transform(other)).max() < 100
+
+
 def test_columns_that_cannot_be_features_are_refused_by_name():
+    huge = artefacts().with_columns({"Year": np.array([1.7e308, -1.7e308] * 30)})
+    with pytest.raises(PipelineError, match="`Year` are too large for their mean and deviation"):
+        fit(huge, params(Year="number"))
     nothing = artefacts().with_columns({"Year": np.full(60, np.nan)})
     with pytest.raises(PipelineError, match="no training row has a number in the column `Year`"):
         fit(nothing, params(Year="number"))
@@ -296,9 +308,10 @@ def schema(length):
         (params("pca", components=9), 8, "is 9, more than the 8 dimensions of an embedding"),
         (params(Year="nmber"), 8, r"`featurize\.columns\.Year` should be category or number, not"),
         (params(Year="category"), 8, "Year` is category, which takes a category, but"),
-        (params(Culture="number"), 8, "says that the column holds a category"),
+        (params(Culture="number"), 8, "`extra_columns` says that it holds a category"),
         (params(Yaer="number"), 8, "it keeps: Year, Culture"),
-        (params(medium="category"), 8, "has no such column"),
+        (params(medium="category"), 8, "names the row, its label or its subset"),
+        (params(width="category"), 8, "a category, but the column holds a number"),
         (params(probabilities="number"), 8, "has a name that the model's file uses itself"),
         (params(embedding_3="number"), 8, "has the name of a feature of the embedding"),
     ],
@@ -306,6 +319,12 @@ def schema(length):
 def test_parameters_that_do_not_fit_the_table_are_refused(chosen, length, problem):
     with pytest.raises(PipelineError, match=problem):
         check_params(chosen, schema(length))
+
+
+def test_a_column_with_the_name_of_a_kind_is_refused():
+    # Its features would stand in the place of the sizes in the importance and on the page.
+    with pytest.raises(PipelineError, match="has a name that the model's file uses itself"):
+        check_column("sizes", "number", schema(8))
 
 
 def test_the_museum_is_asked_for_in_one_place():

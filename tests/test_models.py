@@ -25,7 +25,7 @@ from stages.model_file.graph import Graph
 from stages.model_file.interface import MEDIUM, PROBABILITIES
 from stages.model_file.scoring import ModelFile
 from stages.models import base, calibration, ensemble, examples, kernel, kernel_ridge
-from stages.models.base import CURVE_COLUMNS, Settings, columns_of, curve_point, fit_on_features
+from stages.models.base import CURVE_COLUMNS, Settings, curve_point, fit_on_features, places_of
 from stages.models.calibration import (
     best_steps,
     cross_fitted,
@@ -790,9 +790,9 @@ def test_a_member_uses_the_features_that_it_is_given_and_no_others(features, own
 
 def test_principal_components_are_features_of_the_embedding():
     names = ["pca_0", "pca_1", "log_width", "museum=embedding_0"]
-    assert columns_of("embedding", names).tolist() == [0, 1]
-    assert columns_of("metadata", names).tolist() == [2, 3]
-    assert columns_of("all", names).tolist() == [0, 1, 2, 3]
+    assert places_of("embedding", names).tolist() == [0, 1]
+    assert places_of("metadata", names).tolist() == [2, 3]
+    assert places_of("all", names).tolist() == [0, 1, 2, 3]
 
 
 def test_an_ensemble_is_the_weighted_sum_of_its_members_fitted_alone():

@@ -1,6 +1,7 @@
 """The report is made from this run's files, and from nothing else."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -249,3 +250,15 @@ def test_of_many_labels_a_figure_shows_those_with_most_rows():
     assert shares.shape == (60, 60)
     assert "label 077" in shares.index
     assert shares.loc["label 077", "label 077"] == pytest.approx(0.01)
+
+
+def test_labels_that_look_like_numbers_are_texts(reproduced, tmp_path, monkeypatch):
+    monkeypatch.chdir(reproduced.folder)
+    plots = shutil.copytree(reading.PLOTS, tmp_path / "plots")
+    for name in ("confusion", "per_class"):
+        text = (plots / f"{name}.csv").read_text(encoding="utf-8").replace("Medium 1", "00")
+        (plots / f"{name}.csv").write_text(text.replace("Medium ", ""), encoding="utf-8")
+    monkeypatch.setattr(reading, "PLOTS", plots)
+    found = reading.read_inputs()
+    assert found.per_class["medium"].tolist() == ["0", "00", "2", "3", "4", "5"]
+    assert set(found.confusion["actual"]) == set(found.per_class["medium"])

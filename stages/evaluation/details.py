@@ -10,6 +10,7 @@ from stages.evaluation.consistency import consistent
 from stages.evaluation.intervals import intervals, wilson
 from stages.evaluation.rows import Scored
 from stages.tables.split import NEAR_DUPLICATE, SPLIT
+from stages.tables.values import UNKNOWN
 
 
 def details_of(
@@ -43,11 +44,12 @@ def details_of(
 def by_museum(labels: list[str], rows: Scored) -> dict[str, dict[str, float]]:
     """The rows, the accuracy with its interval and the log loss in each museum, by its name."""
     found = {}
-    for museum in np.unique(rows.artefacts["museum"]):
-        there = rows.take(rows.artefacts["museum"] == museum)
+    museums = np.where(rows.artefacts["museum"] == "", UNKNOWN, rows.artefacts["museum"])
+    for museum in np.unique(museums):
+        there = rows.take(museums == museum)
         metrics, count = there.metrics(labels), len(there.mediums)
         low, high = wilson(np.array(metrics["accuracy"] * count), np.array(count))
-        found[str(museum) or "unknown"] = {
+        found[str(museum)] = {
             "rows": count,
             "accuracy": metrics["accuracy"],
             "accuracy_low": float(low),

@@ -40,8 +40,15 @@ LICENCE = "mit"  # that of the project: LICENSE
 TASK = "tabular-classification"  # in the words of model hubs: numbers in, probabilities out
 # What model hubs call the metrics of ours that they know.
 HUB_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "log_loss": "log_loss"}
-WITH_INTERVAL = ("accuracy", "macro_f1", "log_loss")
-WITHOUT_INTERVAL = ("balanced_accuracy", "top3_accuracy", "top5_accuracy", "calibration_error")
+# The metrics that have an interval, and what people call them.
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "top3_accuracy": "top-3 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+    "log_loss": "log loss",
+}
 
 
 def model_card(
@@ -82,10 +89,12 @@ def model_card(
         "| metric | value | 95 % interval |",
         "|---|---:|---|",
     ]
-    for name in WITH_INTERVAL:
+    for name in METRICS:
         low, high = ranges[name]["low"], ranges[name]["high"]
-        lines.append(f"| {name.replace('_', ' ')} | {test[name]:.4f} | {low:.4f} to {high:.4f} |")
-    lines += [f"| {name.replace('_', ' ')} | {test[name]:.4f} | |" for name in WITHOUT_INTERVAL]
+        lines.append(f"| {METRICS[name]} | {test[name]:.4f} | {low:.4f} to {high:.4f} |")
+    chance = details["test_if_calibrated"]["calibration_error"]["high"]
+    error = f"{test['calibration_error']:.4f} | chance alone: up to {chance:.4f}"
+    lines.append(f"| calibration error | {error} |")
     if "test_without_near_duplicates" in details:
         distinct = details["test_without_near_duplicates"]
         lines.append(
@@ -135,7 +144,7 @@ def _header(metrics: dict[str, Any], metadata: dict[str, Any], words: Words) -> 
     source = metadata["source"]
     name = f"{'-'.join(words.label.lower().split())}-classifier"
     found = [
-        {"type": hub, "name": ours.replace("_", " "), "value": metrics["test"][ours]}
+        {"type": hub, "name": METRICS[ours], "value": metrics["test"][ours]}
         for ours, hub in HUB_METRICS.items()
     ]
     content = {
@@ -185,7 +194,9 @@ def _embedding(metadata: dict[str, Any]) -> list[str]:
     if identity is None:
         return []
     parts = ", ".join(f"{name} {_one_line(value)}" for name, value in identity.items())
-    return [f"The embeddings were made with: {parts}.", ""]
+    synthetic = metadata["source"] == "synthetic"
+    begin = "The simulation imitates embeddings" if synthetic else "The embeddings were"
+    return [f"{begin} made with: {parts}.", ""]
 
 
 def _probabilities(

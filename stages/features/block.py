@@ -35,7 +35,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Words:
+class Description:
     """What the page and the card say about a kind of features.
 
     Each may hold `{label}`, `{labels}`, `{group}` and `{groups}`, which they replace by the words
@@ -68,7 +68,7 @@ class Block(ABC):
 
     @property
     @abstractmethod
-    def words(self) -> Words:
+    def description(self) -> Description:
         """What people are told about it."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Block(ABC):
         """What the model's file says about it, as JSON has it."""
         inputs = [asdict(value) for value in self.inputs]
         return {"name": self.name, "inputs": inputs, "features": len(self.feature_names)} | asdict(
-            self.words
+            self.description
         )
 
 
@@ -110,9 +110,9 @@ class ColumnBlock(Block):
         return self.column
 
 
-def left_out(name: str, words: Words) -> dict[str, Any]:
+def left_out(name: str, description: Description) -> dict[str, Any]:
     """What `Block.describe` gives, for a kind that the parameters leave out."""
-    return {"name": name, "inputs": [], "features": 0} | asdict(words)
+    return {"name": name, "inputs": [], "features": 0} | asdict(description)
 
 
 def evaluate(

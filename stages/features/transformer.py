@@ -101,7 +101,10 @@ class Transformer:
     def describe(self) -> list[dict[str, Any]]:
         """What people are told about each kind of features, and about those that are left out."""
         used = {block.name: block.describe() for block in self.blocks}
-        known = {name: used.get(name, left_out(name, words)) for name, words in LEFT_OUT.items()}
+        known = {
+            name: used.get(name, left_out(name, description))
+            for name, description in LEFT_OUT.items()
+        }
         return [*known.values(), *(used[name] for name in used if name not in known)]
 
     def save(self, path: Path) -> None:

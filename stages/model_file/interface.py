@@ -8,3 +8,5 @@ TRAINING_CURVE = Path("models/training_curve.csv")
 
 # Names of the model's outputs.
 PROBABILITIES, MEDIUM = "probabilities", "medium"
+# What `train.model` calls the blend of several models.
+ENSEMBLE = "ensemble"

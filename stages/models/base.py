@@ -128,7 +128,7 @@ def fit_on_features(
                 f"`train.device` is {settings.device}, but {settings.name} runs on the cpu only"
             )
         module.check_cuda()
-    columns = columns_of(params.features, train.names)
+    columns = places_of(params.features, train.names)
     if not columns.size:
         raise PipelineError(
             f"`{settings.section}.features` is {params.features}, and `featurize` leaves those out"
@@ -143,7 +143,7 @@ def fit_on_features(
     return replace(fitted, model=OnFeatures(fitted.model, columns))
 
 
-def columns_of(features: str, names: list[str]) -> np.ndarray:
+def places_of(features: str, names: list[str]) -> np.ndarray:
     """The places of all features, of those of the embedding, or of the others: (m,) int."""
     wanted = {"all": (True, False), "embedding": (True,), "metadata": (False,)}[features]
     return np.array([i for i, name in enumerate(names) if is_embedding(name) in wanted], dtype=int)

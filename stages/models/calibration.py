@@ -18,7 +18,7 @@ LEAST_LOG, MOST_LOG = -5.0, 5.0
 LOG_TEMPERATURE_SPREAD = 0.5
 WEIGHT_SPREAD = 0.25
 # With fewer rows, the priors still count.
-FEW_ROWS = 100
+FEW_VAL_ROWS = 100
 # Parts of val for cross-fitting.
 FOLDS = 5
 

@@ -18,9 +18,9 @@ from stages.models.base import (
     Fitted,
     ModelParams,
     Settings,
-    columns_of,
     curve_point,
     fit_on_features,
+    places_of,
     uses_cuda,
 )
 from stages.models.calibration import fit_weights, folds_of, own_parts
@@ -104,7 +104,7 @@ def fit(
     kept = {
         name: member
         for name, member in params.items()
-        if columns_of(member.features, train.names).size
+        if places_of(member.features, train.names).size
     }
     for name in params:
         if name not in kept:

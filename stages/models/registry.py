@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from types import ModuleType
 
+from stages.model_file.interface import ENSEMBLE
 from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
 
 
@@ -26,9 +27,7 @@ MODELS = {
     "mlp": Model(mlp, "neural networks with one hidden layer, averaged"),
     "xgboost": Model(xgboost, "gradient-boosted trees"),
 }
-# Not one of them, but a blend of them: stages/models/ensemble.py.
-ENSEMBLE = "ensemble"
-# What each value of `train.model` is.
+# What each value of `train.model` is: a blend (stages/models/ensemble.py), or one of them.
 DESCRIPTIONS = {
     ENSEMBLE: "a weighted blend of the models whose sections stand in `train.ensemble`",
     **{name: model.what for name, model in MODELS.items()},

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.model_file.interface import ENSEMBLE
 from stages.model_file.words import Words
 from stages.reporting.families import family_of
 from stages.tables.split import NEAR_DUPLICATE
+from stages.tables.values import UNKNOWN
 
 BASELINES = {
     "majority": "always naming the most frequent {label}",
     "nearest_centroid": "naming the {label} whose mean features are nearest",
     "sizes": "looking at the sizes alone",
 }
-UNKNOWN = "unknown"  # the group of a row that names none
 # Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
-ENSEMBLE = "ensemble"  # whose steps are its members
 # A figure has no more labels: nobody could read them. A list has no more confused pairs.
 MOST_LABELS = 60
 MOST_PAIRS = 10
@@ -133,7 +133,7 @@ class Captions:
                     "is on the photograph"
                 )
         upright = float(np.mean(height > width))
-        return text + f". {percent(upright, 0)} are higher than wide."
+        return text + f". {percent(upright, 0)} are taller than wide."
 
     def near_duplicates(self, split: pd.DataFrame) -> str:
         """On the columns subset, medium, nearest_medium and nearest_train_cosine of all rows."""
@@ -459,7 +459,7 @@ class Captions:
         """
         found = []
         if metrics["data"]["source"] == "synthetic":
-            found.append("The data is synthetic. No figure here says anything about photographs.")
+            found.append("The data is synthetic. No number here says anything about photographs.")
         low, high = (metrics["test_interval"]["accuracy"][end] for end in ("low", "high"))
         found.append(
             "By chance in the choice of test rows, the accuracy may be off by about "
@@ -532,6 +532,8 @@ class Captions:
                 f"The calibration error is {points(error)}, and chance explains {points(limit)}. "
                 "More rows in val would fit the temperature and the weights better."
             )
+        if len(table) <= 3:
+            return found
         top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
         found.append(
             f"Show three answers instead of one: the right {self.words.label} is among them in "

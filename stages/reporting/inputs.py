@@ -12,18 +12,20 @@ from stages.common.params import load_value
 from stages.model_file.interface import MODEL
 from stages.model_file.scoring import ModelFile
 from stages.model_file.words import Words
-from stages.reporting.captions import UNKNOWN
 from stages.sources.raw import PROVENANCE
 from stages.tables.artefacts import ARTEFACTS, EMBEDDING, embedding_length, read_artefacts
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.results import DETAILS, METRICS, PLOTS
 from stages.tables.split import SPLIT, subsets_of_artefacts
+from stages.tables.values import UNKNOWN
 
 STAGE = "report"
 MAP_ROWS = 3000  # at most: more would only cover each other
 MAP_SEED = 0
 MISTAKES = 20
 NEIGHBOURS = 3  # training rows that are shown beside a mistake
+# Columns of the tables that are texts, whatever is in them.
+TEXTS = dict.fromkeys(("actual", "predicted", "medium", "group"), str)
 WORDS = ("label", "labels", "group", "groups")
 
 
@@ -47,7 +49,7 @@ class Inputs:
     artefacts: pd.DataFrame  # the columns of `read_table`
     embedding: EmbeddingFacts | None
     mistakes: pd.DataFrame  # the columns of `confident_mistakes`
-    neighbours: dict[str, list[dict[str, Any]]]  # what `nearest_training_rows` gives for them
+    neighbours: dict[str, list[dict[str, Any]]]  # what `most_alike_in_train` gives for them
     subset: str  # that of `mistakes`, and of the four tables below
     metrics: dict[str, Any]  # metrics.json and details.json
     confusion: pd.DataFrame
@@ -64,7 +66,7 @@ def read_inputs() -> Inputs:
     """Read what earlier stages wrote."""
     subset = load_value("evaluate.plots_subset")
     tables = {
-        name: pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False, na_values=[""])
+        name: pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False, na_values=[""], dtype=TEXTS)
         for name in ("confusion", "per_class", "reliability", "importance", "training_curve")
     }
     facts = None if embedding_length(ARTEFACTS) is None else read_embeddings()
@@ -74,7 +76,7 @@ def read_inputs() -> Inputs:
         artefacts=read_table(),
         embedding=facts,
         mistakes=mistakes,
-        neighbours={} if facts is None else nearest_training_rows(mistakes, facts),
+        neighbours={} if facts is None else most_alike_in_train(mistakes, facts),
         subset=subset,
         metrics=json.loads(METRICS.read_text(encoding="utf-8"))
         | json.loads(DETAILS.read_text(encoding="utf-8")),
@@ -165,7 +167,7 @@ def confident_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
     return wrong.sort_values(order, ascending=[False, True]).head(MISTAKES)
 
 
-def nearest_training_rows(
+def most_alike_in_train(
     mistakes: pd.DataFrame, facts: EmbeddingFacts
 ) -> dict[str, list[dict[str, Any]]]:
     """The training rows that are most alike, for each image file of the mistakes.

@@ -7,10 +7,10 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from stages.reporting.captions import UNKNOWN, Captions, confused_pairs, percent
+from stages.reporting.captions import Captions, confused_pairs, percent
 from stages.reporting.families import family_of
 from stages.reporting.inputs import Inputs
-from stages.tables.values import SUBSETS
+from stages.tables.values import SUBSETS, UNKNOWN
 
 TEMPLATE = Path("stages/reporting/template.html")
 

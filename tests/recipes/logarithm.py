@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages.features.block import ColumnBlock, Input, Words
+from stages.features.block import ColumnBlock, Description, Input
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import ExtraKind
 
@@ -31,8 +31,10 @@ class Logarithm(ColumnBlock):
         return [f"log {self.column}"]
 
     @property
-    def words(self) -> Words:
-        return Words(self.column, "its logarithm", "amounts differ by factors", "Amounts mislead.")
+    def description(self) -> Description:
+        return Description(
+            self.column, "its logarithm", "amounts differ by factors", "Amounts mislead."
+        )
 
     def add_to(self, graph: Graph, *inputs: str) -> tuple[str, list[str]]:
         (value,) = inputs

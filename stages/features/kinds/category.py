@@ -6,12 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 from stages.common.stage import PipelineError
-from stages.features.block import ColumnBlock, Input, Words
+from stages.features.block import ColumnBlock, Description, Input
 from stages.model_file.graph import ML, Graph
 from stages.tables.artefacts import ExtraKind
 
 MUSEUM = "museum"
-MUSEUM_LEFT_OUT = Words(
+MUSEUM_LEFT_OUT = Description(
     MUSEUM,
     "left out",
     "a model would learn which {group} has what, not what a {label} looks like",
@@ -50,15 +50,15 @@ class Category(ColumnBlock):
         return [f"{self.column}={value}" for value in self.values]
 
     @property
-    def words(self) -> Words:
+    def description(self) -> Description:
         if self.column == MUSEUM:
-            return Words(
+            return Description(
                 MUSEUM,
                 "one feature for each {group} of train",
                 "{groups} differ in what they hold",
                 "It knows the {groups} of its training rows; for others the {group} tells nothing.",
             )
-        return Words(
+        return Description(
             self.column,
             "one feature for each text that train has",
             "as `featurize.columns` asks",

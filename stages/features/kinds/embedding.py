@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.common.stage import PipelineError
-from stages.features.block import Block, Input, Words, evaluate
+from stages.features.block import Block, Description, Input, evaluate
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import EMBEDDING, Artefacts
 
@@ -35,7 +35,7 @@ TREATMENTS = {
         "fewer features, and most of the variance",
     ),
 }
-LEFT_OUT = Words("embedding", "left out", "as `featurize.embedding` asks")
+LEFT_OUT = Description("embedding", "left out", "as `featurize.embedding` asks")
 
 
 def _nothing() -> np.ndarray:
@@ -111,9 +111,9 @@ class Embedding(Block):
         return [f"embedding_{i}" for i in range(self.length)]
 
     @property
-    def words(self) -> Words:
+    def description(self) -> Description:
         treatment, reason = TREATMENTS[self.how]
-        return Words(
+        return Description(
             "embedding",
             treatment.format(count=len(self.components)),
             reason,

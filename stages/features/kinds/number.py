@@ -1,12 +1,13 @@
 """A column of numbers, such as a year: standardised, and whether it is missing."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from stages.common.stage import PipelineError
-from stages.features.block import ColumnBlock, Input, Words
+from stages.features.block import ColumnBlock, Description, Input
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import ExtraKind
 
@@ -24,13 +25,23 @@ class Number(ColumnBlock):
 
     @classmethod
     def fit(cls, column: str, values: np.ndarray) -> "Number":
+        from sklearn.preprocessing import StandardScaler
+
         known = values[~np.isnan(values)]
         if not len(known):
             raise PipelineError(
                 f"no training row has a number in the column `{column}`: leave it out of the "
                 "features"
             )
-        return cls(column, float(known.mean()), float(known.std()) or 1.0, len(known) < len(values))
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaler = StandardScaler().fit(known[:, None])
+        mean, scale = float(scaler.mean_[0]), float(scaler.scale_[0])
+        if not (math.isfinite(mean) and math.isfinite(scale)):
+            raise PipelineError(
+                f"the numbers in the column `{column}` are too large for their mean and deviation: "
+                "leave it out of the features"
+            )
+        return cls(column, mean, scale, len(known) < len(values))
 
     @property
     def inputs(self) -> list[Input]:
@@ -42,11 +53,11 @@ class Number(ColumnBlock):
         return [self.column, f"{self.column} is missing"] if self.missing else [self.column]
 
     @property
-    def words(self) -> Words:
+    def description(self) -> Description:
         treatment = "less its mean, divided by its standard deviation"
         if self.missing:
             treatment += "; a feature says where it is missing, which counts as the mean"
-        return Words(self.column, treatment, "as `featurize.columns` asks")
+        return Description(self.column, treatment, "as `featurize.columns` asks")
 
     def add_to(self, graph: Graph, *inputs: str) -> tuple[str, list[str]]:
         (value,) = inputs

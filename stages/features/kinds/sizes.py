@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.features.block import Block, Input, Words, evaluate
+from stages.features.block import Block, Description, Input, evaluate
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import Artefacts
 
@@ -13,7 +13,7 @@ INPUTS = [
     Input("width", "float64", "the photograph's width in pixels", 1200.0),
     Input("height", "float64", "its height in pixels", 900.0),
 ]
-LEFT_OUT = Words("width, height", "left out", "as `featurize.sizes` asks")
+LEFT_OUT = Description("width, height", "left out", "as `featurize.sizes` asks")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Sizes(Block):
         return NAMES
 
     @property
-    def words(self) -> Words:
-        return Words(
+    def description(self) -> Description:
+        return Description(
             "width, height",
             "logarithms of width, height, area and aspect ratio, and the absolute value of the "
             "last; standardised",
