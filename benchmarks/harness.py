@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 # The system counts in kilobytes on Linux and in bytes on macOS.
 UNITS_PER_MB = 1e6 if sys.platform == "darwin" else 1e3
@@ -45,8 +46,11 @@ def clone(folder: Path) -> None:
 
 
 def measure(command: Sequence[str], folder: Path) -> Run:
-    """What a command takes in a folder; ends the process if it fails."""
-    run, succeeded, _ = _measure(command, folder)
+    """What a command takes in a folder; ends the process if it fails.
+
+    What the command prints goes to standard error, as standard output may be a table's.
+    """
+    run, succeeded = _measure(command, folder, sys.stderr)
     if not succeeded:
         sys.exit(f"{' '.join(command)} failed")
     return run
@@ -60,31 +64,32 @@ def measure_json(
     Returns what it took, the JSON of its last line, and an empty text. Where it fails, or is
     ended after `most_seconds`, the JSON is None, and the text says which of them.
     """
-    run, succeeded, output = _measure(command, folder, most_seconds)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        run, succeeded = _measure(command, folder, output, most_seconds)
+        output.seek(0)
+        printed = output.read()
     if succeeded:
-        return run, json.loads(output.splitlines()[-1]), ""
+        return run, json.loads(printed.splitlines()[-1]), ""
     if most_seconds and run.seconds >= most_seconds:
         return run, None, f"ended after {most_seconds / 60:g} minutes"
     return run, None, "failed"
 
 
 def _measure(
-    command: Sequence[str], folder: Path, most_seconds: float | None = None
-) -> tuple[Run, bool, str]:
-    """What a command took, whether it succeeded, and what it printed."""
+    command: Sequence[str], folder: Path, output: IO[str], most_seconds: float | None = None
+) -> tuple[Run, bool]:
+    """What a command that prints to `output` took, and whether it succeeded."""
     # With this setting, Python would compile each module again in each run.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdout=output, env=environment)
-        timer = threading.Timer(most_seconds or 0, os.kill, (process.pid, signal.SIGKILL))
-        if most_seconds:
-            timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        timer.cancel()
-        output.seek(0)
-        return Run(seconds, usage.ru_maxrss / UNITS_PER_MB), status == 0, output.read()
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=output, env=environment)
+    timer = threading.Timer(most_seconds or 0, os.kill, (process.pid, signal.SIGKILL))
+    if most_seconds:
+        timer.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    timer.cancel()
+    return Run(seconds, usage.ru_maxrss / UNITS_PER_MB), status == 0
 
 
 def library_versions(names: Iterable[str], target: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from conftest import PROJECT, tiny_rows
 from ruamel.yaml import YAML
 
 from benchmarks import models as benchmark
-from benchmarks.harness import Run
+from benchmarks.harness import Run, measure
 from benchmarks.model_peers import PEERS, run_peer
 from benchmarks.models import VARIANTS, ModelRun, Peer, PeerRun, Results, Source, VariantRun
 from stages import featurize, split, train
@@ -76,6 +76,15 @@ def test_a_process_that_takes_too_long_or_fails_is_told(tmp_path, code, expected
     assert found is None
     assert fate == expected
     assert run.seconds < 30
+
+
+def test_what_a_measured_command_prints_is_shown_beside_the_table(tmp_path, capfd):
+    code = "print('progress'); raise SystemExit(1)"
+    with pytest.raises(SystemExit, match="failed"):
+        measure([sys.executable, "-c", code], tmp_path)
+    printed = capfd.readouterr()
+    assert "progress" in printed.err
+    assert printed.out == ""
 
 
 def test_the_test_rows_are_scored_with_the_model_of_the_folder(features, set_params):
