@@ -15,11 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
+
+from ruamel.yaml import YAML
 
 # The system counts in kilobytes on Linux and in bytes on macOS.
 UNITS_PER_MB = 1e6 if sys.platform == "darwin" else 1e3
@@ -43,6 +45,12 @@ def say(line: str) -> None:
 def clone(folder: Path) -> None:
     """Clone the last commit of the project, which is the current folder."""
     subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
+
+
+def stage_modules(folder: Path) -> dict[str, str]:
+    """The module of each stage of the project in `folder`, by its name, in their order."""
+    stages = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
+    return {name: stage["cmd"].removeprefix("python -m ") for name, stage in stages.items()}
 
 
 def measure(command: Sequence[str], folder: Path) -> Run:
@@ -109,8 +117,11 @@ def system() -> str:
     return f"Python {platform.python_version()} on {platform.system()} ({platform.machine()})"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first hold numbers."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Collection[int] = (0,)
+) -> str:
+    """A Markdown table; all columns but `text_columns`, counted from 0, hold numbers."""
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
-    lines.insert(1, "|---|" + "---:|" * (len(head) - 1))
+    rules = ("---" if place in text_columns else "---:" for place in range(len(head)))
+    lines.insert(1, f"|{'|'.join(rules)}|")
     return "\n".join(lines)

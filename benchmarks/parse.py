@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.harness import Run, clone, library_versions, measure, say, system
+from benchmarks.harness import Run, clone, library_versions, measure, say, system, table
 from benchmarks.peers import FEATURES
 
 if TYPE_CHECKING:
@@ -352,12 +352,9 @@ def ratio(theirs: Runs, ours: Runs, figure: str) -> float:
 def table_of_runs(all_runs: Sequence[Runs]) -> str:
     """A Markdown table of the ways on one table, ours first, by which the others are divided."""
     ours = all_runs[0]
-    lines = [
-        "| way | runs | seconds | times ours | peak memory, MB | times ours | embeddings |",
-        "|---|---:|---:|---:|---:|---:|---|",
-    ]
-    for runs in all_runs:
-        cells = (
+    head = ("way", "runs", "seconds", "times ours", "peak memory, MB", "times ours", "embeddings")
+    rows = [
+        (
             runs.way.label,
             f"{len(runs.runs)}",
             f"{runs.seconds():.1f}",
@@ -366,27 +363,33 @@ def table_of_runs(all_runs: Sequence[Runs]) -> str:
             f"{ratio(runs, ours, 'megabytes'):.2f}",
             runs.embeddings,
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        for runs in all_runs
+    ]
+    return table(head, rows, text_columns=(0, 6))
 
 
 def table_of_packings(packings: Sequence[Packing], chosen: str) -> str:
     """A Markdown table of the packings; the one that the project writes is marked."""
-    lines = [
-        "| compression | bytes of the numbers | file, MB | seconds to write | seconds to read |",
-        "|---|---|---:|---:|---:|",
-    ]
+    head = (
+        "compression",
+        "bytes of the numbers",
+        "file, MB",
+        "seconds to write",
+        "seconds to read",
+    )
+    rows = []
     for packing in packings:
         is_ours = packing.byte_stream_split and packing.compression == chosen
-        cells = (
-            packing.compression + (" (this project)" if is_ours else ""),
-            "sorted by place" if packing.byte_stream_split else "plain",
-            f"{packing.megabytes:.1f}",
-            f"{median(packing.write_seconds):.2f}",
-            f"{median(packing.read_seconds):.2f}",
+        rows.append(
+            (
+                packing.compression + (" (this project)" if is_ours else ""),
+                "sorted by place" if packing.byte_stream_split else "plain",
+                f"{packing.megabytes:.1f}",
+                f"{median(packing.write_seconds):.2f}",
+                f"{median(packing.read_seconds):.2f}",
+            )
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return table(head, rows, text_columns=(0, 1))
 
 
 def document(results: Results, versions: Mapping[str, str]) -> str:

@@ -25,7 +25,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from benchmarks.harness import (
@@ -35,6 +34,7 @@ from benchmarks.harness import (
     measure,
     measure_json,
     say,
+    stage_modules,
     system,
     table,
 )
@@ -222,12 +222,6 @@ def fresh_clone(folder: Path) -> Path:
     # The modules are compiled as after a first run.
     subprocess.run([sys.executable, "-m", "compileall", "-q", "stages"], cwd=folder, check=True)
     return folder
-
-
-def stage_modules(folder: Path) -> dict[str, str]:
-    """The module of each stage of the project in `folder`, by its name, in their order."""
-    stages = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
-    return {name: stage["cmd"].removeprefix("python -m ") for name, stage in stages.items()}
 
 
 def start_of(module: str) -> str:

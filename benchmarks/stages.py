@@ -15,7 +15,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from benchmarks.harness import clone, measure, table
+from benchmarks.harness import clone, measure, stage_modules, table
 from scripts.params import set_params
 
 
@@ -26,11 +26,10 @@ def main() -> None:
         settings = (argument.split("=", 1) for argument in sys.argv[1:])
         values = {key: YAML(typ="safe").load(value) for key, value in settings}
         set_params(folder / "params.yaml", values)
-        stages = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
-        runs = {}
-        for name in tqdm(stages, disable=None):
-            module = stages[name]["cmd"].removeprefix("python -m ")
-            runs[name] = measure([sys.executable, "-m", module], folder)
+        runs = {
+            name: measure([sys.executable, "-m", module], folder)
+            for name, module in tqdm(stage_modules(folder).items(), disable=None)
+        }
     rows = [(name, run.seconds, run.megabytes) for name, run in runs.items()]
     seconds, megabytes = sum(row[1] for row in rows), max(row[2] for row in rows)
     rows.append(("all (sum of seconds, largest peak)", seconds, megabytes))

@@ -12,6 +12,7 @@ from conftest import PROJECT, TESTS_PARAMS, read_yaml, tiny_rows
 from ruamel.yaml import YAML
 
 from benchmarks import pipeline as benchmark
+from benchmarks.harness import stage_modules
 from benchmarks.pipeline import Results, Round
 from stages.tables.parquet import matrix
 
@@ -154,7 +155,7 @@ def test_every_other_round_goes_backwards():
 
 def test_a_start_ends_where_main_would_begin(stage_folder, capsys):
     """Nothing that `main` reads is in the folder."""
-    for name, module in benchmark.stage_modules(PROJECT).items():
+    for name, module in stage_modules(PROJECT).items():
         exec(benchmark.start_of(module), {})
         assert capsys.readouterr().out.startswith(f"[{name.replace('-', '_')}] started, ")
 
