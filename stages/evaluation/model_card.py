@@ -61,6 +61,7 @@ def model_card(
     label = words.label
     test, ranges = metrics["test"], details["test_interval"]
     inputs = _inputs(metadata, words)
+    synthetic = metadata["source"] == "synthetic"
     lines = [
         "---",
         _header(metrics, metadata, words),
@@ -81,6 +82,7 @@ def model_card(
         "",
         "## Intended use",
         "",
+        *(["To show that the pipeline works. A model of real data is for this:", ""] * synthetic),
         f"To propose the {label} of an artefact, which a person then confirms, and to find "
         f"records whose {label} looks wrong.",
         "",
