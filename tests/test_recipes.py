@@ -78,8 +78,9 @@ def extended(reproduced, shared):
         shutil.copy(source, project.folder / f"stages/models/{NAME}.py")
         registry = "stages/models/registry.py"
         insert(project, registry, "\n\n\n@dataclass", f"\nfrom stages.models import {NAME}")
-        line = f'    "{NAME}": Model({NAME}, "the nearest training rows vote"),\n'
-        insert(project, registry, "}\n# Not one of them", line)
+        path = project.folder / registry
+        line = f'MODELS = {{\n    "{NAME}": Model({NAME}, "the nearest training rows vote"),'
+        path.write_text(path.read_text().replace("MODELS = {", line))
         insert(project, "params.yaml", "\nevaluate:\n", SECTION)
         project.run(sys.executable, "-m", "scripts.declare")
 
