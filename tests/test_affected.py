@@ -318,6 +318,7 @@ def test_a_changed_script_reruns_its_stage_and_no_later_one_when_the_output_is_t
     assert project.repro() == ["split"]
 
 
+@pytest.mark.slow
 def test_an_upgraded_library_reruns_all_stages_and_each_names_what_is_installed(project):
     path = project.folder / "requirements.txt"
     text = path.read_text(encoding="utf-8")
@@ -328,6 +329,7 @@ def test_an_upgraded_library_reruns_all_stages_and_each_names_what_is_installed(
     assert result.stdout.count("Running stage '") == len(ALL)
 
 
+@pytest.mark.slow
 def test_going_back_restores_from_the_cache_and_gives_the_same_reports(project):
     project.set_params(**{"featurize.museum": True})
     project.repro()
