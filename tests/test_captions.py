@@ -8,7 +8,7 @@ import pytest
 
 from stages.model_file.words import Words
 from stages.parser.contract import MAME_MEDIUMS
-from stages.reporting.captions import Captions, confused_pairs, listed
+from stages.reporting.captions import Captions, confused_pairs, listed, whole_percent_below
 from stages.reporting.families import family_of
 
 captions = Captions(Words("medium", "mediums", "museum", "museums"))
@@ -98,12 +98,38 @@ def test_rows_name_the_mediums_of_a_single_museum():
     assert "Each medium has 21 rows." in captions.rows(counts)
 
 
+def test_rows_name_all_mediums_that_share_the_most_or_the_fewest_rows():
+    counts = pd.DataFrame({"Met": [9, 9, 3, 3, 3, 3]}, index=list("ABCDEF"))
+    text = captions.rows(counts)
+    assert "A and B each have most rows, 9 (30.0 %), C, D, E and 1 more fewest, 3." in text
+
+
+def test_a_row_that_names_no_museum_is_not_of_a_museum_called_unknown():
+    counts = pd.DataFrame({"Met": [5, 5], "LACMA": [5, 5], "unknown": [1, 0]}, ["Clay", "Gold"])
+    assert "Every medium comes from more than one museum." in captions.rows(counts)
+    counts.loc["Clay", "LACMA"] = 0  # the unknown one may be of LACMA
+    text = captions.rows(counts)
+    assert text.endswith("Some rows do not name their museum.")
+    counts.loc["Clay"] = [0, 0, 9]
+    assert captions.rows(counts).endswith("Some rows do not name their museum.")
+    counts.loc["Gold"] = [9, 0, 0]
+    assert "Gold comes from one museum only" in captions.rows(counts)
+    table = pd.DataFrame(
+        {"museum": ["A", "B", "unknown"], "accuracy": [0.9, 0.5, 0.1], "low": 0.4, "high": 0.6}
+    ).assign(rows=30)
+    assert "lowest at B" in captions.museums(table)
+    assert captions.museums(table.drop(1)) == (
+        "One museum only is named, so that there is nothing to compare."
+    )
+
+
 def test_sizes_say_when_they_give_the_museum_away():
     width = np.repeat([1000.0, 3000, 9000], [30, 30, 29])
     museum = np.repeat(["Met", "LACMA", "Tate"], [30, 30, 29])
     text = captions.sizes(width, width / 2, museum)
     # Of the museum with 29 rows, nothing is claimed.
-    assert "above 3,000 pixels: from 1,000 at Met to 3,000 at LACMA. So a size says" in text
+    middle = "median of the longer sides is 3,000 pixels: from 1,000 at Met to 3,000 at LACMA. So"
+    assert f"{middle} a size says" in text
     assert "0 % are taller than wide" in text
     same = captions.sizes(np.full(89, 900.0), np.full(89, 1000.0), museum)
     assert "So a size says" not in same
@@ -175,7 +201,7 @@ def curve(*val):
 def test_training_says_where_val_was_best():
     stopped = captions.training(curve(0.5, 0.3, 0.4), "mlp")
     assert "lowest, 0.3000, at step 2 of 3: from there on" in stopped
-    assert "As val chose this step, its figures here are a little too good." in stopped
+    assert "As val chose this step, its metrics here are a little too good." in stopped
     assert "99.0 % of the training rows are right and 90.0 % of val, 9.0 points apart" in stopped
     assert "It still fell" in captions.training(curve(0.5, 0.3), "mlp")
     blend = captions.training(curve(0.5, 0.3), "ensemble")
@@ -209,24 +235,41 @@ def test_the_headline_compares_with_the_best_baseline():
 
 def test_per_class_names_the_best_the_worst_and_those_without_rows():
     text = captions.per_class(per_class_table(Clay=0.95, Gold=0.4, Iron=0.7, Jade=None))
-    assert text.startswith("Of the 3 mediums with at least 30 rows, Clay is recognised best, 95 % ")
-    assert "of its 100 rows, Gold worst, 40 % of 100 (interval 10 % to 90 %)" in text
-    assert "1 of them have a recall of at least 90 %, 1 of less than half" in text
+    assert text.startswith("Of the 3 mediums with at least 30 rows, Clay is recognised best, 95.0 ")
+    assert "% of its 100 rows, Gold worst, 40.0 % of 100 (interval 10 % to 90 %)" in text
+    assert "1 of them has a recall of at least 90 %, 1 of less than half" in text
     assert "No rows to measure on: Jade." in text
+
+
+def test_per_class_names_all_that_share_the_best_or_the_worst_recall():
+    text = captions.per_class(per_class_table(Clay=0.7, Gold=0.4, Iron=0.7, Jade=0.4))
+    assert "Clay and Iron are recognised best, 70.0 %, Gold and Jade worst, 40.0 %. 0 of" in text
+    alike = captions.per_class(per_class_table(Clay=0.7, Gold=0.7))
+    assert "all are recognised alike, 70.0 % of their rows" in alike
+    assert captions.per_class(per_class_table(Clay=0.7)) == (
+        "Only Clay has at least 30 rows: 70.0 % of its 100 are recognised."
+    )
+
+
+def test_per_class_does_not_round_a_recall_up_to_a_mark_that_it_misses():
+    text = captions.per_class(per_class_table(Clay=0.897, Gold=0.498))
+    assert "Clay is recognised best, 89.7 %" in text
+    assert "Gold worst, 49.8 %" in text
+    assert "0 of them have a recall of at least 90 %, 1 of less than half" in text
 
 
 def test_nothing_is_claimed_of_mediums_with_few_rows():
     table = per_class_table(Clay=0.95, Gold=0.0, Iron=0.7)
     text = captions.per_class(table.assign(rows=[100, 29, 30]))
     assert "Of the 2 mediums with at least 30 rows" in text
-    assert "Iron worst, 70 % of 30" in text
+    assert "Iron worst, 70.0 % of 30" in text
     assert "0 of less than half" in text
     assert text.endswith("Fewer than 30 rows, so that little can be said of them: Gold.")
     assert captions.per_class(table.assign(rows=3)).startswith("Fewer than 30 rows, so that")
     some = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=[100, 29, 30]), "mlp"))
     assert "more rows of Iron and Clay, which are recognised least" in some
-    none = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=3), "mlp"))
-    assert "recognised least" not in none
+    for none in (table.assign(rows=3), table.assign(recall=1.0)):
+        assert "recognised least" not in " ".join(captions.to_try(METRICS, curve(0.3), none, "mlp"))
 
 
 def test_the_largest_confusion_is_told_in_its_share_and_its_family():
@@ -248,6 +291,17 @@ def test_the_largest_confusion_is_told_in_its_share_and_its_family():
     )
 
 
+def test_confusions_count_what_there_is():
+    counts = {f"{name}__Gold": 40 - place for place, name in enumerate("ABCDEFGHIJK")}
+    text = captions.confusion(confusion_table(**counts))
+    assert text.endswith("The 10 largest make up 92 % of all 385 errors.")
+    text = captions.confusion(confusion_table(A__B=1, B__B=5))
+    assert text.endswith("the largest single confusion. There is 1 error in all.")
+    text = captions.confusion(confusion_table(A__B=2, B__A=2, C__C=5))
+    assert text.startswith("A is taken for B in 2 of 2 rows, one of the 2 largest confusions.")
+    assert "family" not in text
+
+
 def test_the_most_confused_pairs_are_sorted_by_rows():
     counts = {"Clay__Clay": 5, "Clay__Gold": 5, "Gold__Clay": 7, "Gold__Gold": 21, "Iron__Iron": 1}
     pairs = confused_pairs(confusion_table(**counts), most=1)
@@ -262,12 +316,12 @@ def bins(*lines):
 
 
 def reliability(table, error=0.05, high=0.06, low_accuracy=0.55, high_accuracy=0.65):
-    figures = {"accuracy": np.average(table["accuracy"], weights=table["rows"])}
+    metrics = {"accuracy": np.average(table["accuracy"], weights=table["rows"])}
     expected = {
         "accuracy": {"low": low_accuracy, "high": high_accuracy},
         "calibration_error": {"mean": 0.04, "high": high},
     }
-    return captions.reliability(table, figures | {"calibration_error": error}, expected)
+    return captions.reliability(table, metrics | {"calibration_error": error}, expected)
 
 
 def test_reliability_calls_a_fault_what_is_beyond_chance_and_nothing_else():
@@ -304,6 +358,8 @@ def test_museums_differ_only_where_their_intervals_do():
     assert "do not overlap" in captions.museums(table)
     assert "Their intervals overlap" in captions.museums(table.assign(high=[1.0, 0.85]))
     assert "of one museum" in captions.museums(table.head(1))
+    alike = captions.museums(table.assign(accuracy=0.9))
+    assert alike == "The accuracy is 90.0 % at each museum."
 
 
 def test_nothing_is_claimed_of_museums_with_few_rows():
@@ -329,8 +385,10 @@ def test_importance_says_what_is_worth_nothing():
     )
     text = captions.importance(table)
     assert text.startswith("With the embedding of another row, the model would lose 60.0 points")
-    assert "The sizes are worth 10.0 points (8.0 to 12.0)." in text
+    assert "Without the sizes it would lose 10.0 points (8.0 to 12.0)." in text
     assert "Without the museum it would be as good within chance." in text
+    least = captions.importance(table.tail(1).assign(accuracy_drop=-0.001))
+    assert least == "With the museum of another row, the model would be as good within chance."
 
 
 def test_mistakes_count_those_within_a_family():
@@ -345,18 +403,37 @@ def test_mistakes_count_those_within_a_family():
         captions.mistakes(table)
     )
     assert "no mistake" in captions.mistakes(table.head(0))
+    assert "at least 99 % sure of this wrong answer. 1 of" in captions.mistakes(table.head(1))
+    # Where no word of the labels is known, there are no families.
+    assert "family" not in captions.mistakes(table.tail(1))
+    assert "0 of them stay within a family" in captions.mistakes(table.tail(2))
 
 
-MODEL = {"val_rows": 580, "few_val_rows": False}
-FEW = {"val_rows": 36, "few_val_rows": True}
-GROUPS = pd.DataFrame({"group": ["embedding", "sizes"], "accuracy_drop": [0.6, 0.05]})
+def test_how_sure_the_model_is_at_least_is_rounded_down():
+    table = pd.DataFrame({"medium": "A", "predicted": "B", "probability": [0.95, 0.899]})
+    assert "at least 89 % sure" in captions.mistakes(table)
+    assert whole_percent_below(0.29) == "29 %"  # 100 * 0.29 is a little less than 29
+    assert whole_percent_below(float(np.float32(0.9))) == "90 %"
 
 
-def test_limits_follow_from_the_figures():
+KINDS = [
+    {"name": "embedding", "limit": None},
+    {"name": "Year", "limit": "A year says when a {group} bought it."},
+]
+MODEL = {"val_rows": 580, "few_val_rows": False, "kinds": KINDS}
+FEW = {"val_rows": 36, "few_val_rows": True, "kinds": KINDS}
+GROUPS = pd.DataFrame({"group": ["embedding", "Year"], "accuracy_drop": [0.6, 0.05]})
+
+
+def test_limits_follow_from_the_metrics():
     table = per_class_table(Clay=0.9, Gold=0.5)
     text = " ".join(captions.limits(METRICS, table, GROUPS, MODEL))
     assert "about 2.0 points to each side" in text
-    assert "The sizes are worth 5.0 points" in text
+    worth = "Without the Year the accuracy would be 5.0 points lower. A year says when a museum"
+    assert worth in text
+    assert "Without the embedding" not in text
+    little = " ".join(captions.limits(METRICS, table, GROUPS.assign(accuracy_drop=0.01), MODEL))
+    assert "Without the Year" not in little
     for absent in ("synthetic", "Near-duplicates", "fewer than", "too few"):
         assert absent not in text
     other = changed(
@@ -367,18 +444,26 @@ def test_limits_follow_from_the_figures():
     assert "Near-duplicates add 3.0 points to the accuracy. Of artefacts that are real" in text
     assert "1 medium of 2 has fewer than 30 rows" in text
     assert "Val has 36 rows, too few to calibrate well: how sure the model is" in text
-    assert "The sizes are worth" not in text
+    assert "Without the Year" not in text
+    better = changed(test_without_near_duplicates={"rows": 30, "accuracy": 0.91})
+    text = " ".join(captions.limits(better, table, GROUPS, MODEL))
+    assert "Near-duplicates add" not in text
+    assert "Of artefacts that are really new, expect 91.0 % to be named right." in text
     few = changed(test_without_near_duplicates={"rows": 29, "accuracy": 0.87})
     assert "Near-duplicates" not in " ".join(captions.limits(few, table, GROUPS, MODEL))
 
 
-def test_what_to_try_follows_from_the_figures():
+def test_what_to_try_follows_from_the_metrics():
     table = per_class_table(Clay=0.9, Gold=0.5, Iron=0.7, Tin=0.8)
     text = " ".join(captions.to_try(METRICS, curve(0.3), table, "mlp"))
     assert "more rows of Gold, Iron and Tin" in text
     assert "among them in 97.0 % of cases, against 90.0 %" in text
     for absent in ("real data", "ahead of val", "calibration error"):
         assert absent not in text
+    # Of three labels, three answers are always right.
+    assert "three answers" not in " ".join(
+        captions.to_try(METRICS, curve(0.3), table.head(3), "mlp")
+    )
     other = changed(data__source="synthetic", test__calibration_error=0.05)
     assert "calibration" not in " ".join(
         captions.to_try(changed(test__calibration_error=0.029), curve(0.3), table, "mlp")

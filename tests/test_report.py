@@ -120,7 +120,7 @@ def test_mistakes_are_the_wrong_answers_that_the_model_was_most_sure_of(monkeypa
     assert found["image_file"].tolist() == ["c", "d"]
 
 
-def test_the_page_has_the_figures_of_the_run(inputs):
+def test_the_page_has_the_metrics_of_the_run(inputs):
     text = text_of(inputs)
     metrics = inputs.metrics
     assert f"accuracy on test {metrics['test']['accuracy']:.4f}" in text
@@ -136,7 +136,7 @@ def test_the_page_has_the_figures_of_the_run(inputs):
             assert f"{near['image_file']}: {near['medium']}, {near['cosine']:.2f}" in text
 
 
-def test_other_figures_give_other_captions(inputs):
+def test_other_numbers_give_other_captions(inputs):
     swapped = inputs.confusion.rename(columns={"actual": "predicted", "predicted": "actual"})
     captions = {p.name: p.caption for p in figures_of(inputs)}
     others = {p.name: p.caption for p in figures_of(replace(inputs, confusion=swapped))}
@@ -166,6 +166,8 @@ def test_rows_that_were_set_aside_are_counted_on_the_page(inputs):
     metrics = {**inputs.metrics, "quarantined": quarantined}
     text = text_of(replace(inputs, metrics=metrics))
     assert "3 rows that break a rule (width: 2, medium: 1)" in text
+    one = {**inputs.metrics, "quarantined": {"rows": 1, "width": 1}}
+    assert "1 row that breaks a rule (width: 1)" in text_of(replace(inputs, metrics=one))
 
 
 def test_a_medium_without_rows_is_said_to_have_none(inputs):
@@ -205,25 +207,60 @@ WORDS = Words("genre", "genres", "library", "libraries")
 
 
 def test_the_page_calls_labels_and_groups_what_the_parameters_say(inputs):
-    table = {"Medium": "Genre", "Museum": "Library"}
-    names = {
-        column: frame[column].str.replace("|".join(table), "X", regex=True)
-        for frame in [inputs.artefacts]
-        for column in ("medium", "museum")
-    }
-    other = replace(inputs, words=WORDS, artefacts=inputs.artefacts.assign(**names))
+    def renamed(value):
+        """The same with other names of labels and groups, which have the words in them here."""
+        if isinstance(value, pd.DataFrame):
+            return value.rename(renamed).map(renamed) if len(value) else value
+        if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+            return np.array([renamed(one) for one in value])
+        if isinstance(value, list):
+            return [renamed(one) for one in value]
+        if isinstance(value, dict):
+            return {key: renamed(one) for key, one in value.items()}
+        if isinstance(value, str):
+            return re.sub("Medium (?=[0-9])|Museum of", "X ", value)
+        return value
+
+    parts = ("artefacts", "mistakes", "neighbours", "confusion", "per_class", "importance")
+    metrics = inputs.metrics
+    metrics |= {"test_museum": dict(zip("XYZ", metrics["test_museum"].values(), strict=False))}
+    other = replace(
+        inputs,
+        words=WORDS,
+        metrics=metrics,
+        embedding=replace(inputs.embedding, labels=renamed(inputs.embedding.labels)),
+        **{name: renamed(getattr(inputs, name)) for name in parts},
+    )
     text = text_of(other)
     assert "Recall and F1 of each genre" in text
     assert "Accuracy in each library" in text
+    assert "2 libraries" in text
+    # A strategy's name is that of a parameter.
+    text = text.replace("holdout_museum", "")
+    assert not re.search("medium|museum", text, re.IGNORECASE), text
     for figure in figures_of(other):
         for written in (figure.title, figure.alternative):
             assert not re.search("medium|museum|artefact", written, re.IGNORECASE), written
 
 
+def test_families_are_a_column_only_where_a_label_has_one(inputs):
+    header = "share of its rows family"
+    assert "share of its rows" in text_of(inputs)
+    assert header not in text_of(inputs)
+    first = inputs.per_class["medium"].iloc[0]
+    named = inputs.per_class.replace({"medium": {first: "Etching"}})
+    assert header in text_of(replace(inputs, per_class=named))
+
+
 def test_a_kind_of_features_is_on_the_page_as_the_models_file_describes_it(inputs):
     kind = {"columns": "Year", "treatment": "its `logarithm`", "reason": "{groups} differ"}
+    kind |= {"name": "Year", "limit": "{groups} buy {labels}."}
     model = {**inputs.model, "kinds": [*inputs.model["kinds"], kind], "models": ["a", "b"]}
-    page = page_of(replace(inputs, model=model, words=WORDS))
+    line = {"group": "Year", "accuracy_drop": 0.1, "low": 0.05, "high": 0.15}
+    importance = pd.concat([inputs.importance, pd.DataFrame([line])])
+    page = page_of(replace(inputs, model=model, words=WORDS, importance=importance))
+    assert "Without the Year it would lose 10.0 points" in page
+    assert "Without the Year the accuracy would be 10.0 points lower. libraries buy genres." in page
     assert "<td>its <code>logarithm</code></td><td>libraries differ</td>" in page
     assert "<td>a, b</td>" in page
 

@@ -1,4 +1,4 @@
-"""What the figures of a run mean, in sentences that are computed from them."""
+"""What the numbers of a run mean, in sentences that are computed from them."""
 
 import math
 from collections.abc import Iterable
@@ -21,6 +21,7 @@ BASELINES = {
 }
 # Of fewer rows, nothing is claimed: half of the 95 % interval of a share of 30 is up to 17 points.
 FEW_ROWS = 30
+WORTH_A_LIMIT = 0.02  # of accuracy: a kind of features that is worth more has its limit on the page
 # A figure has no more labels: nobody could read them. A list has no more confused pairs.
 MOST_LABELS = 60
 MOST_PAIRS = 10
@@ -33,7 +34,8 @@ def percent(share: float, digits: int = 1) -> str:
 
 def whole_percent_below(share: float) -> str:
     """0.899 as `89 %`: what a share is at least."""
-    return f"{math.floor(100 * share)} %"
+    # Rounded first, as 100 * 0.29 is 28.999999999999996.
+    return f"{math.floor(round(100 * share, 4))} %"
 
 
 def points(difference: float) -> str:
@@ -87,10 +89,11 @@ class Captions:
         if totals.nunique() == 1:
             text += f"Each {label} has {counted(int(totals.iloc[0]), 'row')}. "
         else:
+            most, fewest = (totals.index[totals == totals.agg(end)] for end in ("max", "min"))
             text += (
-                f"{totals.idxmax()} has most rows, {totals.max():,} "
-                f"({percent(totals.max() / totals.sum())}), {totals.idxmin()} fewest, "
-                f"{totals.min():,}. "
+                f"{listed(most, 3)} {'has' if len(most) == 1 else 'each have'} most rows, "
+                f"{totals.max():,} ({percent(totals.max() / totals.sum())}), {listed(fewest, 3)} "
+                f"fewest, {totals.min():,}. "
             )
         text += self._shown(len(totals))
         named = counts.columns.drop(UNKNOWN, errors="ignore")
@@ -98,14 +101,19 @@ class Captions:
             return text + f"No row names its {group}."
         if counts.shape[1] == 1:
             return text + f"All come from one {group} ({named[0]})."
-        single = counts.index[(counts > 0).sum(axis="columns") == 1]
+        # Where some rows name none, nobody knows how many groups there are.
+        groups_of = (counts[named] > 0).sum(axis="columns")
+        rows_named = counts[named].sum(axis="columns")
+        single = counts.index[(groups_of == 1) & (rows_named == totals)]
         if len(single):
             verb, pronoun = ("comes", "it") if len(single) == 1 else ("come", "them")
             return text + (
                 f"{listed(single)} {verb} from one {group} only, so that whatever gives the "
                 f"{group} away gives {pronoun} away too."
             )
-        return text + f"Every {label} comes from more than one {group}."
+        if (groups_of > 1).all():
+            return text + f"Every {label} comes from more than one {group}."
+        return text + f"Some rows do not name their {group}."
 
     def _shown(self, count: int) -> str:
         """That a figure does not have all labels, where it has not."""
@@ -121,7 +129,7 @@ class Captions:
         longer = pd.Series(np.maximum(width, height))
         of_museum = longer.groupby(np.asarray(museum))
         medians = of_museum.median()[of_museum.size() >= FEW_ROWS].drop(UNKNOWN, errors="ignore")
-        text = f"Half of the photographs have a longer side above {longer.median():,.0f} pixels"
+        text = f"The median of the longer sides is {longer.median():,.0f} pixels"
         if len(medians) > 1:
             text += (
                 f": from {medians.min():,.0f} at {medians.idxmin()} to {medians.max():,.0f} at "
@@ -182,8 +190,9 @@ class Captions:
         """On the places (n, 2) of artefacts on the map, and the share of variance it shows."""
         table = pd.DataFrame(place, columns=["x", "y"])
         text = (
-            f"The map shows the two directions in which embeddings of {len(table):,} training rows "
-            f"differ most. They hold {percent(explained, 0)} of the variance, so that "
+            "The map shows the two directions in which embeddings of "
+            f"{counted(len(table), 'training row')} differ most. They hold "
+            f"{percent(explained, 0)} of the variance, so that "
             f"{self.words.labels} that overlap here may be apart in the other directions."
         )
         of_medium = table.groupby(np.asarray(mediums))
@@ -227,7 +236,7 @@ class Captions:
             text += (
                 f"at {name} {best['iteration']:.0f} of {len(curve)}: from there on the model "
                 "learns the training rows by heart, and the later ones are not used. As val chose "
-                "this step, its figures here are a little too good. "
+                "this step, its metrics here are a little too good. "
             )
         if not np.isnan(used["train_accuracy"]):
             learned, new = used["train_accuracy"], used["val_accuracy"]
@@ -268,20 +277,21 @@ class Captions:
         """On recall and F1 of each label."""
         known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
         text = ""
-        if len(known):
-            worst, best = known.iloc[0], known.iloc[-1]
+        if len(known) == 1:
+            only = known.iloc[0]
             text = (
-                f"Of the {counted(len(known), self.words.label, self.words.labels)} with at least "
-                f"{FEW_ROWS} rows, "
+                f"Only {only['medium']} has at least {FEW_ROWS} rows: {percent(only['recall'])} of "
+                f"its {only['rows']:,.0f} are recognised."
             )
+        elif len(known):
+            text = (
+                f"Of the {len(known)} {self.words.labels} with at least "
+                f"{FEW_ROWS} rows, {self._best_and_worst(known)}. "
+            )
+            high, low = int((known["recall"] >= 0.9).sum()), int((known["recall"] < 0.5).sum())
             text += (
-                f"{best['medium']} is recognised best, {percent(best['recall'], 0)} of its "
-                f"{best['rows']:,.0f} rows, {worst['medium']} worst, {percent(worst['recall'], 0)} "
-                f"of {worst['rows']:,.0f} "
-                f"(interval {percent(worst['recall_low'], 0)} to "
-                f"{percent(worst['recall_high'], 0)}). {int((known['recall'] >= 0.9).sum())} of "
-                f"them have a recall of at least 90 %, {int((known['recall'] < 0.5).sum())} of "
-                "less than half."
+                f"{high} of them {'has' if high == 1 else 'have'} a recall of at least 90 %, "
+                f"{low} of less than half."
             )
         text += " " + self._shown(len(table)) if len(table) > MOST_LABELS else ""
         few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]["medium"]
@@ -294,6 +304,27 @@ class Captions:
             text += f" No rows to measure on: {listed(empty)}."
         return text.strip()
 
+    def _best_and_worst(self, known: pd.DataFrame) -> str:
+        """Which labels have the highest and the lowest recall; `known` is sorted by it."""
+        worst, best = (known[known["recall"] == known["recall"].iloc[end]] for end in (0, -1))
+        recalls = percent(best["recall"].iloc[0]), percent(worst["recall"].iloc[0])
+        if len(best) == len(known):
+            return f"all are recognised alike, {recalls[0]} of their rows"
+        # Labels that share a recall may differ in their rows.
+        of_best = of_worst = ""
+        if len(best) == 1:
+            of_best = f" of its {best['rows'].iloc[0]:,.0f} rows"
+        if len(worst) == 1:
+            line = worst.iloc[0]
+            of_worst = (
+                f" of {line['rows']:,.0f} (interval {percent(line['recall_low'], 0)} to "
+                f"{percent(line['recall_high'], 0)})"
+            )
+        return (
+            f"{listed(best['medium'], 3)} {'is' if len(best) == 1 else 'are'} recognised best, "
+            f"{recalls[0]}{of_best}, {listed(worst['medium'], 3)} worst, {recalls[1]}{of_worst}"
+        )
+
     def confusion(self, table: pd.DataFrame) -> str:
         """On the pairs that are taken for each other; columns actual, predicted, count."""
         pairs = confused_pairs(table, most=len(table))
@@ -303,15 +334,16 @@ class Captions:
         of_rows = f"{first['count']:,} of {counted(first['rows'], 'row')}"
         share = f"in {percent(first['share'], 0)} of cases ({of_rows})"
         of_rows = share if first["rows"] >= FEW_ROWS else f"in {of_rows}"
-        text = (
-            f"{first['actual']} is taken for {first['predicted']} {of_rows}, the largest single "
-            "confusion. "
-        )
+        alike = int((pairs["count"] == first["count"]).sum())
+        rank = "the largest single confusion"
+        if alike > 1:
+            rank = f"one of the {alike} largest confusions"
+        text = f"{first['actual']} is taken for {first['predicted']} {of_rows}, {rank}. "
         if len(pairs) > MOST_PAIRS:
             share = percent(pairs["count"].head(MOST_PAIRS).sum() / errors, 0)
             text += f"The {MOST_PAIRS} largest make up {share} of all {counted(errors, 'error')}. "
         else:
-            text += f"There are {counted(errors, 'error')} in all. "
+            text += f"There {'is' if errors == 1 else 'are'} {counted(errors, 'error')} in all. "
         if table["actual"].nunique() > MOST_LABELS:
             text += (
                 f"The figure shows the {MOST_LABELS} {self.words.labels} with most errors, of "
@@ -384,10 +416,15 @@ class Captions:
             if table["museum"].iloc[0] == UNKNOWN:
                 return f"No row names its {group}, so that there is nothing to compare."
             return f"All rows are of one {group}, so that there is nothing to compare."
+        table = table[table["museum"] != UNKNOWN]
         few = table[table["rows"] < FEW_ROWS]["museum"]
         table = table[table["rows"] >= FEW_ROWS]
         text = ""
-        if len(table) > 1:
+        if len(table) == 1 and not len(few):
+            text = f"One {group} only is named, so that there is nothing to compare."
+        elif len(table) > 1 and table["accuracy"].nunique() == 1:
+            text = f"The accuracy is {percent(table['accuracy'].iloc[0])} at each {group}."
+        elif len(table) > 1:
             best, worst = (table.loc[table["accuracy"].agg(end)] for end in ("idxmax", "idxmin"))
             text = (
                 f"The accuracy is highest at {best['museum']}, {percent(best['accuracy'])}, and "
@@ -408,20 +445,20 @@ class Captions:
     def importance(self, table: pd.DataFrame) -> str:
         """On the accuracy lost without a kind of features: group, accuracy_drop, low, high."""
         first, *others = table.sort_values("accuracy_drop", ascending=False).itertuples()
-        text = (
-            f"With the {self.kind(first.group)} of another row, the model would lose "
-            f"{points(first.accuracy_drop)} of accuracy."
-        )
+        text = f"With the {self.kind(first.group)} of another row, the model would "
+        if first.low > 0:
+            text += f"lose {points(first.accuracy_drop)} of accuracy."
+        else:
+            text += "be as good within chance."
         for other in others:
-            name = self.kind(other.group)
-            if other.low <= 0:
-                text += f" Without the {name} it would be as good within chance."
-            else:
+            text += f" Without the {self.kind(other.group)} it would "
+            if other.low > 0:
                 text += (
-                    f" The {name} {'are' if other.group == 'sizes' else 'is'} worth "
-                    f"{points(other.accuracy_drop)} "
+                    f"lose {points(other.accuracy_drop)} "
                     f"({100 * other.low:.1f} to {100 * other.high:.1f})."
                 )
+            else:
+                text += "be as good within chance."
         return text
 
     def kind(self, name: str) -> str:
@@ -433,10 +470,10 @@ class Captions:
         if table.empty:
             return "There is no mistake to show."
         least = whole_percent_below(table["probability"].min())
-        text = (
-            f"The model is at least {least} sure of each of these "
-            f"{counted(len(table), 'wrong answer')}. "
+        each = (
+            "this wrong answer" if len(table) == 1 else f"each of these {len(table)} wrong answers"
         )
+        text = f"The model is at least {least} sure of {each}. "
         families = [(family_of(row.medium), family_of(row.predicted)) for row in table.itertuples()]
         if any(family is not None for pair in families for family in pair):
             same = sum(one is not None and one == other for one, other in families)
@@ -471,31 +508,37 @@ class Captions:
             found.append(
                 f"{counted(len(few), self.words.label, self.words.labels)} of {len(table)} "
                 f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_ROWS} rows here: "
-                "their figures may be far off."
+                "their metrics may be far off."
             )
         distinct = metrics.get("test_without_near_duplicates")
         if distinct and distinct["rows"] >= FEW_ROWS:
             lost = metrics["test"]["accuracy"] - distinct["accuracy"]
+            added = (
+                f"Near-duplicates add {points(lost)} to the accuracy. "
+                if round(lost, 3) > 0
+                else ""
+            )
             found.append(
-                f"Near-duplicates add {points(lost)} to the accuracy. Of artefacts that are really "
-                f"new, expect {percent(distinct['accuracy'])} to be named right."
+                f"{added}Of artefacts that are really new, expect "
+                f"{percent(distinct['accuracy'])} to be named right."
             )
         worth = groups.set_index("group")["accuracy_drop"]
-        if worth.get("sizes", 0) > 0.02:
-            found.append(
-                f"The sizes are worth {points(worth['sizes'])}. They depend on how a "
-                f"{self.words.group} exports its photographs, and may mislead on photographs from "
-                "elsewhere."
-            )
+        for kind in model["kinds"]:
+            lost = worth.get(kind["name"], 0)
+            if kind["limit"] and lost > WORTH_A_LIMIT:
+                found.append(
+                    f"Without the {self.kind(kind['name'])} the accuracy would be {points(lost)} "
+                    f"lower. {self.words.fill(kind['limit'])}"
+                )
         if model["few_val_rows"]:
             found.append(
                 f"Val has {counted(model['val_rows'], 'row')}, too few to calibrate well: how sure "
                 "the model is may be off."
             )
-        groups = [name for name in metrics["test_museum"] if name != UNKNOWN]
-        if len(groups) > 1:
+        named = [name for name in metrics["test_museum"] if name != UNKNOWN]
+        if len(named) > 1:
             found.append(
-                f"All {len(groups)} {self.words.groups} of test may also be in train. One that was "
+                f"All {len(named)} {self.words.groups} of test may also be in train. One that was "
                 "not is harder: `split.strategy=holdout_museum` measures it."
             )
         found.append(
@@ -511,7 +554,8 @@ class Captions:
         found = []
         if metrics["data"]["source"] == "synthetic":
             found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
-        known = table[table["rows"] >= FEW_ROWS].sort_values(["recall", "medium"])
+        known = table[(table["rows"] >= FEW_ROWS) & (table["recall"] < 1)]
+        known = known.sort_values(["recall", "medium"])
         if len(known):
             found.append(
                 f"Collect more rows of {listed(known['medium'].head(3))}, which are recognised "
@@ -532,11 +576,10 @@ class Captions:
                 f"The calibration error is {points(error)}, and chance explains {points(limit)}. "
                 "More rows in val would fit the temperature and the weights better."
             )
-        if len(table) <= 3:
-            return found
         top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
-        found.append(
-            f"Show three answers instead of one: the right {self.words.label} is among them in "
-            f"{percent(top3)} of cases, against {percent(accuracy)}."
-        )
+        if len(table) > 3 and top3 > accuracy:
+            found.append(
+                f"Show three answers instead of one: the right {self.words.label} is among them in "
+                f"{percent(top3)} of cases, against {percent(accuracy)}."
+            )
         return found

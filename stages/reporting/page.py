@@ -7,7 +7,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from stages.reporting.captions import Captions, confused_pairs, percent
+from stages.reporting.captions import Captions, confused_pairs, counted, percent
 from stages.reporting.families import family_of
 from stages.reporting.inputs import Inputs
 from stages.tables.values import SUBSETS, UNKNOWN
@@ -26,14 +26,22 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": percent, "label_family": family_of, "prose": prose}
+    environment.filters |= {
+        "counted": counted,
+        "percent": percent,
+        "label_family": family_of,
+        "prose": prose,
+    }
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     table, metrics, words = inputs.artefacts, inputs.metrics, inputs.words
     captions = Captions(words)
     subsets = pd.crosstab(table["medium"], table["subset"]).reindex(columns=SUBSETS, fill_value=0)
     groups = pd.crosstab(table["medium"], table["museum"])
     kinds = [
-        {name: words.fill(kind[name]) for name in ("columns", "treatment", "reason")}
+        {
+            "columns": captions.kind(kind["columns"]),
+            **{name: words.fill(kind[name]) for name in ("treatment", "reason")},
+        }
         for kind in inputs.model["kinds"]
     ]
     return template.render(
@@ -54,6 +62,7 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
         metrics=metrics,
         subset=inputs.subset,
         per_class=inputs.per_class.to_dict("records"),
+        families=any(family_of(label) for label in inputs.per_class["medium"]),
         pairs=confused_pairs(inputs.confusion).to_dict("records"),
         mistakes=inputs.mistakes.to_dict("records"),
         mistakes_caption=captions.mistakes(inputs.mistakes),
