@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import PARAMS, Project, as_published
 
+from stages.model_file.interface import ENSEMBLE
 from stages.models.registry import NAMES
 
 X86_64 = platform.machine() in ("x86_64", "AMD64")
@@ -74,11 +75,14 @@ def tiny_pair(reproduced, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", NAMES)
 def test_two_clones_with_other_settings_give_the_same_bytes(tiny_pair, model):
+    # The page takes as long as all others, and is drawn in the same way for each model.
+    last = "report" if model == ENSEMBLE else "evaluate"
     for clone in tiny_pair:
         clone.set_params(**{"train.model": model})
-        assert {"train", "evaluate", "report"} <= set(clone.repro())
+        assert {"train", last} <= set(clone.repro(last))
     first, second = (clone.results() for clone in tiny_pair)
-    assert {"dvc.lock", "models/model.onnx", "reports/index.html"} < first.keys()
+    assert {"dvc.lock", "models/model.onnx", "reports/metrics.json"} < first.keys()
+    assert model != ENSEMBLE or "reports/index.html" in first
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
