@@ -33,6 +33,7 @@ from stages.tables.artefacts import (
     METADATA,
     Artefacts,
     embedding_identity,
+    length_of_embeddings,
     read_artefacts,
 )
 from stages.tables.features import features_path, features_schema
@@ -112,7 +113,7 @@ def check_params(params: Params, schema: pa.Schema) -> None:
             "no features: set `featurize.embedding`, `featurize.sizes`, `featurize.museum` or "
             "`featurize.columns`"
         )
-    length = schema.field(EMBEDDING).type.list_size if EMBEDDING in schema.names else None
+    length = length_of_embeddings(schema)
     if params.embedding != "none" and length is None:
         raise PipelineError(
             "the table has no embeddings: set `featurize.embedding` to none to use the metadata "
@@ -146,9 +147,8 @@ def check_column(column: str, kind: str, schema: pa.Schema) -> None:
         )
     if is_embedding(column):
         raise PipelineError(f"{key} has the name of a feature of the embedding: rename the column")
-    usable = [name for name in schema.names if name not in (*NO_FEATURES, MUSEUM)]
-    if column not in usable:
-        extra = [name for name in usable if name not in METADATA]
+    if column not in schema.names:
+        extra = [name for name in schema.names if name not in (*METADATA, EMBEDDING)]
         raise PipelineError(
             f"{key}: the artefacts table has no such column; `parse_embeddings_to_parquet."
             f"extra_columns` says which columns it keeps: {', '.join(extra) or 'none so far'}"

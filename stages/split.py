@@ -17,7 +17,7 @@ from stages.common.params import Section, chosen, load_params
 from stages.common.stage import PipelineError, log, run
 from stages.tables.artefacts import ARTEFACTS, embedding_length
 from stages.tables.parquet import matrix, read_batches, source_of, write_batches
-from stages.tables.split import SPLIT, split_schema
+from stages.tables.split import SPLIT, directions, split_schema
 from stages.tables.values import SUBSETS
 
 STAGE = "split"
@@ -193,19 +193,14 @@ def nearest_training_rows(subset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = train.std(axis=0, dtype=np.float64).astype(np.float32)
     scale[scale == 0] = 1  # a number that is the same everywhere
 
-    def directions(embedding: np.ndarray) -> np.ndarray:
-        standardized = (embedding - mean) / scale
-        length = np.linalg.norm(standardized, axis=1, keepdims=True)
-        return standardized / np.where(length == 0, 1, length)
-
-    train = directions(train)
+    train = directions(train, mean, scale)
     with tqdm(
         desc=f"{STAGE} likeness", total=len(subset), unit=" rows", delay=1, disable=None
     ) as bar:
         for rows, embedding in _read_embeddings():
             asked = subset[rows] != "train"
             for some in np.array_split(np.flatnonzero(asked), len(rows) // ROWS_AT_A_TIME + 1):
-                likeness = directions(embedding[some]) @ train.T
+                likeness = directions(embedding[some], mean, scale) @ train.T
                 nearest[rows[some]] = train_rows[likeness.argmax(axis=1)]
                 cosine[rows[some]] = likeness.max(axis=1)
             bar.update(len(rows))

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from stages.model_file.interface import MEDIUM, PROBABILITIES
 from stages.model_file.words import Words
+from stages.tables.artefacts import identity_in_words
 
 
 class Source(NamedTuple):
@@ -195,7 +196,7 @@ def _embedding(metadata: dict[str, Any]) -> list[str]:
     identity = metadata["embedding"]
     if identity is None:
         return []
-    parts = ", ".join(f"{name} {_one_line(value)}" for name, value in identity.items())
+    parts = identity_in_words({name: _one_line(value) for name, value in identity.items()})
     synthetic = metadata["source"] == "synthetic"
     begin = "The simulation imitates embeddings" if synthetic else "The embeddings were"
     return [f"{begin} made with: {parts}.", ""]

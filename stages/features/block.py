@@ -115,20 +115,22 @@ def left_out(name: str, description: Description) -> dict[str, Any]:
     return {"name": name, "inputs": [], "features": 0} | asdict(description)
 
 
-def evaluate(
-    add: Callable[..., str],
-    inputs: Sequence[Input],
-    artefacts: Artefacts,
-    type_: type[np.generic],
-    length: int,
-) -> np.ndarray:
-    """What the operators that `add` adds to a graph give for n artefacts, by NumPy.
+def by_numpy(
+    add: Callable[..., str], inputs: Sequence[Input], type_: type[np.generic], length: int
+) -> Callable[[Artefacts], np.ndarray]:
+    """A function that gives what operators make of n artefacts, run by NumPy.
 
-    `add(graph, *names of the inputs)` gives the name of its result, (n, length) of `type_`.
+    `add(graph, *names of the inputs)` adds them to a graph, and gives the name of their result,
+    (n, length) of `type_`.
     """
     graph = Graph()
     names = [value.add_to(graph) for value in inputs]
     graph.output("result", add(graph, *names), type_, length)
     model = onnx.load_from_string(graph.to_bytes({}, "Features of artefacts."))
-    (result,) = ReferenceEvaluator(model).run(None, {name: artefacts[name] for name in names})
-    return np.asarray(result)
+    evaluator = ReferenceEvaluator(model)
+
+    def run(artefacts: Artefacts) -> np.ndarray:
+        (result,) = evaluator.run(None, {name: artefacts[name] for name in names})
+        return np.asarray(result)
+
+    return run

@@ -4,8 +4,9 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from inspect import isabstract, isclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stages.common.files import atomic_write
-from stages.features.block import Block, ColumnBlock, Input, evaluate, left_out
+from stages.features.block import Block, ColumnBlock, Input, by_numpy, left_out
 from stages.features.kinds import category, embedding, sizes
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import Artefacts
@@ -65,11 +66,14 @@ class Transformer:
 
     def transform(self, artefacts: Artefacts) -> np.ndarray:
         """The features of n artefacts, (n, number of feature names) float32."""
+        return self._transform(artefacts)
 
+    @cached_property
+    def _transform(self) -> Callable[[Artefacts], np.ndarray]:
         def add(graph: Graph, *inputs: str) -> str:
             return self._add_blocks(graph, inputs)[0]
 
-        return evaluate(add, self.inputs, artefacts, np.float32, len(self.feature_names))
+        return by_numpy(add, self.inputs, np.float32, len(self.feature_names))
 
     def add_to(self, graph: Graph) -> tuple[str, str]:
         """Add `transform` to an ONNX model, with an input for each column that it takes.

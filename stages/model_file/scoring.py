@@ -21,7 +21,7 @@ from onnx.reference.op_run import OpRun
 
 from stages.common.stage import PipelineError
 from stages.model_file.interface import PROBABILITIES
-from stages.tables.artefacts import EMBEDDING, Artefacts
+from stages.tables.artefacts import EMBEDDING, Artefacts, identity_in_words
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
 BATCH_ROWS = 1024
@@ -115,12 +115,9 @@ def check_same_embedding(
     """
     if of_model is None or of_table is None or of_model == of_table:
         return
-    model, table = (
-        ", ".join(f"{name} {value}" for name, value in identity.items())
-        for identity in (of_model, of_table)
-    )
     raise PipelineError(
-        f"the model takes embeddings of another kind ({model}) than the table has ({table})"
+        f"the model takes embeddings of another kind ({identity_in_words(of_model)}) than the "
+        f"table has ({identity_in_words(of_table)})"
     )
 
 

@@ -30,7 +30,7 @@ def model_bytes(
     softmax = graph.add("Softmax", calibrated, axis=1)
     total = graph.add("ReduceSum", softmax, graph.constant(np.array([1])), keepdims=0)
     usable = graph.all_of([usable, graph.add("Not", graph.add("IsNaN", total))])
-    column = graph.add("Unsqueeze", usable, graph.constant(np.array([1])))
+    column = graph.columns([usable])
     probabilities = graph.add("Where", column, softmax, graph.constant(np.float32(np.nan)))
     best = graph.add("ArgMax", softmax, axis=1, keepdims=0)
     place = graph.add("Where", usable, best, graph.constant(np.int64(len(labels))))

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from stages.tables.artefacts import ARTEFACTS, EMBEDDING
+from stages.tables.artefacts import ARTEFACTS, EMBEDDING, identity_in_words
 from stages.tables.values import SUBSETS
 
 CROISSANT = Path("data/croissant.json")
@@ -118,7 +118,7 @@ def _field(column: pa.Field, schema: pa.Schema) -> dict[str, Any]:
         about = "A simulated embedding" if simulated else "The photograph's embedding"
         about += f", {column.type.list_size:,} numbers"
         if (identity := schema.metadata.get(EMBEDDING.encode())) is not None:
-            words = ", ".join(f"{key} {text}" for key, text in json.loads(identity).items())
+            words = identity_in_words(json.loads(identity))
             about += f"; it imitates {words}" if simulated else f", by {words}"
     elif pa.types.is_string(column.type):
         about = COLUMNS.get(column.name, "A category; empty where it is missing")

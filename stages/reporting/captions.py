@@ -293,7 +293,7 @@ class Captions:
                 f"{high} of them {'has' if high == 1 else 'have'} a recall of at least 90 %, "
                 f"{low} of less than half."
             )
-        text += " " + self._shown(len(table)) if len(table) > MOST_LABELS else ""
+        text = f"{text} {self._shown(len(table))}".rstrip()
         few = table[(table["rows"] > 0) & (table["rows"] < FEW_ROWS)]["medium"]
         if len(few):
             text += (

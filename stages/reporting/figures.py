@@ -132,14 +132,17 @@ def figures_of(inputs: Inputs) -> list[ReportFigure]:
 
 def largest(counts: pd.DataFrame) -> pd.DataFrame:
     """The labels (index) with most rows, `MOST_LABELS` at most, in their order."""
-    rows = counts.sum(axis="columns")
-    most = rows.sort_values(ascending=False, kind="stable").index[:MOST_LABELS]
-    return counts[counts.index.isin(most)]
+    return counts[_greatest(counts.sum(axis="columns"))]
 
 
 def with_most_rows(per_class: pd.DataFrame) -> pd.DataFrame:
     """The lines of the labels with most rows, `MOST_LABELS` at most, in their order."""
-    return per_class[per_class["rows"].rank(method="first", ascending=False) <= MOST_LABELS]
+    return per_class[_greatest(per_class["rows"])]
+
+
+def _greatest(values: pd.Series) -> pd.Series:
+    """Which are the greatest, `MOST_LABELS` at most, the first of equal ones: (n,) bool."""
+    return values.rank(method="first", ascending=False) <= MOST_LABELS
 
 
 def confusion_shares(confusion: pd.DataFrame) -> pd.DataFrame:
@@ -148,11 +151,9 @@ def confusion_shares(confusion: pd.DataFrame) -> pd.DataFrame:
     `confusion` has the columns actual, predicted and count.
     """
     counts = confusion.pivot(index="actual", columns="predicted", values="count")
-    wrong = counts.sum(axis="columns") - np.diag(counts)
-    most = wrong.sort_values(ascending=False, kind="stable").index[:MOST_LABELS]
-    shown = counts.index.isin(most)
-    rows = counts.sum(axis="columns").clip(lower=1)
-    return counts.div(rows, axis="index").loc[shown, shown]
+    rows = counts.sum(axis="columns")
+    shown = _greatest(rows - np.diag(counts)).to_numpy()
+    return counts.div(rows.clip(lower=1), axis="index").loc[shown, shown]
 
 
 def headline_table(metrics: dict[str, Any], label: str) -> pd.DataFrame:

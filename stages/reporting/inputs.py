@@ -16,7 +16,7 @@ from stages.sources.raw import PROVENANCE
 from stages.tables.artefacts import ARTEFACTS, EMBEDDING, embedding_length, read_artefacts
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.results import DETAILS, METRICS, PLOTS
-from stages.tables.split import SPLIT, subsets_of_artefacts
+from stages.tables.split import SPLIT, directions, subsets_of_artefacts
 from stages.tables.values import UNKNOWN
 
 STAGE = "report"
@@ -39,6 +39,11 @@ class EmbeddingFacts:
     places: np.ndarray  # (m, 2) float64, some of the rows along the two directions of most variance
     labels: np.ndarray  # (m,) str, of those rows
     explained: float  # share of the variance in these two directions
+
+    @property
+    def scale(self) -> np.ndarray:
+        """The standard deviations, with 1 for a number that is the same everywhere: (d,)."""
+        return np.where(self.std > 0, self.std, 1)
 
 
 @dataclass(frozen=True)
@@ -178,17 +183,17 @@ def most_alike_in_train(
     asked, subset_of = set(mistakes["image_file"]), subsets_of_artefacts()
     only_asked = {name: "asked" if name in asked else "" for name in subset_of}
     parts = [
-        (rows["image_file"], _directions(rows[EMBEDDING], facts))
+        (rows["image_file"], directions(rows[EMBEDDING], facts.mean, facts.scale))
         for rows in read_artefacts("asked", only_asked, [EMBEDDING], f"{STAGE} mistakes")
         if len(rows)
     ]
     if not parts:
         return {}
     names = np.concatenate([files for files, _ in parts])
-    directions = np.concatenate([values for _, values in parts])
+    asked_directions = np.concatenate([values for _, values in parts])
     found: list[list[tuple[float, str, str]]] = [[] for _ in names]
     for rows in read_artefacts("train", subset_of, ["medium", EMBEDDING], STAGE):
-        likeness = directions @ _directions(rows[EMBEDDING], facts).T
+        likeness = asked_directions @ directions(rows[EMBEDDING], facts.mean, facts.scale).T
         for row, values in enumerate(likeness):
             best = np.argsort(-values, kind="stable")[:NEIGHBOURS]
             found[row] += [
@@ -203,10 +208,3 @@ def most_alike_in_train(
         ]
         for name, near in zip(names, found, strict=True)
     }
-
-
-def _directions(embedding: np.ndarray, facts: EmbeddingFacts) -> np.ndarray:
-    """The embeddings (n, d), standardised on train and of length 1: (n, d) float64."""
-    standardized = (embedding - facts.mean) / np.where(facts.std > 0, facts.std, 1)
-    length = np.linalg.norm(standardized, axis=1, keepdims=True)
-    return standardized / np.where(length == 0, 1, length)

@@ -67,7 +67,11 @@ def artefacts_schema(
 
 def embedding_length(path: Path) -> int | None:
     """Length of the embeddings in an artefacts table, None where it has none."""
-    schema = pq.read_schema(path)
+    return length_of_embeddings(pq.read_schema(path))
+
+
+def length_of_embeddings(schema: pa.Schema) -> int | None:
+    """What `embedding_length` gives, for the table's schema."""
     return schema.field(EMBEDDING).type.list_size if EMBEDDING in schema.names else None
 
 
@@ -78,6 +82,11 @@ def embedding_identity(path: Path) -> dict[str, str] | None:
     """
     content = pq.read_schema(path).metadata.get(EMBEDDING.encode())
     return None if content is None else json.loads(content)
+
+
+def identity_in_words(identity: Mapping[str, str]) -> str:
+    """What made embeddings, for people: network MobileNetV1, weights Keras, and so on."""
+    return ", ".join(f"{name} {value}" for name, value in identity.items())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,6 +24,16 @@ SPLIT_COLUMNS = {
 def split_schema(source: str) -> pa.Schema:
     """Schema of the split table."""
     return pa.schema(SPLIT_COLUMNS.items(), metadata={"source": source})
+
+
+def directions(embedding: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Embeddings (n, d), standardised and of length 1: their products are the table's cosines.
+
+    `mean` and `scale` (d,) are those of the training rows. The result has their type.
+    """
+    standardized = (embedding - mean) / scale
+    length = np.linalg.norm(standardized, axis=1, keepdims=True)
+    return standardized / np.where(length == 0, 1, length)
 
 
 def subsets_of_artefacts() -> dict[str, str]:

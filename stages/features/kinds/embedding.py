@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.common.stage import PipelineError
-from stages.features.block import Block, Description, Input, evaluate
+from stages.features.block import Block, Description, Input, by_numpy
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import EMBEDDING, Artefacts
 
@@ -175,7 +175,7 @@ def yeo_johnson(artefacts: Artefacts, exponents: np.ndarray) -> np.ndarray:
     def add(graph: Graph, embedding: str) -> str:
         return _add_yeo_johnson(graph, graph.cast(embedding, np.float64), exponents)
 
-    return evaluate(add, [_input(len(exponents))], artefacts, np.float64, len(exponents))
+    return by_numpy(add, [_input(len(exponents))], np.float64, len(exponents))(artefacts)
 
 
 def _add_yeo_johnson(graph: Graph, values: str, exponents: np.ndarray) -> str:

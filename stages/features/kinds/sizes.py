@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.features.block import Block, Description, Input, evaluate
+from stages.features.block import Block, Description, Input, by_numpy
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import Artefacts
 
@@ -70,7 +70,7 @@ def logarithms(artefacts: Artefacts) -> np.ndarray:
     Returns (n, 5) float64. The absolute value tells long pictures from square ones
     whichever way they are turned, which no sum of the others can.
     """
-    return evaluate(_add_logarithms, INPUTS, artefacts, np.float64, len(NAMES))
+    return by_numpy(_add_logarithms, INPUTS, np.float64, len(NAMES))(artefacts)
 
 
 def _add_logarithms(graph: Graph, width: str, height: str) -> str:
