@@ -204,9 +204,9 @@ class Captions:
         apart = np.linalg.norm(centres.to_numpy()[:, None] - centres.to_numpy()[None], axis=2)
         np.fill_diagonal(apart, np.inf)
         one, other = np.unravel_index(apart.argmin(), apart.shape)
+        text = f"{text} {self._shown(len(of_medium))}".rstrip()
         if not common.all():
             text += f" Of the {self.words.labels} with at least {FEW_ROWS} of these rows:"
-        text += " " + self._shown(len(of_medium)) if len(of_medium) > MOST_LABELS else ""
         return text + (
             f" {spread.idxmin()} lies closest together, {spread.idxmax()} is the most spread out. "
             f"The centres of {centres.index[one]} and {centres.index[other]} are nearest to each "
