@@ -31,7 +31,8 @@ class Input:
     def add_to(self, graph: Graph) -> str:
         """Make it an input of an ONNX model; give its name."""
         type_ = np.str_ if self.type == "string" else np.dtype(self.type).type
-        return graph.input(self.name, type_, self.length)
+        shape = () if self.length is None else (self.length,)
+        return graph.input(self.name, type_, *shape)
 
 
 @dataclass(frozen=True)

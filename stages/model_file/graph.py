@@ -32,9 +32,9 @@ class Graph:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
-    def input(self, name: str, type_: type[np.generic], length: int | None = None) -> str:
-        """An input of n numbers or texts, or of n rows of `length` each."""
-        self._inputs.append(_value_info(name, type_, length))
+    def input(self, name: str, type_: type[np.generic], *shape: int) -> str:
+        """An input of n numbers or texts, or of n arrays of `shape`."""
+        self._inputs.append(_value_info(name, type_, shape))
         return name
 
     def constant(self, values: np.ndarray | np.generic) -> str:
@@ -86,15 +86,15 @@ class Graph:
         """Where each of the conditions holds."""
         return reduce(lambda one, other: self.add("And", one, other), conditions)
 
-    def output(self, name: str, value: str, type_: type[np.generic], length: int | None) -> None:
+    def output(self, name: str, value: str, type_: type[np.generic], *shape: int) -> None:
         """Give the value called `value` out as `name`, in the shape that `input` says."""
         self._nodes.append(helper.make_node("Identity", [value], [name], name))
-        self._outputs.append(_value_info(name, type_, length))
+        self._outputs.append(_value_info(name, type_, shape))
 
     def to_bytes(self, metadata: Mapping[str, Any], description: str) -> bytes:
         """The content of the .onnx file; each value of `metadata` is kept as JSON."""
         graph = helper.make_graph(
-            self._nodes, "classifier", self._inputs, self._outputs, self._constants
+            self._nodes, "graph", self._inputs, self._outputs, self._constants
         )
         model = helper.make_model(
             graph,
@@ -121,6 +121,5 @@ def _element_type(type_: type[np.generic]) -> int:
     return helper.np_dtype_to_tensor_dtype(np.dtype(type_))
 
 
-def _value_info(name: str, type_: type[np.generic], length: int | None) -> onnx.ValueInfoProto:
-    shape: list[str | int | None] = ["rows", length] if length else ["rows"]
-    return helper.make_tensor_value_info(name, _element_type(type_), shape)
+def _value_info(name: str, type_: type[np.generic], shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, _element_type(type_), ["rows", *shape])

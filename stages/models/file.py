@@ -36,7 +36,7 @@ def model_bytes(
     place = graph.add("Where", usable, best, graph.constant(np.int64(len(labels))))
     texts = graph.constant(np.array([*labels, ""], dtype=object))
     graph.output(PROBABILITIES, probabilities, np.float32, len(labels))
-    graph.output(MEDIUM, graph.add("Gather", texts, place), np.str_, None)
+    graph.output(MEDIUM, graph.add("Gather", texts, place), np.str_)
     return graph.to_bytes(
         metadata,
         "Tells the label of a row from its columns: probabilities of the labels, in the order of "
