@@ -125,9 +125,7 @@ def main() -> str:
             length, longest = measure_first(read, batches, columns.embedding)
         source = true_source(provenance["source"], first, columns)
         identity = find_identity(raw, params.embedding, source) if length else None
-        schema = artefacts_schema(
-            source, length, params.extra_columns, dict(identity) if identity else None
-        )
+        schema = artefacts_schema(source, length, params.extra_columns, identity)
         conditions = Conditions(provenance["source"] == "mame", official_split, longest)
         parse = partial(parse_batch, columns=columns, schema=schema, conditions=conditions)
         parsed = with_progress(in_order(parse, chain(read, batches)), raw)

@@ -403,6 +403,9 @@ def test_a_file_and_params_yaml_that_agree_are_both_right_and_else_one_is_wrong(
     set_params(**{f"{SECTION}.embedding": IDENTITY})
     parse(table, "t.parquet")
     assert embedding_identity(ARTEFACTS) == IDENTITY
+    set_params(**{f"{SECTION}.embedding": IDENTITY | {"fit": "crop"}})
+    parse(table, "t.parquet")
+    assert embedding_identity(ARTEFACTS) == IDENTITY | {"fit": "crop"}
     set_params(**{f"{SECTION}.embedding.weights": "theirs"})
     with pytest.raises(PipelineError) as error:
         parse(table, "t.parquet")
@@ -426,7 +429,7 @@ def test_a_file_and_params_yaml_that_agree_are_both_right_and_else_one_is_wrong(
         json.dumps(IDENTITY | {"layer": "last"}),
         json.dumps(IDENTITY | {"pooling": 1}),
         json.dumps(IDENTITY | {"pooling": ""}),
-        json.dumps(IDENTITY | {"pooling": "x" * 201}),
+        json.dumps(IDENTITY | {"pooling": "x" * 1001}),
         '{"network": ' + "[" * 100_000,
     ],
     ids=range(12),
@@ -435,8 +438,9 @@ def test_a_damaged_word_of_a_file_on_its_embeddings_is_refused(parse, text):
     with pytest.raises(PipelineError) as error:
         parse(table_that_says(text), "t.parquet")
     assert str(error.value) == (
-        "data/raw/t.parquet: `embedding` in its schema's metadata is not JSON with four texts "
-        "called network, weights, pooling, resize: mend it, or take it out"
+        "data/raw/t.parquet: `embedding` in its schema's metadata is not JSON with texts "
+        "called network, weights, pooling, resize and, where known, layers, input, scaling, fit, "
+        "orientation: mend it, or take it out"
     )
 
 
@@ -454,16 +458,16 @@ def test_a_table_without_embeddings_has_nothing_that_made_them(parse, set_params
         (IDENTITY | {"layer": "last"}, "unknown key `{}.embedding.layer`"),
         (
             IDENTITY | {"pooling": 1},
-            "`{}.embedding.pooling` should be a text of 1 to 200 characters, not 1",
+            "`{}.embedding.pooling` should be a text of 1 to 1,000 characters, not 1",
         ),
         (
             IDENTITY | {"resize": ""},
-            "`{}.embedding.resize` should be a text of 1 to 200 characters, not ''",
+            "`{}.embedding.resize` should be a text of 1 to 1,000 characters, not ''",
         ),
     ],
     ids=str,
 )
-def test_params_yaml_says_all_four_or_nothing_of_what_made_the_embeddings(
+def test_params_yaml_says_what_is_needed_or_nothing_of_what_made_the_embeddings(
     parse, set_params, value, problem
 ):
     set_params(**{f"{SECTION}.embedding": value})
@@ -502,7 +506,7 @@ def test_an_extra_column_can_be_kept_for_one_experiment_as_the_guide_says(parse,
 def test_the_guide_shows_what_is_known_of_the_course_and_how_a_file_says_it_itself(
     parse, stage_folder
 ):
-    (known,) = re.findall(r"```json\n(.*)\n```", TABLE_GUIDE)
+    (known,) = re.findall(r"```json\n(.*?)\n```", TABLE_GUIDE, re.DOTALL)
     assert json.loads(known) == KNOWN["mame"]
     (code,) = re.findall(r"```python\n(.*?)```", TABLE_GUIDE, re.DOTALL)
     names = {"json": json, "pyarrow": pa, "table": pa.Table.from_pylist(ROWS)}

@@ -21,7 +21,7 @@ from onnx.reference.op_run import OpRun
 
 from stages.common.stage import PipelineError
 from stages.model_file.interface import PROBABILITIES
-from stages.tables.artefacts import EMBEDDING, Artefacts, identity_in_words
+from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
 BATCH_ROWS = 1024
@@ -110,14 +110,17 @@ def check_same_embedding(
 ) -> None:
     """Raises PipelineError when a model's embeddings and a table's were made by different things.
 
-    Each is the network, the weights, the pooling and the resize. Where one is None, nobody knows,
-    and the length, which `ModelFile.predict_proba` compares, has to do.
+    Where one is None, or leaves something out, nobody knows, and the length, which
+    `ModelFile.predict_proba` compares, has to do.
     """
-    if of_model is None or of_table is None or of_model == of_table:
+    if of_model is None or of_table is None or not (found := differences(of_model, of_table)):
         return
+    model, table = (
+        identity_in_words({name: identity[name] for name in found})
+        for identity in (of_model, of_table)
+    )
     raise PipelineError(
-        f"the model takes embeddings of another kind ({identity_in_words(of_model)}) than the "
-        f"table has ({identity_in_words(of_table)})"
+        f"the model takes embeddings of another kind ({model}) than the table has ({table})"
     )
 
 

@@ -1,6 +1,6 @@
-"""What made the embeddings: the network, its weights, the pooling and the resize of pictures."""
+"""What made the embeddings: the network, its weights, and what was done to pictures."""
 
-from typing import Any
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
@@ -8,23 +8,37 @@ from stages.common.params import Section
 from stages.common.stage import PipelineError, shorten
 from stages.parser.raw_file import RawFile
 from stages.sources.identity import KNOWN
-from stages.tables.artefacts import EMBEDDING
+from stages.tables.artefacts import EMBEDDING, differences
 
 # Where it stands in params.yaml, for messages.
 SECTION = "parse_embeddings_to_parquet.embedding"
 
 
-def _text() -> Any:
-    return Field(min_length=1, max_length=200, description="a text of 1 to 200 characters")
+# The names of 27 layers take 400 characters.
+Text = Annotated[
+    str, Field(min_length=1, max_length=1000, description="a text of 1 to 1,000 characters")
+]
 
 
 class Identity(Section):
-    """`parse_embeddings_to_parquet.embedding`, and what a Parquet file says under that name."""
+    """`parse_embeddings_to_parquet.embedding`, and what a Parquet file says under that name.
 
-    network: str = _text()
-    weights: str = _text()
-    pooling: str = _text()
-    resize: str = _text()
+    docs/table.md says what each is. Those that have a default may be left out.
+    """
+
+    network: Text
+    weights: Text
+    layers: Text | None = None
+    pooling: Text
+    input: Text | None = None
+    scaling: Text | None = None
+    resize: Text
+    fit: Text | None = None
+    orientation: Text | None = None
+
+    def texts(self) -> dict[str, str]:
+        """What is said, without what is left out."""
+        return self.model_dump(exclude_none=True)
 
 
 def identity_of_file(raw: RawFile) -> Identity | None:
@@ -39,25 +53,31 @@ def identity_of_file(raw: RawFile) -> Identity | None:
         return Identity.model_validate_json(text)
     except ValidationError:
         raise PipelineError(
-            f"{raw.path}: `{EMBEDDING}` in its schema's metadata is not JSON with four texts "
-            f"called {', '.join(Identity.model_fields)}: mend it, or take it out"
+            f"{raw.path}: `{EMBEDDING}` in its schema's metadata is not JSON with texts called "
+            f"{_names(required=True)} and, where known, {_names(required=False)}: mend it, or take "
+            "it out"
         ) from None
 
 
-def find_identity(raw: RawFile, given: Identity | None, source: str) -> Identity | None:
+def find_identity(raw: RawFile, given: Identity | None, source: str) -> dict[str, str] | None:
     """What made the embeddings of a raw table, None where nobody knows.
 
     The file itself is asked first, then params.yaml, where `given` stands, then the source.
 
     Raises PipelineError when the file and params.yaml disagree.
     """
-    found = identity_of_file(raw)
-    if found is not None and given is not None and found != given:
-        key = next(key for key, text in found if text != getattr(given, key))
+    of_file = identity_of_file(raw)
+    found = of_file.texts() if of_file else {}
+    said = given.texts() if given else {}
+    for key in differences(found, said):
         raise PipelineError(
-            f"{raw.path} names `{shorten(getattr(found, key))}` as the {key} of its embeddings, "
-            f"and `{SECTION}.{key}` names `{shorten(getattr(given, key))}`: mend the one that is "
+            f"{raw.path} names `{shorten(found[key])}` as the {key} of its embeddings, "
+            f"and `{SECTION}.{key}` names `{shorten(said[key])}`: mend the one that is "
             f"wrong, or set `{SECTION}` to null, and what the file says counts"
         )
-    known = KNOWN.get(source)
-    return found or given or (Identity(**known) if known else None)
+    return {**said, **found} or KNOWN.get(source)
+
+
+def _names(required: bool) -> str:
+    fields = Identity.model_fields.items()
+    return ", ".join(name for name, field in fields if field.is_required() == required)

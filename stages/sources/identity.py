@@ -10,8 +10,13 @@ then have nothing in common: a model that was trained on the ones answers nonsen
 COURSE = {
     "network": "MobileNetV1 1.0 224",  # alpha 1.0, pictures of 224 x 224 pixels
     "weights": "Keras ImageNet",
+    "layers": "last",
     "pooling": "max",
+    "input": "224 x 224",
+    "scaling": "x / 127.5 - 1",
     "resize": "nearest",
+    "fit": "stretch",
+    "orientation": "as stored",
 }
 # By `download.source`. The simulator imitates the course's file, and nobody knows what made a
 # file of the user's own.

@@ -76,7 +76,7 @@ def length_of_embeddings(schema: pa.Schema) -> int | None:
 
 
 def embedding_identity(path: Path) -> dict[str, str] | None:
-    """What made the embeddings of an artefacts table: network, weights, pooling and resize.
+    """What made the embeddings of an artefacts table, as docs/table.md has it.
 
     None where the table does not say, or has none.
     """
@@ -87,6 +87,11 @@ def embedding_identity(path: Path) -> dict[str, str] | None:
 def identity_in_words(identity: Mapping[str, str]) -> str:
     """What made embeddings, for people: network MobileNetV1, weights Keras, and so on."""
     return ", ".join(f"{name} {value}" for name, value in identity.items())
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The names by which two things that made embeddings differ; what one leaves out agrees."""
+    return [name for name in one if name in other and one[name] != other[name]]
 
 
 @dataclass(frozen=True)
