@@ -1,0 +1,129 @@
+"""Turn photographs into the table that the pipeline begins with.
+
+    python -m commands.embed PHOTOGRAPHS --metadata catalogue.csv -o extended.parquet
+
+PHOTOGRAPHS is a folder or a zip file. What was computed before is not computed again.
+docs/photographs.md says more.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import get_args
+
+from photographs.embed import STAGE, embed
+from photographs.networks.description import ALL, LAST, NETWORK, Resize
+from photographs.networks.embedder import Embedder
+from photographs.pictures.catalogue import COLUMNS
+from stages.common.stage import PipelineError, log, run
+
+# What `parse_embeddings_to_parquet.columns.embedding` has already.
+COURSE_COLUMN = "MobileNetV1 features"
+
+
+def main() -> str:
+    arguments = parse_arguments()
+    layers = arguments.layers.split(",")
+    embedder = Embedder(arguments.network, layers, arguments.resize, arguments.exif_rotation)
+    summary = embed(
+        arguments.photographs,
+        arguments.output,
+        embedder,
+        arguments.metadata,
+        columns_of(arguments.column),
+        arguments.label_from_folder,
+        arguments.cache,
+        arguments.workers,
+    )
+    log(STAGE, f"to train on it: {training_command(arguments.output, embedder)}")
+    return summary
+
+
+def columns_of(texts: list[str]) -> dict[str, str]:
+    """What the catalogue calls columns of the course's table, from texts such as Medium=Material.
+
+    Raises PipelineError for a text that says something else.
+    """
+    found = {}
+    for text in texts:
+        name, equals, called = text.partition("=")
+        if name not in COLUMNS or not equals or not called:
+            raise PipelineError(
+                f"--column {text}: write NAME=THEIRS, where NAME is one of {', '.join(COLUMNS)}"
+            )
+        found[name] = called
+    return found
+
+
+def training_command(table: Path, embedder: Embedder) -> str:
+    """What to type to train on a table."""
+    switches = ["download.source=file", f"download.file.path={table.resolve()}"]
+    if embedder.description.column != COURSE_COLUMN:
+        switches.append(
+            f"parse_embeddings_to_parquet.columns.embedding={embedder.description.column}"
+        )
+    return f"dvc exp run {' '.join(f'-S {shlex.quote(switch)}' for switch in switches)}"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m commands.{STAGE}",
+        description="Turn photographs into the table that the pipeline begins with.",
+    )
+    parser.add_argument("photographs", type=Path, help="a folder or a zip file of photographs")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the table, such as extended.parquet"
+    )
+    parser.add_argument(
+        "--metadata",
+        type=Path,
+        metavar="CATALOGUE",
+        help="CSV or Parquet, a row for each photograph (default: nothing is known of them)",
+    )
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="NAME=THEIRS",
+        help='what the catalogue calls a column, such as "Image file=filename"; may be repeated',
+    )
+    parser.add_argument(
+        "--label-from-folder",
+        action="store_true",
+        help="a photograph's medium is the name of the folder that it lies in",
+    )
+    parser.add_argument(
+        "--network", type=Path, default=NETWORK, help="the ONNX file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--layers",
+        default=LAST,
+        help=f"{LAST}, {ALL}, or names of layers with commas between (default: %(default)s, as the "
+        "course has it)",
+    )
+    parser.add_argument(
+        "--resize", choices=get_args(Resize), help="(default: as the network's description says)"
+    )
+    parser.add_argument(
+        "--exif-rotation",
+        action="store_true",
+        help="turn photographs as their EXIF orientation says, which the course did not",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        help="where computed embeddings are kept (default: beside the table, .embeddings)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 257),
+        metavar="1..256",
+        help="threads (default: one for each core)",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

@@ -1,0 +1,92 @@
+"""Photographs to embeddings by a network in an ONNX file, run by ONNX Runtime.
+
+Each photograph is computed by itself in one thread, so that its numbers depend neither on the
+number of cores nor on the photographs beside it. They do depend on the processor, in the last
+bits: docs/photographs.md says how much.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from photographs.networks.description import LAST, Resize, read_description
+from photographs.pictures.cache import Embedded
+from photographs.pictures.picture import Reading, network_input, read_picture
+from stages.common.stage import PipelineError
+
+
+class Embedder:
+    """A network and how photographs are read for it. Several threads may use one."""
+
+    def __init__(
+        self,
+        network: Path,
+        layers: list[str] | None = None,
+        resize: Resize | None = None,
+        exif_rotation: bool = False,
+    ) -> None:
+        """`layers` are `last`, `all` or names; None and no resize mean what the network asks for.
+
+        Raises PipelineError when there is no network, or when it isn't what its description says.
+        """
+        import onnxruntime
+
+        layers = layers or [LAST]
+        self.path = network
+        self.description = read_description(network)
+        self.outputs = self.description.outputs(layers)
+        self.identity = self.description.identity(
+            layers, resize or self.description.resize, exif_rotation
+        )
+        self._reading = Reading.of(self.description, resize, exif_rotation)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                network, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has an error for each kind of trouble
+            raise PipelineError(f"{network} is no ONNX file: {_first_line(error)}") from None
+        inputs = [value.name for value in self._session.get_inputs()]
+        if len(inputs) != 1:
+            raise PipelineError(f"{network} has the inputs {', '.join(inputs)}, and not one alone")
+        self._input = inputs[0]
+        known = [value.name for value in self._session.get_outputs()]
+        for name in self.outputs:
+            if name not in known:
+                raise PipelineError(
+                    f"{network} has no output `{name}`, which its description names; it has "
+                    f"{', '.join(known)}"
+                )
+
+    def embed(self, content: bytes) -> Embedded:
+        """The embedding of a photograph, by the content of its file.
+
+        Raises PictureError when it can't be read as a picture.
+        """
+        pixels, width, height = read_picture(content, self._reading)
+        return Embedded(self._run(pixels), width, height)
+
+    @cached_property
+    def length(self) -> int:
+        """How many numbers an embedding has.
+
+        Raises PipelineError when the network doesn't take what its description says.
+        """
+        black = np.zeros((self.description.height, self.description.width, 3), np.uint8)
+        try:
+            return len(self._run(black))
+        except Exception as error:
+            raise PipelineError(
+                f"{self.path} doesn't take pictures as its description says: {_first_line(error)}"
+            ) from None
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        feed = {self._input: network_input(pixels, self.description)}
+        found = self._session.run(self.outputs, feed)
+        return np.concatenate([np.asarray(part, np.float32).reshape(-1) for part in found])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,112 @@
+"""A photograph's file to the numbers that a network takes."""
+
+import io
+import threading
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from photographs.networks.description import Description, Fit, Resize
+
+# A file that declares more pixels is taken for an attack: 500 million are 1.5 GB in memory.
+MOST_PIXELS = 500_000_000
+# Larger pictures are decoded one after the other, so that memory holds one of them.
+LARGE_PIXELS = 25_000_000
+_one_large_at_a_time = threading.Lock()
+
+METHODS: dict[Resize, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# Pillow's own limit is far below the panoramas that museums publish; ours is checked instead.
+Image.MAX_IMAGE_PIXELS = None
+# Half a picture is no picture.
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+class PictureError(Exception):
+    """Why a file can't be embedded, in a few words."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read."""
+
+    width: int  # pixels, of what the network takes
+    height: int
+    resize: Resize
+    fit: Fit
+    exif_rotation: bool  # turn a picture as its EXIF orientation says
+
+    @classmethod
+    def of(cls, network: Description, resize: Resize | None, exif_rotation: bool) -> "Reading":
+        """As a network asks, but for a resize of one's own."""
+        return cls(
+            network.width, network.height, resize or network.resize, network.fit, exif_rotation
+        )
+
+
+def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
+    """A picture's pixels (height, width, 3) uint8 as the network takes them, its width and height.
+
+    As Keras's `load_img` with `target_size` reads it, where `how` has the course's values: the
+    first frame, converted to RGB, which drops transparency, then resized.
+
+    Raises PictureError where Pillow can't read it.
+    """
+    if not content:
+        raise PictureError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of what it mends, such as a broken EXIF block.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as picture:
+                width, height = picture.size
+                if width * height > MOST_PIXELS:
+                    raise PictureError(
+                        f"it has {width:,} x {height:,} pixels, more than {MOST_PIXELS:,}"
+                    )
+                if width * height > LARGE_PIXELS:
+                    with _one_large_at_a_time:
+                        return _decode(picture, how)
+                return _decode(picture, how)
+    except UnidentifiedImageError:
+        raise PictureError("no picture that Pillow knows") from None
+    except PictureError:
+        raise
+    except MemoryError:
+        raise PictureError("it takes more memory than there is") from None
+    except Exception as error:
+        # Pillow's decoders raise errors of many kinds for broken files.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"Pillow can't read it: {reason[:120]}") from None
+
+
+def _decode(picture: Image.Image, how: Reading) -> tuple[np.ndarray, int, int]:
+    size = (how.width, how.height)
+    if how.exif_rotation:
+        picture = ImageOps.exif_transpose(picture)
+    own = picture.size
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    if own != size and how.fit == "crop":
+        picture = ImageOps.fit(picture, size, METHODS[how.resize])
+    elif own != size:
+        picture = picture.resize(size, METHODS[how.resize])
+    return np.asarray(picture), *own
+
+
+def network_input(pixels: np.ndarray, network: Description) -> np.ndarray:
+    """Pixels (height, width, 3) uint8 as the network takes one picture: (1, ...) float32."""
+    divide, subtract = (np.array(v, np.float32) for v in (network.divide, network.subtract))
+    values = pixels.astype(np.float32) / divide - subtract
+    if network.layout == "NCHW":
+        values = np.ascontiguousarray(values.transpose(2, 0, 1))
+    return values[None]

@@ -1,0 +1,262 @@
+"""Photographs to the table that `download.source` file takes, one row for each."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from photographs.networks.description import LAST
+from photographs.networks.embedder import Embedder
+from photographs.pictures.cache import Cache, Embedded
+from photographs.pictures.catalogue import (
+    ASPECT,
+    HEIGHT,
+    IMAGE_FILE,
+    PRODUCT,
+    WIDTH,
+    Catalogue,
+    catalogue_of_files,
+)
+from photographs.pictures.picture import PictureError
+from photographs.pictures.places import Place, shown_name
+from stages.common.files import atomic_write, write_text
+from stages.common.stage import PipelineError, shorten
+from stages.tables.artefacts import EMBEDDING
+from stages.tables.parquet import write_batches
+
+# Rows that are written at a time: it bounds the memory used.
+GROUP_ROWS = 1024
+# Photographs that each thread may be ahead of the one that is written.
+AHEAD = 4
+
+
+@dataclass
+class Result:
+    """What became of the photographs and of the catalogue's rows."""
+
+    rows: int = 0
+    computed: int = 0
+    # A name and a reason each, in the order of the names.
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+def write_table(
+    place: Place,
+    embedder: Embedder,
+    cache: Cache,
+    catalogue: Catalogue | None,
+    output: Path,
+    label_from_folder: bool = False,
+    workers: int | None = None,
+) -> Result:
+    """Embed all photographs of a place and write the table, atomically.
+
+    Without a catalogue, nothing is known of a photograph but its size, and its label where
+    `label_from_folder` says so. The rows are in the order of the names; `workers` threads, by
+    default one for each core, change nothing but the time.
+
+    Raises PipelineError when no photograph is left.
+    """
+    result = Result()
+    files = _files(place, result)
+    if catalogue is None:
+        catalogue = catalogue_of_files(list(files), label_from_folder)
+    else:
+        files = _matched(files, catalogue, result)
+    schema = _schema(catalogue, embedder)
+    # Before any work: the network may not take what its description says.
+    length = embedder.length
+    done = _embedded(place, files, embedder, cache, result, workers or usable_cores())
+    batches = (_batch(group, catalogue, schema, length) for group in _groups(done))
+    # In the course's form: Parquet with gzip.
+    with atomic_write(output) as temporary:
+        result.rows = write_batches(temporary, schema, batches, "gzip", GROUP_ROWS)
+        result.left_out.sort()
+        write_left_out(left_out_path(output), result.left_out)
+        if not result.rows:
+            raise PipelineError(_nothing_left(result.left_out))
+    return result
+
+
+def _batch(
+    group: list[tuple[str, Embedded]], catalogue: Catalogue, schema: pa.Schema, length: int
+) -> pa.RecordBatch:
+    """Rows of the table: the catalogue's, with their embeddings in the last column."""
+    embedded = [found for _, found in group]
+    rows = _filled(catalogue.rows([name for name, _ in group]), embedded)
+    numbers = np.concatenate([found.embedding for found in embedded])
+    vectors = _lists(numbers, length, schema.field(-1).type)
+    columns = [*rows.combine_chunks().columns, vectors]
+    arrays = [c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def left_out_path(output: Path) -> Path:
+    """Where what isn't in the table is listed."""
+    return output.with_name(f"{output.stem}.left_out.csv")
+
+
+def write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
+    """Write the names and reasons as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([IMAGE_FILE, "Reason"])
+    writer.writerows(left_out)
+    write_text(path, text.getvalue())
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _files(place: Place, result: Result) -> dict[str, str]:
+    """The place's own name of each file, by the name that stands in the table, sorted by that."""
+    files: dict[str, str] = {}
+    for own in place.names():
+        name = shown_name(own)
+        if not own.isprintable() or "\\" in own:
+            result.left_out.append((name, "its name isn't printable UTF-8"))
+        elif name in files:
+            result.left_out.append((name, "another file has the same name, typed differently"))
+        else:
+            files[name] = own
+    return dict(sorted(files.items()))
+
+
+def _matched(files: dict[str, str], catalogue: Catalogue, result: Result) -> dict[str, str]:
+    """Those files that the catalogue has a row for; the others, and rows without, are left out."""
+    found = {name: own for name, own in files.items() if name in catalogue.places}
+    if not found and files and catalogue.places:
+        raise PipelineError(
+            f"no row's `{IMAGE_FILE}` is the name of a photograph: the first row names "
+            f"{shorten(next(iter(catalogue.places)))}, the first photograph is "
+            f"{shorten(next(iter(files)))} (names are paths below the folder)"
+        )
+    result.left_out += [(n, "the catalogue has no row for it") for n in files if n not in found]
+    absent = [name for name in catalogue.places if name not in files]
+    listed = {name for name, _ in result.left_out}
+    result.left_out += [
+        (n, "there is no photograph of this row") for n in absent if n not in listed
+    ]
+    return found
+
+
+def _embedded(
+    place: Place,
+    files: dict[str, str],
+    embedder: Embedder,
+    cache: Cache,
+    result: Result,
+    workers: int,
+) -> Iterator[tuple[str, Embedded]]:
+    """The photographs' names and embeddings, in the order of the names."""
+
+    def work(own: str) -> tuple[bytes, Embedded, bool]:
+        content = place.read(own)
+        key = hashlib.sha256(content).digest()
+        known = cache.get(key)
+        return (key, known, False) if known else (key, embedder.embed(content), True)
+
+    waiting: deque[tuple[str, Future[tuple[bytes, Embedded, bool]]]] = deque()
+    names = iter(files.items())
+    # Pillow and ONNX Runtime release the GIL while they work.
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(desc="embed", total=len(files), unit=" photographs", disable=None) as bar,
+    ):
+        try:
+            while True:
+                while len(waiting) < AHEAD * workers and (item := next(names, None)):
+                    waiting.append((item[0], pool.submit(work, item[1])))
+                if not waiting:
+                    return
+                name, future = waiting.popleft()
+                bar.update()
+                try:
+                    key, embedded, new = future.result()
+                except PictureError as error:
+                    result.left_out.append((name, str(error)))
+                    continue
+                if new:
+                    cache.add(key, embedded)
+                    result.computed += 1
+                yield name, embedded
+        finally:
+            # After Ctrl-C, what hasn't begun isn't begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _groups(
+    rows: Iterable[tuple[str, Embedded]],
+) -> Iterator[list[tuple[str, Embedded]]]:
+    group = []
+    for row in rows:
+        group.append(row)
+        if len(group) == GROUP_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _schema(catalogue: Catalogue, embedder: Embedder) -> pa.Schema:
+    """The catalogue's columns and the embedding: 64 bits for the last layer, as the course has it.
+
+    Several layers are long, and averages: 16 bits say as much, docs/choices.md.
+    """
+    column = embedder.description.column
+    if column in catalogue.schema.names:
+        raise PipelineError(f"the catalogue has a column `{column}` already: rename it")
+    last = embedder.identity["layers"] == LAST
+    type_ = pa.list_(pa.float64() if last else pa.float16())
+    identity = json.dumps(embedder.identity, ensure_ascii=False)
+    return catalogue.schema.append(pa.field(column, type_)).with_metadata({EMBEDDING: identity})
+
+
+def _lists(numbers: np.ndarray, length: int, type_: pa.ListType) -> pa.ListArray:
+    """Rows of `length` numbers each, from (n x length,) float32."""
+    offsets = np.arange(0, len(numbers) + 1, length, dtype=np.int32)
+    values = numbers.astype(type_.value_type.to_pandas_dtype())
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type_.value_type))
+
+
+def _filled(rows: pa.Table, embedded: list[Embedded]) -> pa.Table:
+    """The rows with what the picture tells where the catalogue does not: its size and aspect."""
+    width, height = (
+        _or_else(rows.column(name), [float(value) for value in values])
+        for name, values in (
+            (WIDTH, [found.width for found in embedded]),
+            (HEIGHT, [found.height for found in embedded]),
+        )
+    )
+    product = _or_else(rows.column(PRODUCT), [w * h for w, h in zip(width, height, strict=True)])
+    aspect = _or_else(rows.column(ASPECT), [w / h for w, h in zip(width, height, strict=True)])
+    for name, values in ((WIDTH, width), (HEIGHT, height), (PRODUCT, product), (ASPECT, aspect)):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.array(values, pa.float64()))
+    return rows
+
+
+def _or_else(column: pa.ChunkedArray, values: list[float]) -> list[float]:
+    known = column.to_pylist()
+    return [old if old is not None else new for old, new in zip(known, values, strict=True)]
+
+
+def _nothing_left(left_out: list[tuple[str, str]]) -> str:
+    if not left_out:
+        return "there is no photograph"
+    name, reason = left_out[0]
+    return f"no photograph is left: of {len(left_out):,}, the first is {shorten(name)} ({reason})"
