@@ -13,8 +13,8 @@ from typing import get_args
 
 from photographs.embed import STAGE, embed
 from photographs.networks.description import ALL, LAST, NETWORK, Resize
-from photographs.networks.embedder import Embedder
 from photographs.pictures.catalogue import COLUMNS
+from photographs.pictures.embedder import Embedder
 from stages.common.stage import PipelineError, log, run
 
 # What `parse_embeddings_to_parquet.columns.embedding` has already.
@@ -23,8 +23,9 @@ COURSE_COLUMN = "MobileNetV1 features"
 
 def main() -> str:
     arguments = parse_arguments()
-    layers = arguments.layers.split(",")
-    embedder = Embedder(arguments.network, layers, arguments.resize, arguments.exif_rotation)
+    embedder = Embedder(
+        arguments.network, arguments.layers, arguments.resize, arguments.exif_rotation
+    )
     summary = embed(
         arguments.photographs,
         arguments.output,

@@ -13,7 +13,7 @@ from typing import get_args
 from photographs.network import STAGE, make
 from photographs.networks.description import NETWORK
 from photographs.networks.mobilenet import Pooling
-from photographs.networks.weights import place
+from photographs.networks.weights import KERAS
 from stages.common.stage import run
 from stages.sources.identity import COURSE
 
@@ -32,9 +32,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "weights",
         nargs="?",
-        default=place(),
-        help="weights of Keras's MobileNet without its top: an .h5 or .npz file, or its URL "
-        "(default: where Keras publishes them)",
+        default=KERAS,
+        help="weights of Keras's MobileNet without its top: the path or URL of an .h5 or .npz file "
+        "(default: %(default)s, from where Keras publishes them)",
     )
     parser.add_argument(
         "--pooling",

@@ -4,22 +4,59 @@ As a stage of photographs/dvc.yaml it reads what `fetch` and `network` made, or 
 own, and writes data/extended.parquet, and data/extended.left_out.csv.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from photographs.networks.embedder import Embedder
+from pydantic import Field
+
+from photographs.networks.description import Resize
 from photographs.pictures.cache import Cache, recipe_key
 from photographs.pictures.catalogue import read_catalogue
+from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
 from photographs.pictures.table import (
     left_out_path,
     usable_cores,
     write_table,
 )
-from stages.common.stage import PipelineError, log, shorten
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, log, run, shorten
 
 STAGE = "embed"
+TABLE = Path("data/extended.parquet")
+Text = Annotated[str, Field(min_length=1)]
 MOST_SHOWN = 5
+
+
+class Params(Section):
+    """`embed`"""
+
+    folder: Text
+    photographs: Text
+    metadata: Text | None
+    columns: dict[str, str]
+    label_from_folder: bool
+    network: Text
+    layers: Text
+    resize: Resize | None
+    exif_rotation: bool
+
+
+def main() -> str:
+    os.chdir(Path(__file__).parent)
+    params = load_params(STAGE, Params)
+    folder = Path(params.folder)
+    network = Path(f"{params.network}.onnx")
+    return embed(
+        folder / params.photographs,
+        TABLE,
+        Embedder(network, params.layers, params.resize, params.exif_rotation),
+        folder / params.metadata if params.metadata else None,
+        params.columns,
+        params.label_from_folder,
+    )
 
 
 def embed(
@@ -59,3 +96,7 @@ def embed(
         f"{output}: {result.rows:,} photographs, {result.computed:,} of them computed now by "
         f"{workers} threads, {embedder.length:,} numbers each"
     )
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

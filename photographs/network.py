@@ -4,34 +4,54 @@ As a stage of photographs/dvc.yaml it reads Keras's weights from where they are 
 a file of one's own, and writes data/network.onnx with its description, data/network.json.
 """
 
+import os
 import tempfile
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from photographs.networks.description import description_path, write_description
 from photographs.networks.mobilenet import Pooling, mobilenet, mobilenet_description
-from photographs.networks.weights import check_weights, read_weights
+from photographs.networks.weights import KERAS, check_weights, place, read_weights
 from stages.common.files import atomic_write
-from stages.common.stage import log
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, log, run
 from stages.sources.fetching import fetch
 from stages.sources.identity import COURSE
 
 STAGE = "network"
+FILE = Path("data/network.onnx")
+
+
+class Params(Section):
+    """`network`"""
+
+    weights: str = Field(min_length=1)
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None
+    pooling: Pooling
+
+
+def main() -> str:
+    os.chdir(Path(__file__).parent)
+    params = load_params(STAGE, Params)
+    return make(params.weights, FILE, params.pooling, params.name)
 
 
 def make(weights: str, output: Path, pooling: Pooling, name: str | None) -> str:
     """Write the network and its description; return what was done.
 
-    `weights` is a path or a URL. Without a name of their own they have to be those that Keras
-    publishes.
+    `weights` is a path, a URL, or `keras` for the place where Keras publishes them. Without a name
+    of their own they have to be those that Keras publishes.
 
     Raises PipelineError when they can't be had, or are others.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(weights)
-        if "://" in weights:
+        url = place() if weights == KERAS else weights
+        if "://" in url:
             path = Path(folder) / "weights"
-            log(STAGE, f"weights from {weights}")
-            fetch(weights, path)
+            fetch_weights(url, path)
         tensors = read_weights(path)
     if name is None:
         check_weights(tensors)
@@ -44,3 +64,18 @@ def make(weights: str, output: Path, pooling: Pooling, name: str | None) -> str:
         f"{output} and {description_path(output).name}: {description.network}, weights "
         f"{description.weights}, {len(tensors)} tensors, {len(content) / 1e6:.1f} MB"
     )
+
+
+def fetch_weights(url: str, target: Path) -> None:
+    """Raises PipelineError, which says how to go on without a connection."""
+    log(STAGE, f"weights from {url}")
+    try:
+        fetch(url, target)
+    except PipelineError as error:
+        raise PipelineError(
+            f"{url}: {error}; bring the file from another machine and give its path instead"
+        ) from None
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

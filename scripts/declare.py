@@ -2,45 +2,57 @@
 
     python -m scripts.declare
 
-A stage re-runs when one of them changes. Other deps, such as tables, are kept as they are.
+A stage re-runs when one of them changes. Other deps, such as tables, are kept as they are. Both
+pipelines are gone through: dvc.yaml and photographs/dvc.yaml.
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DVC_YAML = ROOT / "dvc.yaml"
+# Each pipeline, and the package of its stages.
+PIPELINES = {ROOT / "dvc.yaml": "stages", ROOT / "photographs" / "dvc.yaml": "photographs"}
 # Python imports it before any stage.
 PACKAGE = "stages/__init__.py"
 
 
 def main() -> None:
-    DVC_YAML.write_text(declared(DVC_YAML.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, package in PIPELINES.items():
+        text = declared(path.read_text(encoding="utf-8"), package, path.parent)
+        path.write_text(text, encoding="utf-8")
 
 
-def declared(text: str) -> str:
-    """The text of dvc.yaml, with the scripts of each stage's deps as they are imported."""
+def declared(text: str, package: str = "stages", folder: Path = ROOT) -> str:
+    """The text of a dvc.yaml, with the scripts of each stage's deps as they are imported.
+
+    Its stages are scripts of `package`; paths begin in `folder`, where it lies.
+    """
 
     def rewrite(match: re.Match[str]) -> str:
         start, script, between, deps = match.groups()
         lines = [line.removeprefix("      - ") for line in deps.splitlines()]
         kept = [line for line in lines if not line.endswith(".py")]
-        outputs = [line for line in kept if line.startswith(("data/", "models/", "reports/"))]
+        outputs = [line for line in kept if line.startswith(("data/", "models/", "reports/", "$"))]
         others = [line for line in kept if line not in outputs]
-        found = all_imports(f"stages/{script}.py")
+        found = [
+            Path(os.path.relpath(ROOT / file, folder)).as_posix()
+            for file in all_imports(f"{package}/{script}.py")
+        ]
         listed = [*outputs, *sorted([*others, *found])]
         return f"{start}{script}{between}" + "".join(f"      - {line}\n" for line in listed)
 
-    pattern = r"(    cmd: python -m stages\.)(\w+)(\n    deps:\n)((?:      - .*\n)+)"
+    pattern = rf"(    cmd: .*python -m {package}\.)(\w+)(\n    deps:\n)((?:      - .*\n)+)"
     return re.sub(pattern, rewrite, text)
 
 
 def all_imports(script: str) -> set[str]:
     """The project's files that a script imports, and those that they import, by their paths."""
-    found, waiting = {PACKAGE}, [script]
+    package = Path(script).parent / "__init__.py"
+    found, waiting = {PACKAGE}, [script, package.as_posix()]
     while waiting:
         file = waiting.pop()
         if file not in found:

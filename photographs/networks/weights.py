@@ -18,6 +18,7 @@ import numpy as np
 from stages.common.stage import PipelineError
 
 PINS = Path(__file__).with_name("keras_mobilenet.json")
+KERAS = "keras"  # what stands for the place where they are published
 # Blocks of MobileNetV1 (Howard et al. 2017), each a depthwise and a pointwise convolution.
 BLOCKS = 13
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")

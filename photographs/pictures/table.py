@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
 from photographs.networks.description import LAST
-from photographs.networks.embedder import Embedder
 from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.catalogue import (
     ASPECT,
@@ -27,6 +26,7 @@ from photographs.pictures.catalogue import (
     Catalogue,
     catalogue_of_files,
 )
+from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import PictureError
 from photographs.pictures.places import Place, shown_name
 from stages.common.files import atomic_write, write_text
@@ -137,21 +137,32 @@ def _files(place: Place, result: Result) -> dict[str, str]:
 
 
 def _matched(files: dict[str, str], catalogue: Catalogue, result: Result) -> dict[str, str]:
-    """Those files that the catalogue has a row for; the others, and rows without, are left out."""
-    found = {name: own for name, own in files.items() if name in catalogue.places}
+    """The place's own name of each file that the catalogue has a row for, by the row's name.
+
+    A row names a file by its path below the place, or by its last part alone where no other file
+    has the same. What doesn't match is left out.
+    """
+    by_last_part: dict[str, list[str]] = {}
+    for name in files:
+        by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
+    found: dict[str, str] = {}
+    for row in catalogue.places:
+        names = [row] if row in files else by_last_part.get(row, [])
+        if len(names) == 1:
+            found[row] = names[0]
+        elif names:
+            result.left_out.append((row, f"{len(names)} photographs are called so: give the path"))
+        else:
+            result.left_out.append((row, "there is no photograph of this row"))
     if not found and files and catalogue.places:
         raise PipelineError(
             f"no row's `{IMAGE_FILE}` is the name of a photograph: the first row names "
             f"{shorten(next(iter(catalogue.places)))}, the first photograph is "
-            f"{shorten(next(iter(files)))} (names are paths below the folder)"
+            f"{shorten(next(iter(files)))}"
         )
-    result.left_out += [(n, "the catalogue has no row for it") for n in files if n not in found]
-    absent = [name for name in catalogue.places if name not in files]
-    listed = {name for name, _ in result.left_out}
-    result.left_out += [
-        (n, "there is no photograph of this row") for n in absent if n not in listed
-    ]
-    return found
+    matched = set(found.values())
+    result.left_out += [(n, "the catalogue has no row for it") for n in files if n not in matched]
+    return {row: files[name] for row, name in sorted(found.items())}
 
 
 def _embedded(

@@ -26,10 +26,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def file_digest(path: Path, kind: str) -> str:
+    """The digest of a file's content, in hexadecimal; `kind` is sha256 or md5."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path, "sha256")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from stages.common.files import sha256
+from stages.common.files import file_digest
 from stages.common.stage import PipelineError
 
 # The first bytes of files that are not plain text, and how the names of such files end.
@@ -63,7 +63,8 @@ def fetch(url: str, target: Path) -> None:
 
 
 def check_content(path: Path, checksum: str, size: int | None) -> None:
-    """Compare a file with what was pinned: `git-blob:<hex>` or `sha256:<hex>`, and its bytes.
+    """Compare a file with what was pinned: `git-blob:`, `sha256:` or `md5:` and hexadecimal digits,
+    and its bytes.
 
     Raises PipelineError when they differ.
     """
@@ -71,7 +72,7 @@ def check_content(path: Path, checksum: str, size: int | None) -> None:
     if size is not None and found_size != size:
         raise PipelineError(f"the content has {found_size:,} bytes instead of the pinned {size:,}")
     kind, expected = checksum.split(":")
-    found = git_blob_id(path) if kind == "git-blob" else sha256(path)
+    found = git_blob_id(path) if kind == "git-blob" else file_digest(path, kind)
     if found != expected:
         raise PipelineError(f"the content is not what was pinned: its {kind} is {found}")
 

@@ -22,22 +22,23 @@ class Embedder:
     def __init__(
         self,
         network: Path,
-        layers: list[str] | None = None,
+        layers: str = LAST,
         resize: Resize | None = None,
         exif_rotation: bool = False,
     ) -> None:
-        """`layers` are `last`, `all` or names; None and no resize mean what the network asks for.
+        """`layers` is `last`, `all`, or names with commas between; without a resize, the network's
+        own is taken.
 
         Raises PipelineError when there is no network, or when it isn't what its description says.
         """
         import onnxruntime
 
-        layers = layers or [LAST]
+        names = [name.strip() for name in layers.split(",")]
         self.path = network
         self.description = read_description(network)
-        self.outputs = self.description.outputs(layers)
+        self.outputs = self.description.outputs(names)
         self.identity = self.description.identity(
-            layers, resize or self.description.resize, exif_rotation
+            names, resize or self.description.resize, exif_rotation
         )
         self._reading = Reading.of(self.description, resize, exif_rotation)
         options = onnxruntime.SessionOptions()

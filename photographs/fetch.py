@@ -1,0 +1,120 @@
+"""Bring photographs and their catalogue to data/fetched.
+
+A stage of photographs/dvc.yaml. Reads nothing. Writes data/fetched/photographs.zip, as it came,
+and data/fetched/catalogue.csv, a file of the other zip file.
+"""
+
+import os
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.common.files import atomic_write, sha256
+from stages.common.params import Section, load_params
+from stages.common.stage import PipelineError, log, run
+from stages.sources.fetching import check_content, fetch
+
+STAGE = "fetch"
+FETCHED = Path("data/fetched")
+PHOTOGRAPHS, CATALOGUE = "photographs.zip", "catalogue.csv"
+
+Checksum = Annotated[
+    str,
+    Field(
+        pattern="^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$",
+        description="null, sha256: and 64 or md5: and 32 hexadecimal digits",
+    ),
+]
+
+
+class File(Section):
+    """`fetch.photographs` and `fetch.metadata`"""
+
+    url: str = Field(pattern="^https?://", description="an http or https URL")
+    checksum: Checksum | None
+
+
+class Params(Section):
+    """`fetch`"""
+
+    photographs: File
+    metadata: File
+    catalogue: str = Field(min_length=1)
+
+
+def main() -> str:
+    os.chdir(Path(__file__).parent)
+    params = load_params(STAGE, Params)
+    shutil.rmtree(FETCHED, ignore_errors=True)
+    FETCHED.mkdir(parents=True)
+    photographs = FETCHED / PHOTOGRAPHS
+    metadata = FETCHED / "metadata.zip"
+    # The small one first: what is wrong with it shows before the long download.
+    bring(params.metadata, "metadata", metadata)
+    extract(metadata, params.catalogue, FETCHED / CATALOGUE)
+    metadata.unlink()
+    bring(params.photographs, "photographs", photographs)
+    count = len(zip_names(photographs))
+    return f"{photographs}: {photographs.stat().st_size:,} bytes, {count:,} files"
+
+
+def bring(file: File, key: str, target: Path) -> None:
+    """Download a zip file and check it.
+
+    Raises PipelineError when it can't be had, or is another one.
+    """
+    try:
+        fetch(file.url, target)
+        if file.checksum is not None:
+            check_content(target, file.checksum, None)
+        zip_names(target)
+    except PipelineError as error:
+        target.unlink(missing_ok=True)
+        raise PipelineError(f"{file.url}: {error}") from None
+    if file.checksum is None:
+        digest = sha256(target)
+        log(STAGE, f"not pinned: set `{STAGE}.{key}.checksum` to sha256:{digest} to pin it")
+
+
+def zip_names(path: Path) -> list[str]:
+    """The names of the files in a zip file.
+
+    Raises PipelineError when it is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            return [item.filename for item in file.infolist() if not item.is_dir()]
+    except zipfile.BadZipFile:
+        raise PipelineError("the content is no zip file") from None
+
+
+def extract(path: Path, name: str, target: Path) -> None:
+    """Write one file of a zip file, in whatever folder of it that lies.
+
+    Raises PipelineError when there is no such file, or more than one.
+    """
+    names = zip_names(path)
+    found = [other for other in names if other == name or other.endswith(f"/{name}")]
+    if len(found) != 1:
+        raise PipelineError(
+            f"`{STAGE}.catalogue`: {len(found)} files of the metadata are called {name}; it holds "
+            f"{', '.join(names[:10])}"
+        )
+    try:
+        with (
+            zipfile.ZipFile(path) as file,
+            file.open(found[0]) as source,
+            atomic_write(target) as temporary,
+            temporary.open("wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise PipelineError(f"{found[0]} in the metadata is damaged: {error}") from None
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
