@@ -7,7 +7,6 @@ docs/photographs.md says more.
 """
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -15,10 +14,7 @@ from photographs.embed import STAGE, embed
 from photographs.networks.description import ALL, LAST, NETWORK, Resize
 from photographs.pictures.catalogue import COLUMNS
 from photographs.pictures.embedder import Embedder
-from stages.common.stage import PipelineError, log, run
-
-# What `parse_embeddings_to_parquet.columns.embedding` has already.
-COURSE_COLUMN = "MobileNetV1 features"
+from stages.common.stage import PipelineError, run
 
 
 def main() -> str:
@@ -26,7 +22,7 @@ def main() -> str:
     embedder = Embedder(
         arguments.network, arguments.layers, arguments.resize, arguments.exif_rotation
     )
-    summary = embed(
+    return embed(
         arguments.photographs,
         arguments.output,
         embedder,
@@ -36,8 +32,6 @@ def main() -> str:
         arguments.cache,
         arguments.workers,
     )
-    log(STAGE, f"to train on it: {training_command(arguments.output, embedder)}")
-    return summary
 
 
 def columns_of(texts: list[str]) -> dict[str, str]:
@@ -54,16 +48,6 @@ def columns_of(texts: list[str]) -> dict[str, str]:
             )
         found[name] = called
     return found
-
-
-def training_command(table: Path, embedder: Embedder) -> str:
-    """What to type to train on a table."""
-    switches = ["download.source=file", f"download.file.path={table.resolve()}"]
-    if embedder.description.column != COURSE_COLUMN:
-        switches.append(
-            f"parse_embeddings_to_parquet.columns.embedding={embedder.description.column}"
-        )
-    return f"dvc exp run {' '.join(f'-S {shlex.quote(switch)}' for switch in switches)}"
 
 
 def parse_arguments() -> argparse.Namespace:

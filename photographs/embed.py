@@ -5,6 +5,7 @@ own, and writes data/extended.parquet, and data/extended.left_out.csv.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +14,11 @@ from pydantic import Field
 
 from photographs.networks.description import Resize
 from photographs.pictures.cache import Cache, recipe_key
-from photographs.pictures.catalogue import read_catalogue
+from photographs.pictures.catalogue import MEDIUM, read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
 from photographs.pictures.table import (
+    Result,
     left_out_path,
     usable_cores,
     write_table,
@@ -28,6 +30,8 @@ STAGE = "embed"
 TABLE = Path("data/extended.parquet")
 Text = Annotated[str, Field(min_length=1)]
 MOST_SHOWN = 5
+# What `parse_embeddings_to_parquet.columns.embedding` is set to.
+COURSE_COLUMN = "MobileNetV1 features"
 
 
 class Params(Section):
@@ -92,10 +96,29 @@ def embed(
         log(STAGE, f"{len(result.left_out):,} left out, as {left_out} lists:")
     for name, reason in result.left_out[:MOST_SHOWN]:
         log(STAGE, f"  {shorten(name)}: {reason}")
+    if result.unlabelled:
+        log(
+            STAGE,
+            f"{result.unlabelled:,} photographs have no `{MEDIUM}`: a model can be asked about "
+            "them, but none can be trained on them",
+        )
+    else:
+        log(STAGE, f"to train on it: {training_command(output, embedder, result)}")
     return (
         f"{output}: {result.rows:,} photographs, {result.computed:,} of them computed now by "
         f"{workers} threads, {embedder.length:,} numbers each"
     )
+
+
+def training_command(table: Path, embedder: Embedder, result: Result) -> str:
+    """What to type to train on a table, in the project's folder."""
+    switches = ["download.source=file", f"download.file.path={table.resolve()}"]
+    if embedder.description.column != COURSE_COLUMN:
+        key = "parse_embeddings_to_parquet.columns.embedding"
+        switches.append(f"{key}={embedder.description.column}")
+    if result.without_subset:
+        switches.append("split.strategy=stratified")
+    return f"dvc exp run {' '.join(f'-S {shlex.quote(switch)}' for switch in switches)}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from photographs.pictures.places import shown_name
 from stages.common.stage import PipelineError, shorten
 
-IMAGE_FILE, MEDIUM = "Image file", "Medium"
+IMAGE_FILE, MEDIUM, SUBSET = "Image file", "Medium", "Subset"
 WIDTH, HEIGHT, PRODUCT, ASPECT = "Width", "Height", "Product size", "Aspect ratio"
 # The columns of the course's table beside the embedding, and their types there.
 COLUMNS = {
@@ -19,7 +19,7 @@ COLUMNS = {
     MEDIUM: pa.string(),
     "Museum": pa.string(),
     "Museum-based instance ID": pa.string(),
-    "Subset": pa.string(),
+    SUBSET: pa.string(),
     WIDTH: pa.float64(),  # pixels, as those below
     HEIGHT: pa.float64(),
     PRODUCT: pa.float64(),  # width x height

@@ -21,7 +21,9 @@ from photographs.pictures.catalogue import (
     ASPECT,
     HEIGHT,
     IMAGE_FILE,
+    MEDIUM,
     PRODUCT,
+    SUBSET,
     WIDTH,
     Catalogue,
     catalogue_of_files,
@@ -45,7 +47,10 @@ class Result:
     """What became of the photographs and of the catalogue's rows."""
 
     rows: int = 0
-    computed: int = 0
+    computed: int = 0  # now, not in an earlier run
+    # Rows that have no label, or no subset.
+    unlabelled: int = 0
+    without_subset: int = 0
     # A name and a reason each, in the order of the names.
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
@@ -80,12 +85,21 @@ def write_table(
     batches = (_batch(group, catalogue, schema, length) for group in _groups(done))
     # In the course's form: Parquet with gzip.
     with atomic_write(output) as temporary:
-        result.rows = write_batches(temporary, schema, batches, "gzip", GROUP_ROWS)
+        result.rows = write_batches(
+            temporary, schema, _counted(batches, result), "gzip", GROUP_ROWS
+        )
         result.left_out.sort()
         write_left_out(left_out_path(output), result.left_out)
         if not result.rows:
             raise PipelineError(_nothing_left(result.left_out))
     return result
+
+
+def _counted(batches: Iterable[pa.RecordBatch], result: Result) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        result.unlabelled += batch.column(MEDIUM).null_count
+        result.without_subset += batch.column(SUBSET).null_count
+        yield batch
 
 
 def _batch(
