@@ -50,6 +50,7 @@ ELSEWHERE = {
     "make bench": "it takes long; tests/test_benchmarks.py runs its parts",
     "make bench-models TABLE=/somewhere/table.parquet": "tests/test_benchmark_models.py, as above",
     "make bench-pipeline": "tests/test_benchmark_pipeline.py, as above",
+    "python -m commands.network": "it asks Keras's place; tests/test_network.py has one of ours",
     "make requirements": "it asks the index of packages for the newest",
 }
 

@@ -17,12 +17,15 @@ LAYERS = [
     ["stages/features", "stages/parser"],
     ["stages/evaluation", "stages/models", "stages/reporting"],
     ["stages"],
+    ["photographs/networks"],
+    ["photographs/pictures"],
+    ["photographs"],
     ["commands"],
     ["scripts"],
     ["benchmarks"],
 ]
 HEIGHTS = {folder: height for height, layer in enumerate(LAYERS) for folder in layer}
-FOLDERS = ("stages", "commands", "scripts", "benchmarks")
+FOLDERS = ("stages", "photographs", "commands", "scripts", "benchmarks")
 Graph = dict[str, frozenset[str]]
 
 
@@ -89,6 +92,9 @@ def test_a_cycle_would_be_found():
         ("stages/models/lda.py", "stages/train.py", False),
         ("stages/report.py", "stages/evaluate.py", False),
         ("commands/compare.py", "stages/evaluate.py", True),
+        ("photographs/pictures/table.py", "photographs/networks/description.py", True),
+        ("photographs/networks/description.py", "photographs/pictures/table.py", False),
+        ("stages/evaluate.py", "photographs/embed.py", False),
         ("stages/evaluate.py", "commands/compare.py", False),
     ],
 )

@@ -65,38 +65,42 @@ class Description(Section):
     last: Last
     layers: Layers | None = None
 
-    def outputs(self, layers: list[str]) -> list[str]:
-        """The names of the outputs that `--layers` asks for: last, all, or some of them.
+    def outputs(self, layers: str) -> list[str]:
+        """The names of the outputs that `--layers` asks for, in the network's order.
+
+        `layers` is `last`, `all`, or names with commas between.
 
         Raises PipelineError for those that the network hasn't.
         """
-        if layers == [LAST]:
-            return [self.last.output]
+        asked = [name.strip() for name in layers.split(",")]
         known = self.layers.outputs if self.layers else []
-        if layers == [ALL] and known:
+        if asked == [LAST]:
+            return [self.last.output]
+        if asked == [ALL] and known:
             return known
-        unknown = [name for name in layers if name not in known]
+        unknown = [name for name in asked if name not in known]
         if unknown:
-            raise PipelineError(
-                f"`{unknown[0]}` is no layer of {self.network}; it has {LAST}"
-                + (f", {ALL}, {', '.join(known)}" if known else " alone")
-            )
-        return [name for name in known if name in layers]
+            some = f", {ALL}, or some of {', '.join(known)}" if known else " alone"
+            raise PipelineError(f"no layers `{unknown[0]}`: {self.network} gives {LAST}{some}")
+        return [name for name in known if name in asked]
 
-    def identity(self, layers: list[str], resize: Resize, exif_rotation: bool) -> dict[str, str]:
+    def identity(self, outputs: list[str], resize: Resize, exif_rotation: bool) -> dict[str, str]:
         """All that embeddings depend on beside the photographs, as texts: docs/table.md.
 
         Two tables may be used together when these agree.
         """
-        group = self.last if layers == [LAST] or self.layers is None else self.layers
-        divide, subtract = (_in_words(values) for values in (self.divide, self.subtract))
+        if self.layers is None or outputs == [self.last.output]:
+            layers, pooling = LAST, self.last.pooling
+        else:
+            layers = ALL if outputs == self.layers.outputs else ", ".join(outputs)
+            pooling = self.layers.pooling
         return {
             "network": self.network,
             "weights": self.weights,
-            "layers": ", ".join(layers),
-            "pooling": group.pooling,
+            "layers": layers,
+            "pooling": pooling,
             "input": f"{self.width} x {self.height}",
-            "scaling": f"x / {divide} - {subtract}",
+            "scaling": f"x / {_in_words(self.divide)} - {_in_words(self.subtract)}",
             "resize": resize,
             "fit": self.fit,
             "orientation": EXIF if exif_rotation else AS_STORED,

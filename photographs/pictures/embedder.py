@@ -33,12 +33,11 @@ class Embedder:
         """
         import onnxruntime
 
-        names = [name.strip() for name in layers.split(",")]
         self.path = network
         self.description = read_description(network)
-        self.outputs = self.description.outputs(names)
+        self.outputs = self.description.outputs(layers)
         self.identity = self.description.identity(
-            names, resize or self.description.resize, exif_rotation
+            self.outputs, resize or self.description.resize, exif_rotation
         )
         self._reading = Reading.of(self.description, resize, exif_rotation)
         options = onnxruntime.SessionOptions()
