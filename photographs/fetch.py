@@ -9,7 +9,6 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
@@ -22,20 +21,15 @@ STAGE = "fetch"
 FETCHED = Path("data/fetched")
 PHOTOGRAPHS, CATALOGUE = "photographs.zip", "catalogue.csv"
 
-Checksum = Annotated[
-    str,
-    Field(
-        pattern="^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$",
-        description="null, sha256: and 64 or md5: and 32 hexadecimal digits",
-    ),
-]
-
 
 class File(Section):
     """`fetch.photographs` and `fetch.metadata`"""
 
     url: str = Field(pattern="^https?://", description="an http or https URL")
-    checksum: Checksum | None
+    checksum: str | None = Field(
+        pattern="^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$",
+        description="null, sha256: and 64 or md5: and 32 hexadecimal digits",
+    )
 
 
 class Params(Section):
