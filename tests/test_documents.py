@@ -1,5 +1,6 @@
 """What the documents say is true: their commands run, their figures are those of the reports."""
 
+import csv
 import hashlib
 import json
 import re
@@ -13,8 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, Project, as_published, read_yaml, tiny_rows
+from pictures import draw, write_network
 from test_download import give, server
 
+from photographs.networks.description import Description
 from stages.parser.contract import MAME_MEDIUMS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -22,6 +25,7 @@ GUIDE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # The guide's 100,000 files take hours.
 FEWER_EXAMPLES = GUIDE.replace("FUZZ_EXAMPLES=100000", "FUZZ_EXAMPLES=5")
 PROMISES = (PROJECT / "docs/reproducibility.md").read_text(encoding="utf-8")
+PHOTOGRAPHS = (PROJECT / "docs/photographs.md").read_text(encoding="utf-8")
 RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
 SHARED = PROJECT.parent / "shared"
 
@@ -51,6 +55,9 @@ ELSEWHERE = {
     "make bench-models TABLE=/somewhere/table.parquet": "tests/test_benchmark_models.py, as above",
     "make bench-pipeline": "tests/test_benchmark_pipeline.py, as above",
     "python -m commands.network": "it asks Keras's place; tests/test_network.py has one of ours",
+    'python -m commands.network WEIGHTS --name "our own"': "tests/test_network.py",
+    "cd photographs && dvc repro": "tests/test_photographs_pipeline.py, with a server of ours",
+    "dvc repro embed": "tests/test_photographs_pipeline.py, in the folder photographs",
     "make requirements": "it asks the index of packages for the newest",
 }
 
@@ -94,7 +101,8 @@ def add_environment(project: Project) -> None:
 
 
 def test_commands_that_are_run_elsewhere_are_in_the_documents_and_can_be_run():
-    assert set(ELSEWHERE) <= {*commands(README), *commands(GUIDE), *commands(PROMISES)}
+    documents = (README, GUIDE, PROMISES, PHOTOGRAPHS)
+    assert set(ELSEWHERE) <= {command for document in documents for command in commands(document)}
     for command in ELSEWHERE:
         if command.startswith("make"):
             # It says what it would do; a target that is not there is an error.
@@ -127,6 +135,42 @@ def test_the_first_two_commands_set_everything_up():
     assert commands(README)[:2] == ["make repro", "make test"]
 
 
+def add_photographs(project: Project, folder: Path) -> None:
+    """A network in its place in the project, and photographs with two catalogues in `folder`."""
+    write_network(project.folder / "models/network.onnx")
+    rows = []
+    for kind, medium in enumerate(MAME_MEDIUMS[:3]):
+        for number in range(40):
+            name = f"{kind}-{number}.jpg"
+            draw(folder / "photographs" / medium / name, kind, number)
+            rows.append((name, medium))
+    for catalogue, header in (("catalogue", ("Image file", "Medium")), ("inventory", OTHER_NAMES)):
+        with (folder / f"{catalogue}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+
+
+# What docs/photographs.md has a catalogue call the columns.
+OTHER_NAMES = ("file", "material")
+
+
+@pytest.mark.slow
+def test_the_commands_for_photographs_run(project, tmp_path):
+    add_photographs(project, tmp_path)
+    run_commands(project, PHOTOGRAPHS, tmp_path)
+    for table, length in (("extended", 256), ("all_layers", 2736)):
+        rows = pq.read_table(tmp_path / f"{table}.parquet").to_pylist()
+        assert {len(row["MobileNetV1 features"]) for row in rows} == {length}
+        assert len(rows) == 120
+
+
+def test_the_description_that_the_guide_shows_is_one():
+    (shown,) = re.findall(r"```json\n(.*?)\n```", PHOTOGRAPHS, re.DOTALL)
+    network = Description.model_validate_json(shown)
+    assert network.outputs("last") == ["features"]
+    listed = re.findall(r"^\| (`.*?`) \|", PHOTOGRAPHS, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", "".join(listed))) == set(Description.model_fields)
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     # 144 training rows and 160 numbers an embedding: enough for its 128 components.
@@ -141,6 +185,7 @@ def test_the_commands_of_the_readme_run(clone_project, tmp_path):
     content = table.read_bytes()
     project = clone_project()
     add_environment(project)
+    add_photographs(project, tmp_path)
     with server(give(content)) as (url, _):
         checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
         places = [{"url": url, "checksum": checksum, "size": len(content)}]
