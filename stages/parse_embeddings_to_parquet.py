@@ -29,11 +29,18 @@ from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
 from stages.parser.contract import LEAST_FIRST_ROWS, OUTLIER, RULES, Conditions
 from stages.parser.croissant import CROISSANT, croissant
-from stages.parser.embeddings import norms, read_numbers, usable_rows
+from stages.parser.embeddings import kept_type, norms, read_numbers, usable_rows
 from stages.parser.identity import Identity, find_identity
 from stages.parser.raw_file import RawFile, open_raw
 from stages.sources.raw import PROVENANCE, RAW_FOLDER, SIMULATED
-from stages.tables.artefacts import ARTEFACTS, EMBEDDING, METADATA, ExtraKind, artefacts_schema
+from stages.tables.artefacts import (
+    ARTEFACTS,
+    EMBEDDING,
+    FLOAT,
+    METADATA,
+    ExtraKind,
+    artefacts_schema,
+)
 from stages.tables.parquet import write_batches
 from stages.tables.quarantine import QUARANTINE
 
@@ -125,7 +132,13 @@ def main() -> str:
             length, longest = measure_first(read, batches, columns.embedding)
         source = true_source(provenance["source"], first, columns)
         identity = find_identity(raw, params.embedding, source) if length else None
-        schema = artefacts_schema(source, length, params.extra_columns, identity)
+        schema = artefacts_schema(
+            source,
+            length,
+            params.extra_columns,
+            identity,
+            kept_type(first, columns.embedding) if columns.embedding else FLOAT,
+        )
         conditions = Conditions(provenance["source"] == "mame", official_split, longest)
         parse = partial(parse_batch, columns=columns, schema=schema, conditions=conditions)
         parsed = with_progress(in_order(parse, chain(read, batches)), raw)

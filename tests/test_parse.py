@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,8 +19,8 @@ from stages.common.stage import PipelineError
 from stages.parser import csv_file
 from stages.sources.identity import KNOWN
 from stages.sources.simulator import simulate_metadata
-from stages.tables.artefacts import ARTEFACTS, embedding_identity
-from stages.tables.parquet import matrix, source_of
+from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_identity
+from stages.tables.parquet import matrix, read_batches, source_of
 from stages.tables.quarantine import QUARANTINE
 
 ROWS = tiny_rows()
@@ -67,6 +68,53 @@ def test_parquet_lists_of_any_kind_are_read(parse, type_):
     values = [np.array(row["MobileNetV1 features"], dtype=np.float16) for row in rows]
     table = table.set_column(9, "MobileNetV1 features", pa.array(values, type=type_))
     np.testing.assert_array_equal(matrix(parse(table, "t.parquet")["embedding"])[1], [1, 2.5, 4])
+
+
+def half_table(rows: list[dict], type_: pa.DataType | None = None) -> pa.Table:
+    """Rows as a raw table whose embeddings are lists of half floats."""
+    table = pa.Table.from_pylist([{**row, "MobileNetV1 features": None} for row in rows])
+    lists = [row["MobileNetV1 features"] for row in rows]
+    halves = [x if x is None else [y and np.float16(y) for y in x] for x in lists]
+    column = pa.array(halves, type_ or pa.list_(pa.float16()))
+    return table.set_column(9, "MobileNetV1 features", column)
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [pa.list_(pa.float16()), pa.large_list(pa.float16()), pa.list_(pa.float16(), 8)],
+    ids=str,
+)
+def test_lists_of_half_floats_stay_so_and_are_read_as_float32(parse, type_):
+    rows = tiny_rows()
+    column = parse(half_table(rows, type_), "t.parquet")["embedding"]
+    assert column.type == pa.list_(pa.float16(), 8)
+    expected = np.array([row["MobileNetV1 features"] for row in rows], dtype=np.float16)
+    for values in (matrix(column), Artefacts.of(next(read_batches(ARTEFACTS)))["embedding"]):
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("rule", "embedding"),
+    [
+        ("embedding_missing", None),
+        ("embedding_length", [1.0, 2.0]),
+        ("embedding_not_finite", [1.0] * 7 + [np.nan]),
+        ("embedding_not_finite", [1.0] * 7 + [-np.inf]),
+        ("embedding_not_finite", [1.0] * 7 + [None]),
+        ("embedding_all_zero", [0.0] * 8),
+        ("embedding_outlier", [1000.0] * 8),
+    ],
+)
+def test_rules_for_embeddings_hold_for_half_floats(parse, set_params, rule, embedding):
+    set_params(**{"parse_embeddings_to_parquet.on_bad_row": "quarantine"})
+    rows = tiny_rows()
+    rows[40]["MobileNetV1 features"] = embedding
+    table = parse(half_table(rows), "t.parquet")
+    assert rows[40]["Image file"] not in table["image_file"].to_pylist()
+    assert table.num_rows == len(rows) - 1
+    found = pd.read_csv(QUARANTINE)
+    assert found["rule"].tolist() == [rule]
 
 
 def test_names_are_snake_case_and_the_source_is_kept(parse):

@@ -318,7 +318,7 @@ def check_table(table: pa.Table, how: Settings) -> None:
             assert value is None or math.isfinite(value) if kind == "number" else value is not None
     if "embedding" in fields:
         assert pa.types.is_fixed_size_list(fields["embedding"])
-        assert fields["embedding"].value_type == pa.float32()
+        assert fields["embedding"].value_type in (pa.float32(), pa.float16())
         for embedding in table["embedding"].to_pylist():
             assert all(math.isfinite(number) for number in embedding)
             assert any(embedding)

@@ -70,7 +70,8 @@ def parse_batch(
     if problems:
         arrays = [array.take(good_rows) for array in arrays]
     if columns.embedding:
-        arrays.insert(len(metadata), fixed_size_list(matrix))
+        kept = schema.field(EMBEDDING).type.value_type.to_pandas_dtype()
+        arrays.insert(len(metadata), fixed_size_list(matrix.astype(kept, copy=False)))
     good = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return ParsedBatch(good, good_rows, image_files, problems, blanks + blanks_of_extra)
 

@@ -45,6 +45,12 @@ def read_numbers(batch: pa.RecordBatch, columns: list[str]) -> Numbers:
     return numbers_of_lists(column, columns[0])
 
 
+def kept_type(batch: pa.RecordBatch, columns: list[str]) -> pa.DataType:
+    """As what the numbers of `read_numbers` are kept: half floats if the lists hold those."""
+    type_ = batch.column(columns[0]).type
+    return pa.float16() if getattr(type_, "value_type", None) == pa.float16() else pa.float32()
+
+
 def holds_numbers(type_: pa.DataType) -> bool:
     """Whether values of an Arrow type are numbers, or all missing."""
     return (

@@ -35,6 +35,11 @@ METADATA = {
     "aspect_ratio": pa.float64(),  # width / height
 }
 
+# The most numbers that an embedding may have for what takes time with their square or their cube;
+# what is as good and faster is for longer ones.
+LONGEST_EXACT = 2048
+FLOAT = pa.float32()  # a number of an embedding, unless the raw table has half floats
+
 # What an extra column may hold, and the type it then has.
 ExtraKind = Literal["number", "category"]
 EXTRA: dict[ExtraKind, pa.DataType] = {
@@ -48,16 +53,17 @@ def artefacts_schema(
     embedding_length: int | None,
     extra: Mapping[str, ExtraKind] = MappingProxyType({}),
     identity: Mapping[str, str] | None = None,
+    number: pa.DataType = FLOAT,
 ) -> pa.Schema:
     """Schema of the artefacts table.
 
     `embedding_length` is None where there is no embedding; `extra` are the further columns of the
     raw table that are kept, and what they hold; `identity` says what made the embeddings,
-    None where nobody knows.
+    None where nobody knows; `number` is the type of their numbers, float32 or float16.
     """
     fields = [pa.field(name, type_) for name, type_ in METADATA.items()]
     if embedding_length is not None:
-        fields.append(pa.field(EMBEDDING, pa.list_(pa.float32(), embedding_length)))
+        fields.append(pa.field(EMBEDDING, pa.list_(number, embedding_length)))
     fields += [pa.field(name, EXTRA[kind]) for name, kind in extra.items()]
     metadata = {"source": source}
     if identity is not None:
