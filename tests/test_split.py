@@ -12,9 +12,9 @@ from stages import parse_embeddings_to_parquet, split
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
-from stages.tables.artefacts import ARTEFACTS, METADATA, artefacts_schema
+from stages.tables.artefacts import ARTEFACTS, LONGEST_EXACT, METADATA, artefacts_schema
 from stages.tables.parquet import fixed_size_list, write_batches
-from stages.tables.split import SPLIT
+from stages.tables.split import SPLIT, unit_rows
 
 
 def artefacts(rows=100, mediums=5):
@@ -307,3 +307,48 @@ def test_without_embeddings_no_row_has_a_nearest_one(parse):
     table = pd.read_parquet(SPLIT)
     assert table["nearest_train"].isna().all()
     assert table["nearest_train_cosine"].isna().all()
+
+
+def rows_with_near_ones(numbers: int, seed: int = 0) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Embeddings, their subsets, and for the test rows the training row that each is made of."""
+    random = np.random.default_rng(seed)
+    train = random.standard_normal((200, numbers), dtype=np.float32)
+    of = random.integers(0, 200, 40)
+    test = train[of] + 0.6 * random.standard_normal((40, numbers), dtype=np.float32)
+    return np.concatenate([train, test]), ["train"] * 200 + ["test"] * 40, of
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_the_nearest_training_row_of_a_long_embedding_is_found_by_sketches(monkeypatch):
+    embeddings, subset, of = rows_with_near_ones(LONGEST_EXACT + 1)
+    searched = []
+    sketched_search = split.sketched_search
+    monkeypatch.setattr(
+        split, "sketched_search", lambda train: searched.append(train) or sketched_search(train)
+    )
+    nearest, cosine = likeness(monkeypatch, embeddings, subset, at_a_time=16)
+    assert len(searched) == 1
+    np.testing.assert_array_equal(nearest[200:], of)
+    monkeypatch.setattr(split, "LONGEST_EXACT", LONGEST_EXACT + 1)
+    exact_nearest, exact_cosine = likeness(monkeypatch, embeddings, subset, at_a_time=16)
+    assert len(searched) == 1
+    np.testing.assert_array_equal(nearest, exact_nearest)
+    np.testing.assert_allclose(cosine, exact_cosine, atol=1e-6)
+
+
+def test_the_cosine_that_is_given_is_that_of_the_row_that_is_named():
+    # Rows without structure are the hardest case: all are about as near.
+    random = np.random.default_rng(0)
+    train, asked = (unit_rows(random.standard_normal((n, 3000))) for n in (400, 50))
+    places, cosines = split.sketched_search(train)(asked)
+    np.testing.assert_allclose(cosines, np.einsum("nd,nd->n", asked, train[places]))
+    best = split.exact_search(train)(asked)[1]
+    assert (cosines <= best + 1e-12).all()
+    assert (best - cosines).mean() < 0.005
+
+
+def test_of_equal_training_rows_the_first_is_named_and_few_are_enough():
+    row = unit_rows(np.random.default_rng(0).standard_normal((1, 3000)))
+    places, cosines = split.sketched_search(np.repeat(row, 5, axis=0))(row)
+    assert places.tolist() == [0]
+    np.testing.assert_allclose(cosines, 1)

@@ -31,9 +31,13 @@ def directions(embedding: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
 
     `mean` and `scale` (d,) are those of the training rows. The result has their type.
     """
-    standardized = (embedding - mean) / scale
-    length = np.linalg.norm(standardized, axis=1, keepdims=True)
-    return standardized / np.where(length == 0, 1, length)
+    return unit_rows((embedding - mean) / scale)
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """The rows of (n, d) values, each divided by its length; one of zeros stays as it is."""
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(length == 0, 1, length)
 
 
 def subsets_of_artefacts() -> dict[str, str]:
