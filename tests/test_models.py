@@ -16,6 +16,7 @@ from conftest import PROJECT
 from onnx.reference import ReferenceEvaluator
 from ruamel.yaml import YAML
 from scipy.special import expit, log_softmax, softmax
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from stages.common.params import ParameterError, check_section
 from stages.common.stage import PipelineError
@@ -24,7 +25,7 @@ from stages.featurize import fit as fit_transformer
 from stages.model_file.graph import Graph
 from stages.model_file.interface import MEDIUM, PROBABILITIES
 from stages.model_file.scoring import ModelFile
-from stages.models import base, calibration, ensemble, examples, kernel, kernel_ridge
+from stages.models import base, calibration, ensemble, examples, kernel, kernel_ridge, lda
 from stages.models.base import CURVE_COLUMNS, Settings, curve_point, fit_on_features, places_of
 from stages.models.calibration import (
     best_steps,
@@ -294,6 +295,55 @@ def test_the_file_gives_the_probabilities_of_the_training_library(kind, rows_eac
     expected = LIBRARIES[kind](model, data, data.transformer.transform(new), weight)
     found = load(model, data=data).predict_proba(new)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def wide_examples(rows_each, features=60, seed=0):
+    """Rows with features that hang together, around a centre for each class."""
+    random = np.random.default_rng(seed)
+    known = np.repeat(np.arange(len(rows_each)), rows_each)
+    centres = np.random.default_rng(1).standard_normal((len(rows_each), features))
+    mixed = np.random.default_rng(2).standard_normal((features, features)) / 8
+    values = centres[known] + random.standard_normal((len(known), features)) @ mixed
+    names = [f"embedding_{place}" for place in range(features)]
+    labels = [f"medium {place}" for place in range(len(rows_each))]
+    return Examples(values.astype(np.float32), known, names, labels)
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+@pytest.mark.parametrize("rows_each", [(12, 8, 20), (15, 9), (90, 40, 70)])
+def test_lda_of_many_features_iterates_to_what_scikit_learn_gives(
+    rows_each, class_weight, monkeypatch
+):
+    train, val = wide_examples(rows_each), wide_examples(rows_each, seed=3)
+    direct = fit_whole("lda", train, val, class_weight=class_weight).model
+    monkeypatch.setattr(lda, "MOST_EXACT", len(train.names) - 1)
+    monkeypatch.setattr(LinearDiscriminantAnalysis, "fit", None)
+    iterated = fit_whole("lda", train, val, class_weight=class_weight).model
+    expected, found = (
+        model.logits(val.values) - model.logits(val.values)[:, :1] for model in (direct, iterated)
+    )
+    assert np.abs(expected).max() > 10
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+def test_lda_of_up_to_so_many_features_is_that_of_scikit_learn(monkeypatch):
+    train = wide_examples((12, 8, 20))
+    expected = fit_whole("lda", train, None).model.logits(train.values)
+    monkeypatch.setattr(lda, "MOST_EXACT", len(train.names))
+    monkeypatch.setattr(lda, "iterated", None)
+    np.testing.assert_array_equal(
+        fit_whole("lda", train, None).model.logits(train.values), expected
+    )
+
+
+def test_lda_that_does_not_converge_says_what_to_change(monkeypatch):
+    monkeypatch.setattr(lda, "MOST_EXACT", 0)
+    monkeypatch.setattr(lda, "MOST_ITERATIONS", 3)
+    with pytest.raises(
+        PipelineError,
+        match=r"`train\.lda\.shrinkage` is 0\.001, too little for 60 features of 40 rows: raise it",
+    ):
+        fit_whole("lda", wide_examples((12, 8, 20)), None, shrinkage=0.001)
 
 
 @pytest.mark.parametrize("separate", [0, 1])
