@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from sklearn import decomposition
 from sklearn.decomposition import PCA
 
 from stages.model_file.words import Words
@@ -109,6 +110,28 @@ def test_a_map_of_one_direction_has_a_second_one_of_zeros():
     places, explained = reading.two_directions(np.array([[1.0], [2.0], [4.0]]))
     assert places[:, 1].tolist() == [0, 0, 0]
     assert explained == 1
+
+
+def test_the_map_of_long_embeddings_is_the_same_without_their_covariance(monkeypatch):
+    random = np.random.default_rng(0)
+    strength = 1 / np.arange(1, 31)
+    values = (random.standard_normal((80, 30)) * strength) @ random.standard_normal((30, 50))
+    places, explained = reading.two_directions(values)
+    solvers = []
+    pca = decomposition.PCA
+
+    def watched(count, svd_solver, **others):
+        solvers.append(svd_solver)
+        return pca(count, svd_solver=svd_solver, **others)
+
+    monkeypatch.setattr(decomposition, "PCA", watched)
+    monkeypatch.setattr(reading, "LONGEST_EXACT", values.shape[1])
+    reading.two_directions(values)
+    monkeypatch.setattr(reading, "LONGEST_EXACT", values.shape[1] - 1)
+    long_places, long_explained = reading.two_directions(values)
+    assert solvers == ["covariance_eigh", "randomized"]
+    np.testing.assert_allclose(np.abs(long_places), np.abs(places), rtol=0, atol=1e-4)
+    assert long_explained == pytest.approx(explained, rel=1e-6)
 
 
 def test_mistakes_are_the_wrong_answers_that_the_model_was_most_sure_of(monkeypatch):

@@ -13,7 +13,13 @@ from stages.model_file.interface import MODEL
 from stages.model_file.scoring import ModelFile
 from stages.model_file.words import Words
 from stages.sources.raw import PROVENANCE
-from stages.tables.artefacts import ARTEFACTS, EMBEDDING, embedding_length, read_artefacts
+from stages.tables.artefacts import (
+    ARTEFACTS,
+    EMBEDDING,
+    LONGEST_EXACT,
+    embedding_length,
+    read_artefacts,
+)
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.results import DETAILS, METRICS, PLOTS
 from stages.tables.split import SPLIT, directions, subsets_of_artefacts
@@ -147,11 +153,13 @@ def read_embeddings() -> EmbeddingFacts:
 def two_directions(values: np.ndarray) -> tuple[np.ndarray, float]:
     """The first two principal components of (m, d) values: (m, 2), and their share of variance.
 
-    Where there are fewer than two, the rest is 0.
+    Where there are fewer than two, the rest is 0. Those of more than `LONGEST_EXACT` numbers come
+    from a randomised solver (Halko et al. 2011): the covariance of so many would take minutes.
     """
     from sklearn.decomposition import PCA
 
-    pca = PCA(min(2, *values.shape), svd_solver="covariance_eigh")
+    solver = "covariance_eigh" if values.shape[1] <= LONGEST_EXACT else "randomized"
+    pca = PCA(min(2, *values.shape), svd_solver=solver, random_state=MAP_SEED)
     places = pca.fit_transform(values)
     if places.shape[1] < 2:
         places = np.column_stack([places, np.zeros(len(places))])
