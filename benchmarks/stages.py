@@ -10,31 +10,40 @@ system accounts for it. Linux and macOS.
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from benchmarks.harness import clone, measure, stage_modules, table
+from benchmarks.harness import Run, clone, measure, stage_modules, table
 from scripts.params import set_params
 
 
 def main() -> None:
+    settings = (argument.split("=", 1) for argument in sys.argv[1:])
+    values = {key: YAML(typ="safe").load(value) for key, value in settings}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "clone"
-        clone(folder)
-        settings = (argument.split("=", 1) for argument in sys.argv[1:])
-        values = {key: YAML(typ="safe").load(value) for key, value in settings}
-        set_params(folder / "params.yaml", values)
-        runs = {
-            name: measure([sys.executable, "-m", module], folder)
-            for name, module in tqdm(stage_modules(folder).items(), disable=None)
-        }
+        print(table_of(measure_stages(Path(temporary) / "clone", values)))
+
+
+def measure_stages(folder: Path, settings: Mapping[str, object]) -> dict[str, Run]:
+    """What each stage takes, in a clone that is made in `folder`, with these parameters."""
+    clone(folder)
+    set_params(folder / "params.yaml", settings)
+    return {
+        name: measure([sys.executable, "-m", module], folder)
+        for name, module in tqdm(stage_modules(folder).items(), disable=None)
+    }
+
+
+def table_of(runs: Mapping[str, Run]) -> str:
+    """A Markdown table of what the stages took."""
     rows = [(name, run.seconds, run.megabytes) for name, run in runs.items()]
     seconds, megabytes = sum(row[1] for row in rows), max(row[2] for row in rows)
     rows.append(("all (sum of seconds, largest peak)", seconds, megabytes))
     head = ("stage", "seconds", "peak memory, MB")
-    print(table(head, [(name, f"{one:.1f}", f"{other:,.0f}") for name, one, other in rows]))
+    return table(head, [(name, f"{one:.1f}", f"{other:,.0f}") for name, one, other in rows])
 
 
 if __name__ == "__main__":
