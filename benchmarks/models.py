@@ -126,7 +126,13 @@ VARIANTS = (
     *(
         Variant(
             f"embedding: {count} principal components",
-            {"featurize.embedding": "pca", "featurize.pca.components": count},
+            {
+                "featurize.embedding": "pca",
+                "featurize.pca.longer_than": 0,
+                "featurize.pca.components": count,
+                "featurize.pca.whitening": 0.0,
+                "featurize.pca.unit_length": False,
+            },
         )
         for count in (128, 256, 512)
     ),

@@ -11,13 +11,12 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from stages.common.params import Section, load_params
 from stages.common.stage import ParameterError, PipelineError, run
 from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
-from stages.features.kinds.embedding import Embedding
+from stages.features.kinds.embedding import Embedding, Pca
 from stages.features.kinds.sizes import Sizes
 from stages.features.transformer import (
     COLUMN_KINDS,
@@ -48,12 +47,6 @@ NO_FEATURES = ("image_file", "medium", "museum_based_instance_id", "subset", EMB
 
 class Nothing(Section):
     """A section that has no keys."""
-
-
-class Pca(Section):
-    """`featurize.pca`"""
-
-    components: int = Field(gt=0)
 
 
 class Params(Section):
@@ -105,24 +98,18 @@ def main() -> str:
 def check_params(params: Params, schema: pa.Schema) -> None:
     """Compare the parameters with what the artefacts table, which has this schema, has.
 
-    Raises PipelineError when no features are asked for, when the embedding or a column is asked
-    for and the table has none, or more components than an embedding has dimensions.
+    Raises PipelineError when no features are asked for, or when the embedding or a column is asked
+    for and the table has none.
     """
     if params.embedding == "none" and not (params.sizes or params.museum or params.columns):
         raise PipelineError(
             "no features: set `featurize.embedding`, `featurize.sizes`, `featurize.museum` or "
             "`featurize.columns`"
         )
-    length = length_of_embeddings(schema)
-    if params.embedding != "none" and length is None:
+    if params.embedding != "none" and length_of_embeddings(schema) is None:
         raise PipelineError(
             "the table has no embeddings: set `featurize.embedding` to none to use the metadata "
             "alone, or name their column in `parse_embeddings_to_parquet.columns.embedding`"
-        )
-    if params.pca is not None and length is not None and params.pca.components > length:
-        raise PipelineError(
-            f"`featurize.pca.components` is {params.pca.components}, "
-            f"more than the {length} dimensions of an embedding"
         )
     for column, kind in params.columns.items():
         check_column(column, kind, schema)
@@ -173,13 +160,11 @@ def columns_of(params: Params) -> list[str]:
 def fit(train: Artefacts, params: Params, identity: dict[str, str] | None = None) -> Transformer:
     """Fit the transformer on training rows; `identity` is what made their embeddings.
 
-    Raises PipelineError when they cannot be such features, as when they are fewer than the
-    principal components.
+    Raises PipelineError when they cannot be such features.
     """
     blocks: list[Block] = []
     if params.embedding != "none":
-        components = params.pca.components if params.pca is not None else 0
-        blocks.append(Embedding.fit(params.embedding, train, components, identity))
+        blocks.append(Embedding.fit(params.embedding, train, params.pca, identity))
     if params.sizes:
         blocks.append(Sizes.fit(train))
     if params.museum:

@@ -304,7 +304,6 @@ def reproduced(clone_project, shared):
             **{
                 "download.source": "file",
                 "download.file.path": str(table),
-                "featurize.pca.components": 4,
                 "train.model": "logistic_regression",
                 "train.xgboost.rounds": 5,
                 "train.xgboost.max_depth": 2,

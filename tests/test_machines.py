@@ -54,7 +54,6 @@ def project(clone_project, tmp_path_factory):
         **{
             "download.source": "file",
             "download.file.path": str(table),
-            "featurize.pca.components": 16,
             "train.mlp.epochs": 5,
             "train.xgboost.rounds": 5,
         }

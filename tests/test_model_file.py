@@ -149,10 +149,16 @@ BAD_SIZES = [0.0, -3.0, np.nan, np.inf, -np.inf]
 BAD_NUMBERS = [np.nan, np.inf, -np.inf]
 
 
-@pytest.mark.parametrize("embedding", ["raw", "standardize", "power", "pca"])
-def test_a_row_that_cannot_be_used_has_no_answer_and_harms_no_other(tmp_path, embedding, recwarn):
+EMBEDDINGS = [
+    *({"embedding": embedding} for embedding in ("raw", "standardize", "power", "pca")),
+    {"embedding": "pca", "whitening": 0.25, "unit_length": True},
+]
+
+
+@pytest.mark.parametrize("chosen", EMBEDDINGS, ids=str)
+def test_a_row_that_cannot_be_used_has_no_answer_and_harms_no_other(tmp_path, chosen, recwarn):
     path = tmp_path / "model.onnx"
-    model, rows = linear_file(path, embedding=embedding)
+    model, rows = linear_file(path, **chosen)
     good = model.predict_proba(rows)
     bad = {}
     for place, value in enumerate(BAD_SIZES):
@@ -645,10 +651,13 @@ def test_a_column_that_two_kinds_take_is_one_input():
     assert card.count('"width": np.array') == 1
 
 
-def linear_file(path, embedding="standardize", sizes=True, museum=True):
+PCA = {"longer_than": 0, "components": 3, "whitening": 0.0, "unit_length": False}
+
+
+def linear_file(path, embedding="standardize", sizes=True, museum=True, **pca):
     """A file of a linear model with random weights, and artefacts to score."""
     rows, _ = artefacts()
-    section = {"components": 3} if embedding == "pca" else {}
+    section = PCA | pca if embedding == "pca" else {}
     params = FeaturizeParams(
         **{"embedding": embedding, embedding: section}, sizes=sizes, museum=museum, columns={}
     )
@@ -668,6 +677,7 @@ INPUTS = [
     {"embedding": "raw"},
     {"embedding": "power"},
     {"embedding": "pca"},
+    {"embedding": "pca", "whitening": 0.25, "unit_length": True},
     {"embedding": "none", "museum": False},
     {"embedding": "none", "sizes": False},
 ]

@@ -216,7 +216,7 @@ def test_branches_that_change_stages_apart_in_the_lock_merge_without_a_hand(proj
 
 @pytest.mark.slow
 def test_a_conflict_of_the_lock_is_solved_as_the_guide_says(project):
-    branch(project, "features", **{"featurize.embedding": "pca"})
+    branch(project, "features", **{"featurize.embedding": "raw"})
     branch(project, "plots", **{"evaluate.plots_subset": "val"})
     merge = project.run("git", "merge", "features", check=False)
     assert merge.returncode == 1

@@ -7,8 +7,10 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
+from stages.common.params import Section
 from stages.common.stage import PipelineError
 from stages.features.block import Block, Description, Input, by_numpy
 from stages.model_file.graph import Graph
@@ -19,6 +21,16 @@ EXPONENTS = (-8.0, 8.0)
 # The exponents at which the power transform is a logarithm, and how near one may come.
 LOGARITHMS = (0.0, 2.0)
 NEAREST = 1e-6
+# The covariance of longer embeddings takes too long to decompose exactly: the time grows with the
+# cube of the length.
+LONGEST_EXACT = 2048
+# Of the randomised solver: its passes over the rows beyond the first, which bring it nearer to the
+# exact components, and its seed.
+PASSES, SEED = 3, 0
+# Bytes depend on the number of threads in a product, but not on that of the cores.
+THREADS = 2
+# A component that varies less than this share of the first is rounding, and nothing of the rows.
+LEAST_VARIANCE = 1e-6
 
 TREATMENTS = {
     "raw": ("as it is (`raw`)", "nothing is changed; numbers that vary more count more"),
@@ -31,11 +43,22 @@ TREATMENTS = {
         "so that a few large values don't rule",
     ),
     "pca": (
-        "standardised, then {count} principal components (`pca`)",
+        "standardised, then {count} principal components{whitened}{scaled} (`pca`)",
         "fewer features, and most of the variance",
     ),
 }
+WHITENED = ", made to vary more alike"
+SCALED = ", each row scaled to one length"
 LEFT_OUT = Description("embedding", "left out", "as `featurize.embedding` asks")
+
+
+class Pca(Section):
+    """`featurize.pca`"""
+
+    longer_than: int = Field(ge=0)
+    components: int = Field(gt=0)
+    whitening: float = Field(ge=0, le=1)
+    unit_length: bool
 
 
 def _nothing() -> np.ndarray:
@@ -55,7 +78,9 @@ class Embedding(Block):
     scale: np.ndarray = field(default_factory=_nothing)  # (d,) float64
     components: np.ndarray = field(
         default_factory=_nothing
-    )  # (k, d) float64, the rows are principal components
+    )  # (k, d) float16, the rows are principal components
+    factors: np.ndarray = field(default_factory=_nothing)  # (k,) float64, of the components
+    unit_length: bool = False  # whether rows of components are scaled to the length sqrt(k)
     identity: str = ""  # what made the embeddings, as JSON; empty where nobody knows
 
     @classmethod
@@ -63,12 +88,14 @@ class Embedding(Block):
         cls,
         how: str,
         train: Artefacts,
-        components: int = 0,
+        pca: Pca | None = None,
         identity: dict[str, str] | None = None,
     ) -> "Embedding":
-        """Fit it on training rows; `components` are those of `pca`, `identity` is what made them.
+        """Fit it on training rows; `pca` is for that way alone, `identity` is what made them.
 
-        Raises PipelineError when the training rows are too few for the principal components.
+        Embeddings that are too short for `pca` are standardised.
+
+        Raises PipelineError when the training rows have no principal components.
         """
         from sklearn.preprocessing import StandardScaler
 
@@ -82,19 +109,22 @@ class Embedding(Block):
             exponents = fit_exponents(values)
             values = yeo_johnson(train, exponents)
         scaler = StandardScaler().fit(values)
-        if how != "pca":
+        if pca is None or length <= pca.longer_than:
+            how = "standardize" if how == "pca" else how
             return cls(how, length, exponents, scaler.mean_, scaler.scale_, identity=made_by)
-        from sklearn.decomposition import PCA
-
-        if components >= len(values):
-            raise PipelineError(
-                f"`featurize.pca.components` is {components}, but {len(values)} training rows "
-                "have fewer principal components"
-            )
-        # The exact solver: the default one may draw at random.
-        pca = PCA(components, svd_solver="covariance_eigh").fit(scaler.transform(values))
-        directions = pca.components_.astype(np.float64)
-        return cls(how, length, exponents, scaler.mean_, scaler.scale_, directions, made_by)
+        components, variances = principal_components(scaler.transform(values), pca.components)
+        return cls(
+            how,
+            length,
+            mean=scaler.mean_,
+            scale=scaler.scale_,
+            # 16 bits make the model's file and the transformer small, and change the features by
+            # less than anything can tell.
+            components=components.astype(np.float16),
+            factors=variances ** (-pca.whitening / 2),
+            unit_length=pca.unit_length,
+            identity=made_by,
+        )
 
     @property
     def name(self) -> str:
@@ -115,7 +145,11 @@ class Embedding(Block):
         treatment, reason = TREATMENTS[self.how]
         return Description(
             "embedding",
-            treatment.format(count=len(self.components)),
+            treatment.format(
+                count=len(self.components),
+                whitened=WHITENED if (self.factors != 1).any() else "",
+                scaled=SCALED if self.unit_length else "",
+            ),
             reason,
             "A photograph must be turned into an embedding in the same way as those of the "
             "training rows.",
@@ -132,12 +166,64 @@ class Embedding(Block):
         if self.mean.size:
             value = graph.standardize(value, self.mean, self.scale)
         if self.components.size:
-            value = graph.add("MatMul", value, graph.constant(self.components.T))
+            components = graph.constant(np.ascontiguousarray(self.components.T))
+            value = graph.add("MatMul", value, graph.cast(components, np.float64))
+            value = graph.add("Mul", value, graph.constant(self.factors))
+        if self.unit_length:
+            value = _add_unit_length(graph, value, len(self.components))
         return graph.cast(value, np.float32), [graph.cast(all_finite, np.bool_)]
 
 
 def _input(length: int) -> Input:
     return Input(EMBEDDING, "float32", "the embedding of its photograph", length=length)
+
+
+def principal_components(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `most` principal components, or as many as there are, of standardised rows.
+
+    `values` is (n, d) float32, and is overwritten. Returns the components (k, d) float32, unit
+    vectors with the one that varies most first, and their variances (k,) float64.
+
+    Up to `LONGEST_EXACT` dimensions they are exact, beyond that those of a randomised solver
+    (Halko, Martinsson and Tropp 2011).
+
+    Raises PipelineError when the rows are all alike.
+    """
+    from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
+
+    rows, length = values.shape
+    if not np.ptp(values, axis=0).any():
+        raise PipelineError(
+            "the embeddings of the training rows are all alike, so that they have no principal "
+            "components: set `featurize.embedding` to standardize or none"
+        )
+    count = min(most, length, rows - 1)
+    if length <= LONGEST_EXACT:
+        pca = PCA(count, copy=False, svd_solver="covariance_eigh")
+    else:
+        pca = PCA(
+            count,
+            copy=False,
+            svd_solver="randomized",
+            iterated_power=PASSES,
+            # Without, few passes in 32 bits lose all but the first components.
+            power_iteration_normalizer="QR",
+            random_state=SEED,
+        )
+    with threadpool_limits(THREADS, user_api="blas"):
+        pca.fit(values)
+    variances = pca.explained_variance_.astype(np.float64)
+    kept = variances > LEAST_VARIANCE * variances[0]
+    return pca.components_[kept], variances[kept]
+
+
+def _add_unit_length(graph: Graph, values: str, width: int) -> str:
+    """Rows (n, width) scaled so that the mean of their squares is 1; zeros stay zeros."""
+    squares = graph.add("ReduceSumSquare", values, axes=[1], keepdims=1)
+    mean = graph.add("Div", squares, graph.constant(np.float64(width)))
+    least = graph.constant(np.float64(np.finfo(np.float32).tiny))
+    return graph.add("Div", values, graph.add("Sqrt", graph.add("Max", mean, least)))
 
 
 def fit_exponents(embedding: np.ndarray) -> np.ndarray:
