@@ -14,16 +14,13 @@ from stages.common.params import Section
 from stages.common.stage import PipelineError
 from stages.features.block import Block, Description, Input, by_numpy
 from stages.model_file.graph import Graph
-from stages.tables.artefacts import EMBEDDING, Artefacts
+from stages.tables.artefacts import EMBEDDING, LONGEST_EXACT, Artefacts
 
 # Beyond these, a row that is a little further out than those of train would get a huge number.
 EXPONENTS = (-8.0, 8.0)
 # The exponents at which the power transform is a logarithm, and how near one may come.
 LOGARITHMS = (0.0, 2.0)
 NEAREST = 1e-6
-# The covariance of longer embeddings takes too long to decompose exactly: the time grows with the
-# cube of the length.
-LONGEST_EXACT = 2048
 # Of the randomised solver: its passes over the rows beyond the first, which bring it nearer to the
 # exact components, and its seed.
 PASSES, SEED = 3, 0
