@@ -5,15 +5,18 @@ own, and writes data/extended.parquet, and data/extended.left_out.csv.
 """
 
 import os
+import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from photographs.networks.description import Resize
-from photographs.pictures.cache import Cache, recipe_key
+from photographs.pictures.cache import Cache, cache_files, recipe_key
 from photographs.pictures.catalogue import MEDIUM, read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
@@ -23,6 +26,7 @@ from photographs.pictures.table import (
     usable_cores,
     write_table,
 )
+from stages.common.files import partial_path
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, log, run, shorten
 
@@ -30,6 +34,7 @@ STAGE = "embed"
 TABLE = Path("data/extended.parquet")
 Text = Annotated[str, Field(min_length=1)]
 MOST_SHOWN = 5
+MOST_WORKERS = 256
 # What `parse_embeddings_to_parquet.columns.embedding` is set to.
 COURSE_COLUMN = "MobileNetV1 features"
 
@@ -82,15 +87,29 @@ def embed(
     """
     if metadata is not None and label_from_folder:
         raise PipelineError("labels come from the catalogue or from the folders, not from both")
+    if metadata is None and columns:
+        raise PipelineError("columns are those of a catalogue, and none is given")
+    workers = usable_cores() if workers is None else workers
+    if not 1 <= workers <= MOST_WORKERS:
+        raise PipelineError(f"there can be 1 to {MOST_WORKERS} workers, not {workers}")
+    if output.is_dir():
+        raise PipelineError(f"{output} is a folder: name a file, {output / TABLE.name}")
+    if output.suffix != TABLE.suffix:
+        raise PipelineError(f"the table {output} is to have a name that ends in {TABLE.suffix}")
     cache_path = cache or output.with_suffix(".embeddings")
     left_out = left_out_path(output)
+    given = [photographs, embedder.path, output, left_out, cache_path]
+    given += [metadata] if metadata else []
+    path, count = Counter(path.resolve() for path in given).most_common(1)[0]
+    if count > 1:
+        raise PipelineError(f"{path} can't be two things: name another file")
     # They may lie among the photographs, and are none.
-    ours = [output, left_out, cache_path, *([metadata] if metadata else [])]
+    ours = [output, left_out, partial_path(output), partial_path(left_out)]
+    ours += [*cache_files(cache_path), *([metadata] if metadata else [])]
     place = open_place(photographs, ours)
     catalogue = read_catalogue(metadata, columns or {}) if metadata else None
-    recipe = recipe_key(embedder.path, embedder.outputs, embedder.identity)
-    workers = workers or usable_cores()
-    with Cache(cache_path, recipe) as kept:
+    recipe = recipe_key(embedder.path, embedder.outputs, embedder.identity, embedder.answer)
+    with closing(Cache(cache_path, recipe)) as kept:
         result = write_table(place, embedder, kept, catalogue, output, label_from_folder, workers)
     if result.left_out:
         log(STAGE, f"{len(result.left_out):,} left out, as {left_out} lists:")
@@ -106,19 +125,26 @@ def embed(
         log(STAGE, f"to train on it: {training_command(output, embedder, result)}")
     return (
         f"{output}: {result.rows:,} photographs, {result.computed:,} of them computed now by "
-        f"{workers} threads, {embedder.length:,} numbers each"
+        f"{workers} threads, {len(embedder.answer):,} numbers each"
     )
 
 
 def training_command(table: Path, embedder: Embedder, result: Result) -> str:
     """What to type to train on a table, in the project's folder."""
-    switches = ["download.source=file", f"download.file.path={table.resolve()}"]
+    switches = ["download.source=file", f"download.file.path={_quoted(str(table.resolve()))}"]
     if embedder.description.column != COURSE_COLUMN:
         key = "parse_embeddings_to_parquet.columns.embedding"
-        switches.append(f"{key}={embedder.description.column}")
+        switches.append(f"{key}={_quoted(embedder.description.column)}")
     if result.without_subset:
         switches.append("split.strategy=stratified")
     return f"dvc exp run {' '.join(f'-S {shlex.quote(switch)}' for switch in switches)}"
+
+
+def _quoted(value: str) -> str:
+    """A value as `dvc exp run -S` takes it: it reads commas, brackets and the like as YAML does."""
+    if re.fullmatch(r"[\w./:@+-]+", value, re.ASCII):
+        return value
+    return "'" + value.replace("'", "\\'") + "'"
 
 
 if __name__ == "__main__":

@@ -8,20 +8,19 @@ import hashlib
 import json
 import sqlite3
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
 from stages.common.files import sha256
 from stages.common.stage import PipelineError
 
-# Embeddings are written to the disk so often.
-COMMIT_SECONDS = 5.0
+# What SQLite keeps in a file to tell whose it is.
+APPLICATION_ID = 0x656D6265  # embe
 
 
 class Embedded(NamedTuple):
@@ -32,48 +31,60 @@ class Embedded(NamedTuple):
     height: int
 
 
-def recipe_key(network: Path, outputs: list[str], identity: Mapping[str, str]) -> str:
+def recipe_key(
+    network: Path, outputs: list[str], identity: Mapping[str, str], answer: np.ndarray
+) -> str:
     """What embeddings depend on beside the photographs, as one SHA-256.
 
-    Other versions of the libraries may differ in the last bits.
+    Other versions of the libraries may differ in the last bits. `answer`, (d,) float32, is what the
+    network says to one picture that is always the same: another processor may differ too, and
+    weights may lie in other files than the network's.
     """
     versions = {name: version(name) for name in ("pillow", "onnxruntime", "numpy")}
-    recipe = [sha256(network), outputs, dict(identity), versions]
+    numbers = hashlib.sha256(np.ascontiguousarray(answer, "<f4").tobytes()).hexdigest()
+    recipe = [sha256(network), outputs, dict(identity), versions, numbers]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def cache_files(path: Path) -> list[Path]:
+    """The cache's file and those that SQLite keeps beside it while it is open, or after a kill."""
+    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
 
 
 class Cache:
     """Embeddings of one recipe in a file that may hold those of others too.
 
-    Several threads may use it.
+    Several threads may use it, and several runs at a time. What was added stays, also when the
+    process is killed. Whatever is wrong with the file raises PipelineError.
     """
 
     def __init__(self, path: Path, recipe: str) -> None:
         """Raises PipelineError for a file that is something else."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._recipe = bytes.fromhex(recipe)
         self._lock = threading.Lock()
-        try:
-            # A second run on one file waits for the first to write.
-            self._base = sqlite3.connect(path, timeout=60, check_same_thread=False)
-            # After a power cut the last seconds may be lost, not the file.
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=NORMAL")
+        with self._trouble():
+            # Each statement is a transaction, for which another run waits.
+            self._base = sqlite3.connect(
+                path, timeout=60, isolation_level=None, check_same_thread=False
+            )
+            (application,) = self._base.execute("PRAGMA application_id").fetchone()
+            (tables,) = self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if tables and application != APPLICATION_ID:
+                raise sqlite3.DatabaseError("it is the file of another program")
+            self._base.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            # After a power cut the last embeddings may be lost, not the file.
+            self._base.execute("PRAGMA journal_mode = WAL")
+            self._base.execute("PRAGMA synchronous = NORMAL")
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings (recipe BLOB, content BLOB, width INTEGER, "
                 "height INTEGER, embedding BLOB, PRIMARY KEY (recipe, content))"
             )
-            self._base.commit()
-        except sqlite3.DatabaseError as error:
-            raise PipelineError(
-                f"{path} can't be used as a cache of embeddings ({error}): delete it, or name "
-                "another with --cache"
-            ) from None
-        self._committed = time.monotonic()
 
     def get(self, content: bytes) -> Embedded | None:
         """What is kept of a photograph, by the SHA-256 of its content; None when nothing is."""
-        with self._lock:
+        with self._lock, self._trouble():
             found = self._base.execute(
                 "SELECT embedding, width, height FROM embeddings WHERE recipe = ? AND content = ?",
                 (self._recipe, content),
@@ -86,24 +97,22 @@ class Cache:
     def add(self, content: bytes, embedded: Embedded) -> None:
         """Keep what was computed."""
         numbers = np.ascontiguousarray(embedded.embedding, "<f4").tobytes()
-        with self._lock:
+        with self._lock, self._trouble():
             self._base.execute(
                 "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
                 (self._recipe, content, embedded.width, embedded.height, numbers),
             )
-            if time.monotonic() - self._committed > COMMIT_SECONDS:
-                self._base.commit()
-                self._committed = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Also after an error: what was computed is right.
-        self._base.commit()
+    def close(self) -> None:
+        """No thread may use it any more."""
         self._base.close()
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise PipelineError(
+                f"{self._path} can't be used as a cache of embeddings ({error}): delete it, or "
+                "name another with --cache"
+            ) from None

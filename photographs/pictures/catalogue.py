@@ -1,5 +1,7 @@
 """What is known of photographs beside their pictures: a table with a row for each."""
 
+import csv
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,21 +49,22 @@ class Catalogue:
 def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
     """Read a CSV or Parquet file. `names` says what it calls columns of the course's table.
 
+    The other columns keep their names. Of a CSV file they are texts, as they stand there: 007
+    stays 007.
+
     Raises PipelineError when it can't be read, lacks the image file, or names one twice.
     """
     try:
         table = _read(path, names)
     except FileNotFoundError:
         raise PipelineError(f"there is no catalogue {path}") from None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+    except UnicodeError:
+        raise PipelineError(f"{path} is not UTF-8: save it as CSV in UTF-8") from None
+    except (pa.ArrowException, csv.Error, OSError) as error:
+        hint = ": save it as CSV in UTF-8" if "UTF8" in str(error) else ""
         raise PipelineError(
-            f"{path} can't be read as a catalogue: {shorten(str(error), 160)}"
+            f"{path} can't be read as a catalogue: {shorten(str(error), 160)}{hint}"
         ) from None
-    if IMAGE_FILE not in table.column_names:
-        raise PipelineError(
-            f"{path} has no column `{IMAGE_FILE}`; it has {', '.join(table.column_names[:12])}: "
-            f'say which one names the photographs, --column "{IMAGE_FILE}=..."'
-        )
     absent = [name for name in COLUMNS if name not in table.column_names]
     for name in absent:
         table = table.append_column(name, pa.nulls(len(table), COLUMNS[name]))
@@ -99,13 +102,15 @@ def catalogue_of_files(image_files: list[str], label_from_folder: bool) -> Catal
 
 
 def _read(path: Path, names: Mapping[str, str]) -> pa.Table:
+    """The catalogue with the course's names, and the course's types in the course's columns."""
     with path.open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
-    theirs = {names.get(name, name): (name, type_) for name, type_ in COLUMNS.items()}
+    columns = pq.read_schema(path).names if is_parquet else _header(path)
+    new = _new_names(path, columns, names)
     if is_parquet:
         table = pq.read_table(path)
     else:
-        types = {called: type_ for called, (_, type_) in theirs.items()}
+        types = {column: COLUMNS.get(name, pa.string()) for column, name in new.items()}
         table = pyarrow.csv.read_csv(
             path,
             # A text may go over several lines.
@@ -114,19 +119,60 @@ def _read(path: Path, names: Mapping[str, str]) -> pa.Table:
                 column_types=types, strings_can_be_null=True
             ),
         )
-    for name, called in names.items():
-        if called not in table.column_names:
-            raise PipelineError(
-                f"{path} has no column `{called}` for --column {name}; it has "
-                f"{', '.join(table.column_names[:12])}"
-            )
-    table = table.rename_columns(
-        [theirs[name][0] if name in theirs else name for name in table.column_names]
-    )
-    if len(set(table.column_names)) < len(table.column_names):
-        raise PipelineError(f"{path} has two columns of one name")
+    table = table.rename_columns([new[column] for column in table.column_names])
     for place, name in enumerate(table.column_names):
         if name in COLUMNS:
-            column = table.column(place).cast(COLUMNS[name])
-            table = table.set_column(place, name, column)
+            table = table.set_column(place, name, _cast(path, table, name))
     return table
+
+
+def _header(path: Path) -> list[str]:
+    """The names of a CSV file's columns."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file), [])
+    for other in (";", "\t"):
+        if len(names) == 1 and other in names[0]:
+            raise PipelineError(
+                f"{path} has {'semicolons' if other == ';' else 'tabs'} between its columns: save "
+                "it with commas"
+            )
+    return names
+
+
+def _new_names(path: Path, columns: list[str], names: Mapping[str, str]) -> dict[str, str]:
+    """The course's name of each column of a catalogue that has one there, else its own.
+
+    Raises PipelineError when that is not one name for each, or `names` or the image file's column
+    is amiss.
+    """
+    shown = ", ".join(shorten(column, 40) for column in columns[:12])
+    for name, called in names.items():
+        if name not in COLUMNS:
+            raise PipelineError(f"`{name}` is none of the columns {', '.join(COLUMNS)}")
+        if called not in columns:
+            raise PipelineError(f"{path} has no column `{called}` to be the {name}; it has {shown}")
+    new = {column: column for column in columns}
+    new |= {called: name for name, called in names.items()}
+    if IMAGE_FILE not in new.values():
+        raise PipelineError(
+            f"{path} has no column `{IMAGE_FILE}`; it has {shown or 'none'}: "
+            f'say which one names the photographs, --column "{IMAGE_FILE}=..."'
+        )
+    for counts, which in (
+        (Counter(columns), "has {} columns called `{}`"),
+        (Counter(names.values()), "has one column `{1}` for {0} columns of the table"),
+        (Counter(new.values()), "has {} columns that would be called `{}`"),
+    ):
+        name, count = counts.most_common(1)[0] if counts else ("", 1)
+        if count > 1:
+            raise PipelineError(f"{path} {which.format(count, shorten(name))}: rename one")
+    return new
+
+
+def _cast(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    try:
+        return table.column(name).cast(COLUMNS[name])
+    except pa.ArrowException as error:
+        raise PipelineError(
+            f"{path}: the column `{name}` can't be used: {shorten(str(error), 120)}"
+        ) from None

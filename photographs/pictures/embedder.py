@@ -12,8 +12,8 @@ import numpy as np
 
 from photographs.networks.description import LAST, Resize, read_description
 from photographs.pictures.cache import Embedded
-from photographs.pictures.picture import Reading, network_input, read_picture
-from stages.common.stage import PipelineError
+from photographs.pictures.picture import PictureError, Reading, network_input, read_picture
+from stages.common.stage import PipelineError, shorten
 
 
 class Embedder:
@@ -42,12 +42,14 @@ class Embedder:
         self._reading = Reading.of(self.description, resize, exif_rotation)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # Of what goes wrong, our own sentence tells.
+        options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(
                 network, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime has an error for each kind of trouble
-            raise PipelineError(f"{network} is no ONNX file: {_first_line(error)}") from None
+            raise PipelineError(f"{network} is no ONNX file: {_in_one_line(error)}") from None
         inputs = [value.name for value in self._session.get_inputs()]
         if len(inputs) != 1:
             raise PipelineError(f"{network} has the inputs {', '.join(inputs)}, and not one alone")
@@ -66,27 +68,36 @@ class Embedder:
         Raises PictureError when it can't be read as a picture.
         """
         pixels, width, height = read_picture(content, self._reading)
-        return Embedded(self._run(pixels), width, height)
+        numbers = np.concatenate(self._run(pixels), axis=1)[0]
+        if not np.isfinite(numbers).all():
+            raise PictureError("what the network says to it are no finite numbers")
+        return Embedded(numbers, width, height)
 
     @cached_property
-    def length(self) -> int:
-        """How many numbers an embedding has.
+    def answer(self) -> np.ndarray:
+        """The embedding, (d,) float32, of a picture that is always the same.
 
-        Raises PipelineError when the network doesn't take what its description says.
+        Raises PipelineError when the network doesn't take and give what its description says.
         """
-        black = np.zeros((self.description.height, self.description.width, 3), np.uint8)
+        shape = (self.description.height, self.description.width, 3)
         try:
-            return len(self._run(black))
+            found = self._run(np.resize(np.arange(251, dtype=np.uint8), shape))
         except Exception as error:
             raise PipelineError(
-                f"{self.path} doesn't take pictures as its description says: {_first_line(error)}"
+                f"{self.path} doesn't take pictures as its description says: {_in_one_line(error)}"
             ) from None
+        for name, part in zip(self.outputs, found, strict=True):
+            if part.ndim != 2 or len(part) != 1:
+                raise PipelineError(
+                    f"{self.path} gives `{name}` in the shape {part.shape} for one picture, and "
+                    "not (1, length): pool it"
+                )
+        return np.concatenate(found, axis=1)[0]
 
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
+    def _run(self, pixels: np.ndarray) -> list[np.ndarray]:
         feed = {self._input: network_input(pixels, self.description)}
-        found = self._session.run(self.outputs, feed)
-        return np.concatenate([np.asarray(part, np.float32).reshape(-1) for part in found])
+        return [np.asarray(part, np.float32) for part in self._session.run(self.outputs, feed)]
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _in_one_line(error: Exception) -> str:
+    return shorten(str(error), 200) or type(error).__name__

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from photographs.networks.description import Description, Fit, Resize
+from stages.common.stage import shorten
 
-# A file that declares more pixels is taken for an attack: 500 million are 1.5 GB in memory.
+# A file that declares more pixels is taken for an attack: 500 million are 2 GB in memory.
 MOST_PIXELS = 500_000_000
 # Larger pictures are decoded one after the other, so that memory holds one of them.
 LARGE_PIXELS = 25_000_000
@@ -29,6 +30,13 @@ METHODS: dict[Resize, Image.Resampling] = {
 Image.MAX_IMAGE_PIXELS = None
 # Half a picture is no picture.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# It warns of what it mends, such as a broken EXIF block. For all threads: there is no other way.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+# It finds out what it can read with the first files, and two threads would meet that half done.
+Image.preinit()
+Image.init()
+# All but PostScript, a program that Pillow would have run by Ghostscript where that is installed.
+FORMATS = [name for name in Image.ID if name != "EPS"]
 
 
 class PictureError(Exception):
@@ -64,19 +72,16 @@ def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
     if not content:
         raise PictureError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of what it mends, such as a broken EXIF block.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as picture:
-                width, height = picture.size
-                if width * height > MOST_PIXELS:
-                    raise PictureError(
-                        f"it has {width:,} x {height:,} pixels, more than {MOST_PIXELS:,}"
-                    )
-                if width * height > LARGE_PIXELS:
-                    with _one_large_at_a_time:
-                        return _decode(picture, how)
-                return _decode(picture, how)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                raise PictureError(
+                    f"it has {width:,} x {height:,} pixels, more than {MOST_PIXELS:,}"
+                )
+            if width * height > LARGE_PIXELS:
+                with _one_large_at_a_time:
+                    return _decode(picture, how)
+            return _decode(picture, how)
     except UnidentifiedImageError:
         raise PictureError("no picture that Pillow knows") from None
     except PictureError:
@@ -85,12 +90,13 @@ def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
         raise PictureError("it takes more memory than there is") from None
     except Exception as error:
         # Pillow's decoders raise errors of many kinds for broken files.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"Pillow can't read it: {reason[:120]}") from None
+        reason = shorten(str(error), 120) or type(error).__name__
+        raise PictureError(f"Pillow can't read it: {reason}") from None
 
 
 def _decode(picture: Image.Image, how: Reading) -> tuple[np.ndarray, int, int]:
     size = (how.width, how.height)
+    picture.load()  # the size of some formats shows only then
     if how.exif_rotation:
         picture = ImageOps.exif_transpose(picture)
     own = picture.size

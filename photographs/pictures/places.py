@@ -9,14 +9,18 @@ import threading
 import unicodedata
 import zipfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from photographs.pictures.picture import PictureError
-from stages.common.stage import PipelineError
+from stages.common.stage import PipelineError, shorten
 
-# A larger file is not read: no museum's photograph comes near it.
-MOST_BYTES = 2_000_000_000
+# A larger file is not read: no museum's photograph comes near it, and each thread holds one.
+MOST_BYTES = 1_000_000_000
+TOO_LARGE = f"the file has more than {MOST_BYTES:,} bytes"
+# What a zip file may be packed with: the others unpack without a bound.
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED = 1  # a bit of the flags of a file in a zip file
 
 
 class Place(Protocol):
@@ -60,22 +64,25 @@ class Folder:
         self._problems: dict[str, str] = {}
 
     def names(self) -> list[str]:
-        return sorted(self._walk(self._root))
+        return sorted(self._walk())
 
-    def _walk(self, folder: Path) -> Iterator[str]:
-        try:
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            name = f"{self._name(folder)}/"
-            self._problems[name] = f"the folder can't be read: {error.strerror}"
-            yield name
-            return
-        for entry in entries:
-            path = folder / entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(path)
-            elif path not in self._except:
-                yield self._name(path)
+    def _walk(self) -> Iterator[str]:
+        folders = [self._root]  # not by recursion: they may be a thousand deep
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = list(os.scandir(folder))
+            except OSError as error:
+                name = f"{self._name(folder)}/"
+                self._problems[name] = f"the folder can't be read: {error.strerror}"
+                yield name
+                continue
+            for entry in entries:
+                path = folder / entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif path not in self._except:
+                    yield self._name(path)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -89,7 +96,7 @@ class Folder:
             if not real.is_relative_to(self._root):
                 raise PictureError("a link that leads out of the folder")
             if real.is_dir():
-                raise PictureError("a link to a folder")
+                raise PictureError("a folder, or a link to one")
             # Not to wait for a pipe that nobody writes to, nor to follow what has become a link.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
             with open(os.open(real, flags | getattr(os, "O_BINARY", 0)), "rb") as file:  # noqa: PTH123
@@ -97,12 +104,14 @@ class Folder:
                 if not stat.S_ISREG(status.st_mode):
                     raise PictureError("no regular file")
                 if status.st_size > MOST_BYTES:
-                    raise PictureError(f"the file has more than {MOST_BYTES:,} bytes")
-                return file.read()
-        except RuntimeError:
+                    raise PictureError(TOO_LARGE)
+                return file.read(status.st_size)  # and not what is being added
+        except RuntimeError:  # Python 3.13 has an OSError
             raise PictureError("a link that leads to itself") from None
         except FileNotFoundError:
             raise PictureError("there is no such file, or it is a broken link") from None
+        except MemoryError:
+            raise PictureError("it takes more memory than there is") from None
         except OSError as error:
             raise PictureError(f"the file can't be read: {error.strerror}") from None
 
@@ -111,26 +120,45 @@ class Zip:
     """All files in a zip file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = zipfile.ZipFile(path)
+        """Raises PipelineError when its list of files is damaged."""
+        try:
+            self._file = zipfile.ZipFile(path)
+        except Exception as error:  # of many kinds
+            raise PipelineError(
+                f"{path} can't be read as a zip file: {shorten(str(error), 120)}"
+            ) from None
+        self._items: dict[str, list[zipfile.ZipInfo]] = {}
+        for item in self._file.infolist():
+            if not item.is_dir():
+                self._items.setdefault(item.filename, []).append(item)
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        names = [item.filename for item in self._file.infolist() if not item.is_dir()]
-        if len(names) != len(set(names)):
-            raise PipelineError(f"{self._path} holds two files of one name")
-        return sorted(names)
+        return sorted(self._items)
 
     def read(self, name: str) -> bytes:
-        # Without the lock two threads would read at one place of the file.
+        item, *others = self._items[name]
+        path = PurePosixPath(name)
+        if others:
+            raise PictureError("the zip file holds more than one file of this name")
+        if path.is_absolute() or ".." in path.parts:
+            raise PictureError("its name leads out of the zip file")
+        if stat.S_ISLNK(item.external_attr >> 16):
+            raise PictureError("a link, which is not followed in a zip file")
+        if item.flag_bits & ENCRYPTED:
+            raise PictureError("it is encrypted")
+        if item.compress_type not in PACKED:
+            raise PictureError("it is packed by another method than deflate")
+        if item.file_size > MOST_BYTES:
+            raise PictureError(TOO_LARGE)
         try:
-            with self._lock:
-                if self._file.getinfo(name).file_size > MOST_BYTES:
-                    raise PictureError(f"the file has more than {MOST_BYTES:,} bytes")
-                return self._file.read(name)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-            raise PictureError(f"the zip file is damaged here: {str(error)[:120]}") from None
-        except Exception as error:  # zlib.error and the like
-            if isinstance(error, PictureError):
-                raise
-            raise PictureError(f"the zip file is damaged here: {str(error)[:120]}") from None
+            # Without the lock two threads would read at one place of the file.
+            with self._lock, self._file.open(item) as file:
+                # No more than the zip file says: it may unpack to something else.
+                return file.read(item.file_size)
+        except MemoryError:
+            raise PictureError("it takes more memory than there is") from None
+        except Exception as error:  # of many kinds
+            raise PictureError(
+                f"the zip file is damaged here: {shorten(str(error), 120)}"
+            ) from None

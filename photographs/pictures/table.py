@@ -5,14 +5,18 @@ import hashlib
 import io
 import json
 import os
+import threading
+import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm import tqdm
 
 from photographs.networks.description import LAST
@@ -31,7 +35,7 @@ from photographs.pictures.catalogue import (
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import PictureError
 from photographs.pictures.places import Place, shown_name
-from stages.common.files import atomic_write, write_text
+from stages.common.files import write_text
 from stages.common.stage import PipelineError, shorten
 from stages.tables.artefacts import EMBEDDING
 from stages.tables.parquet import write_batches
@@ -40,6 +44,11 @@ from stages.tables.parquet import write_batches
 GROUP_ROWS = 1024
 # Photographs that each thread may be ahead of the one that is written.
 AHEAD = 4
+# Categories of Unicode that a name may not have: control characters such as a line's end, and what
+# Python makes of bytes that aren't UTF-8.
+UNFIT = ("Cc", "Cs", "Zl", "Zp")
+# Locks, of which a photograph has one by the first byte of its content's digest.
+LOCKS = 256
 
 
 @dataclass
@@ -62,13 +71,13 @@ def write_table(
     catalogue: Catalogue | None,
     output: Path,
     label_from_folder: bool = False,
-    workers: int | None = None,
+    workers: int = 1,
 ) -> Result:
     """Embed all photographs of a place and write the table, atomically.
 
     Without a catalogue, nothing is known of a photograph but its size, and its label where
-    `label_from_folder` says so. The rows are in the order of the names; `workers` threads, by
-    default one for each core, change nothing but the time.
+    `label_from_folder` says so. The rows are in the order of the names; the number of `workers`,
+    which are threads, changes nothing but the time.
 
     Raises PipelineError when no photograph is left.
     """
@@ -79,37 +88,37 @@ def write_table(
     else:
         files = _matched(files, catalogue, result)
     schema = _schema(catalogue, embedder)
-    # Before any work: the network may not take what its description says.
-    length = embedder.length
-    done = _embedded(place, files, embedder, cache, result, workers or usable_cores())
-    batches = (_batch(group, catalogue, schema, length) for group in _groups(done))
-    # In the course's form: Parquet with gzip.
-    with atomic_write(output) as temporary:
-        result.rows = write_batches(
-            temporary, schema, _counted(batches, result), "gzip", GROUP_ROWS
-        )
-        result.left_out.sort()
-        write_left_out(left_out_path(output), result.left_out)
-        if not result.rows:
-            raise PipelineError(_nothing_left(result.left_out))
+    # Closed at once where something fails, so that no thread works on.
+    with closing(_embedded(place, files, embedder, cache, result, workers)) as done:
+        batches = (_batch(group, catalogue, schema) for group in _groups(done))
+        # In the course's form: Parquet with gzip.
+        write_batches(output, schema, _counted(batches, result, output), "gzip", GROUP_ROWS)
     return result
 
 
-def _counted(batches: Iterable[pa.RecordBatch], result: Result) -> Iterator[pa.RecordBatch]:
+def _counted(
+    batches: Iterable[pa.RecordBatch], result: Result, output: Path
+) -> Iterator[pa.RecordBatch]:
+    """The batches; after the last one, what is left out is listed. An empty table is an error."""
     for batch in batches:
+        result.rows += batch.num_rows
         result.unlabelled += batch.column(MEDIUM).null_count
         result.without_subset += batch.column(SUBSET).null_count
         yield batch
+    result.left_out.sort()
+    write_left_out(left_out_path(output), result.left_out)
+    if not result.rows:
+        raise PipelineError(_nothing_left(result.left_out))
 
 
 def _batch(
-    group: list[tuple[str, Embedded]], catalogue: Catalogue, schema: pa.Schema, length: int
+    group: list[tuple[str, Embedded]], catalogue: Catalogue, schema: pa.Schema
 ) -> pa.RecordBatch:
     """Rows of the table: the catalogue's, with their embeddings in the last column."""
     embedded = [found for _, found in group]
     rows = _filled(catalogue.rows([name for name, _ in group]), embedded)
-    numbers = np.concatenate([found.embedding for found in embedded])
-    vectors = _lists(numbers, length, schema.field(-1).type)
+    numbers = np.stack([found.embedding for found in embedded])
+    vectors = _lists(numbers, schema.field(-1).type)
     columns = [*rows.combine_chunks().columns, vectors]
     arrays = [c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -141,8 +150,10 @@ def _files(place: Place, result: Result) -> dict[str, str]:
     files: dict[str, str] = {}
     for own in place.names():
         name = shown_name(own)
-        if not own.isprintable() or "\\" in own:
-            result.left_out.append((name, "its name isn't printable UTF-8"))
+        if any(unicodedata.category(char) in UNFIT for char in own):
+            result.left_out.append((name, "its name isn't UTF-8, or has control characters"))
+        elif "\\" in own:
+            result.left_out.append((name, "its name has a backslash, which is / elsewhere"))
         elif name in files:
             result.left_out.append((name, "another file has the same name, typed differently"))
         else:
@@ -186,16 +197,24 @@ def _embedded(
     cache: Cache,
     result: Result,
     workers: int,
-) -> Iterator[tuple[str, Embedded]]:
+) -> Generator[tuple[str, Embedded], None, None]:
     """The photographs' names and embeddings, in the order of the names."""
 
-    def work(own: str) -> tuple[bytes, Embedded, bool]:
+    locks = [threading.Lock() for _ in range(LOCKS)]
+
+    def work(own: str) -> tuple[Embedded, bool]:
+        """The embedding, and whether it was computed now."""
         content = place.read(own)
         key = hashlib.sha256(content).digest()
-        known = cache.get(key)
-        return (key, known, False) if known else (key, embedder.embed(content), True)
+        with locks[key[0]]:  # or two copies would both be computed, beside each other
+            known = cache.get(key)
+            if known is not None:
+                return known, False
+            embedded = embedder.embed(content)
+            cache.add(key, embedded)
+            return embedded, True
 
-    waiting: deque[tuple[str, Future[tuple[bytes, Embedded, bool]]]] = deque()
+    waiting: deque[tuple[str, Future[tuple[Embedded, bool]]]] = deque()
     names = iter(files.items())
     # Pillow and ONNX Runtime release the GIL while they work.
     with (
@@ -211,13 +230,11 @@ def _embedded(
                 name, future = waiting.popleft()
                 bar.update()
                 try:
-                    key, embedded, new = future.result()
+                    embedded, new = future.result()
                 except PictureError as error:
                     result.left_out.append((name, str(error)))
                     continue
-                if new:
-                    cache.add(key, embedded)
-                    result.computed += 1
+                result.computed += new
                 yield name, embedded
         finally:
             # After Ctrl-C, what hasn't begun isn't begun.
@@ -251,37 +268,40 @@ def _schema(catalogue: Catalogue, embedder: Embedder) -> pa.Schema:
     return catalogue.schema.append(pa.field(column, type_)).with_metadata({EMBEDDING: identity})
 
 
-def _lists(numbers: np.ndarray, length: int, type_: pa.ListType) -> pa.ListArray:
-    """Rows of `length` numbers each, from (n x length,) float32."""
-    offsets = np.arange(0, len(numbers) + 1, length, dtype=np.int32)
-    values = numbers.astype(type_.value_type.to_pandas_dtype())
+def _lists(numbers: np.ndarray, type_: pa.ListType) -> pa.ListArray:
+    """A column of n lists of length d, from (n, d) float32."""
+    offsets = np.arange(0, numbers.size + 1, numbers.shape[1], dtype=np.int32)
+    values = numbers.astype(type_.value_type.to_pandas_dtype()).ravel()
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type_.value_type))
 
 
 def _filled(rows: pa.Table, embedded: list[Embedded]) -> pa.Table:
-    """The rows with what the picture tells where the catalogue does not: its size and aspect."""
-    width, height = (
-        _or_else(rows.column(name), [float(value) for value in values])
-        for name, values in (
-            (WIDTH, [found.width for found in embedded]),
-            (HEIGHT, [found.height for found in embedded]),
-        )
-    )
-    product = _or_else(rows.column(PRODUCT), [w * h for w, h in zip(width, height, strict=True)])
-    aspect = _or_else(rows.column(ASPECT), [w / h for w, h in zip(width, height, strict=True)])
-    for name, values in ((WIDTH, width), (HEIGHT, height), (PRODUCT, product), (ASPECT, aspect)):
-        place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, name, pa.array(values, pa.float64()))
+    """The rows with what the picture tells where the catalogue does not: its size and aspect.
+
+    A catalogue's number stays as it is, also where no picture has it: the rules of docs/table.md
+    are for that.
+    """
+    width = _filled_column(rows, WIDTH, pa.array([float(found.width) for found in embedded]))
+    height = _filled_column(rows, HEIGHT, pa.array([float(found.height) for found in embedded]))
+    filled = {
+        WIDTH: width,
+        HEIGHT: height,
+        PRODUCT: _filled_column(rows, PRODUCT, pc.multiply(width, height)),
+        ASPECT: _filled_column(rows, ASPECT, pc.divide(width, height)),
+    }
+    for name, values in filled.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, values)
     return rows
 
 
-def _or_else(column: pa.ChunkedArray, values: list[float]) -> list[float]:
-    known = column.to_pylist()
-    return [old if old is not None else new for old, new in zip(known, values, strict=True)]
+def _filled_column(rows: pa.Table, name: str, values: pa.Array) -> pa.ChunkedArray:
+    column = rows.column(name)
+    known = pc.if_else(pc.is_nan(column), None, column)  # pandas has nan for what is missing
+    return pc.coalesce(known, values)
 
 
 def _nothing_left(left_out: list[tuple[str, str]]) -> str:
     if not left_out:
-        return "there is no photograph"
+        return "the folder or zip file of photographs is empty"
     name, reason = left_out[0]
     return f"no photograph is left: of {len(left_out):,}, the first is {shorten(name)} ({reason})"

@@ -18,12 +18,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
     When the block fails, the temporary file is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = partial_path(path)
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """Where `atomic_write` writes; a process that is killed leaves the file there."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def file_digest(path: Path, kind: str) -> str:
