@@ -22,8 +22,6 @@ import vl_convert
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from photographs.networks.description import write_description
-from photographs.networks.mobilenet import mobilenet, mobilenet_description
 from scripts.params import set_params as change_params
 from stages import parse_embeddings_to_parquet
 from stages.tables.artefacts import ARTEFACTS
@@ -266,52 +264,6 @@ def play_cores(shared):
         }
 
     return settings
-
-
-def random_weights(alpha: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights of MobileNet that say nothing, but keep the values of its layers alive."""
-    random = np.random.default_rng(seed)
-    block_widths = [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
-    inside, *widths = (int(width * alpha) for width in (32, *block_widths))
-    kernels = {"conv1": ("kernel", (3, 3, 3, inside))}
-    for block, width in enumerate(widths, 1):
-        kernels[f"conv_dw_{block}"] = ("depthwise_kernel", (3, 3, inside, 1))
-        kernels[f"conv_pw_{block}"] = ("kernel", (1, 1, inside, width))
-        inside = width
-    weights = {}
-    for layer, (name, shape) in kernels.items():
-        height, across, channels, out = shape
-        depthwise = name == "depthwise_kernel"
-        scale = (2 / (height * across * (1 if depthwise else channels))) ** 0.5
-        weights[f"{layer}/{name}"] = random.normal(0, scale, shape).astype(np.float32)
-        length = channels if depthwise else out
-        for part, low, high in (
-            ("gamma", 0.8, 1.2),
-            ("beta", 0.0, 0.5),
-            ("moving_mean", -0.1, 0.1),
-            ("moving_variance", 0.8, 1.2),
-        ):
-            weights[f"{layer}_bn/{part}"] = random.uniform(low, high, length).astype(np.float32)
-    return weights
-
-
-@pytest.fixture(scope="session")
-def tiny_network(shared):
-    """The ONNX file of a MobileNet for pictures of 32 x 32, with its description beside it."""
-
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        write_network(folder / "network.onnx")
-
-    return shared("network", make) / "network.onnx"
-
-
-def write_network(path: Path, seed: int = 0) -> None:
-    """Write a MobileNet with random weights, and its description beside it."""
-    weights = random_weights(seed=seed)
-    path.write_bytes(mobilenet(weights, "max", size=32))
-    description = mobilenet_description(weights, f"random {seed}", "max", size=32)
-    write_description(path, description)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,8 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT, Project, write_network
+from conftest import PROJECT, Project
+from pictures import random_weights, write_network
 from PIL import Image
 from test_photographs import READABLE, UNREADABLE, drawn, encoded, jpeg, oriented, write_all, zipped
 
@@ -52,6 +53,12 @@ def draw_folder(path: Path, count: int) -> None:
         medium = path / FOLDERS[number % 3]
         medium.mkdir(parents=True, exist_ok=True)
         (medium / f"{number:02}.jpg").write_bytes(jpeg(number, (50 + number, 40)))
+
+
+@pytest.fixture(scope="session")
+def tiny_network(shared):
+    """The ONNX file of a MobileNet for pictures of 32 x 32, with its description beside it."""
+    return shared("network", lambda path: write_network(path / "network.onnx")) / "network.onnx"
 
 
 @pytest.fixture
@@ -170,7 +177,7 @@ def test_all_layers_are_all_of_them(run_embed, output):
 def test_the_schema_says_what_made_the_numbers(run_embed, output):
     course = {
         "network": "MobileNetV1 0.25 32",
-        "weights": "random 0",
+        "weights": "drawn at random",
         "layers": "last",
         "pooling": "max",
         "input": "32 x 32",
@@ -410,7 +417,7 @@ def test_another_network_or_another_way_to_read_computes_anew(
     run_embed, folder, output, tmp_path, tiny_network
 ):
     run_embed()
-    write_network(tmp_path / "other.onnx", seed=1)
+    write_network(tmp_path / "other.onnx", random_weights(seed=1))
     other = {"network": tmp_path / "other.onnx"}
     for changes in (
         other,
@@ -897,11 +904,11 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
         "there is no network .*nowhere.onnx: `python -m commands.network` makes it": {
             "network": tmp_path / "nowhere.onnx"
         },
-        "`conv9` is no layer of MobileNetV1 0.25 32; it has last, all, conv1_relu,": (
+        "no layers `conv9`: MobileNetV1 0.25 32 gives last, all, or some of conv1_relu,": (
             "--layers",
             "conv9",
         ),
-        "`` is no layer of": ("--layers", ""),
+        "no layers ``: ": ("--layers", ""),
         "there is no folder or zip file .*nowhere": {"photographs": tmp_path / "nowhere"},
         "a file is neither a folder nor a zip file": {"photographs": tmp_path / "a file"},
         "made is a folder: name a file, .*made/extended.parquet": {"to": output.parent},
@@ -1034,7 +1041,7 @@ def test_the_parser_takes_the_table_as_it_is(run_embed, stage_folder, set_params
     assert table.column("image_file").to_pylist() == ours.column("Image file").to_pylist()
     assert set(table.column("medium").to_pylist()) == set(FOLDERS)
     assert table.column("embedding").to_pylist() == ours.column(COLUMN).to_pylist()
-    assert embedding_identity(ARTEFACTS)["weights"] == "random 0"
+    assert embedding_identity(ARTEFACTS)["weights"] == "drawn at random"
     split.main()
     assert set(pq.read_table(SPLIT).column("subset").to_pylist()) == {"train", "val", "test"}
 
@@ -1067,6 +1074,6 @@ def test_what_embedding_says_to_type_trains_a_model(clone_project, tmp_path, tin
     project.dvc(*arguments)
     table = project.folder / ARTEFACTS
     assert pq.read_metadata(table).num_rows == 60
-    assert embedding_identity(table)["weights"] == "random 0"
+    assert embedding_identity(table)["weights"] == "drawn at random"
     assert (project.folder / "models/model.onnx").is_file()
     assert project.repro() == []
