@@ -27,7 +27,9 @@ LAST, ALL = "last", "all"
 AS_STORED, EXIF = "as stored", "EXIF"
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+Three = Field(min_length=3, max_length=3)
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Divisor = Annotated[float, Field(allow_inf_nan=False, gt=0)]
 
 
 class Last(Section):
@@ -58,8 +60,8 @@ class Description(Section):
     width: int = Field(gt=0, le=10_000)
     height: int = Field(gt=0, le=10_000)
     layout: Literal["NHWC", "NCHW"]
-    divide: Channels
-    subtract: Channels
+    divide: Annotated[list[Divisor], Three]
+    subtract: Annotated[list[Finite], Three]
     resize: Resize
     fit: Fit
     last: Last

@@ -9,6 +9,7 @@ place only and is not relied on: the tensors are what counts.
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def tensor_names() -> list[str]:
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a file of weights, .h5 as Keras writes it or .npz, by their names.
 
-    Raises PipelineError when it is neither, or lacks one of the tensors.
+    Raises PipelineError when it is neither, or when a tensor is missing or of another network.
     """
     with path.open("rb") as file:
         start = file.read(8)
@@ -58,6 +59,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             f"{path} holds no weights of MobileNet: {len(lacking)} of {len(tensor_names())} "
             f"tensors are missing, the first is {lacking[0]}"
         )
+    _check_shapes(path, found)
     return {name: np.ascontiguousarray(found[name], "<f4") for name in tensor_names()}
 
 
@@ -80,6 +82,27 @@ def check_weights(weights: Mapping[str, np.ndarray]) -> None:
         raise PipelineError(f"{PINS.name} disagrees with itself: restore it from Git")
 
 
+def _check_shapes(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Whether each tensor fits the one before it, whatever the width (alpha) of the network."""
+    channels = 3
+    for name in tensor_names():
+        layer, tensor = name.split("/")
+        shape = np.shape(weights[name])
+        expected: tuple[int, ...] = (channels,)
+        if tensor == "depthwise_kernel":
+            expected = (3, 3, channels, 1)
+        elif tensor == "kernel":
+            window = 3 if layer == "conv1" else 1
+            expected = (window, window, channels, shape[-1] if shape else 0)
+        if shape != expected or not shape[-1] or weights[name].dtype.kind != "f":
+            raise PipelineError(
+                f"{path} holds no weights of MobileNet: the tensor {name} has the shape {shape} "
+                f"of {weights[name].dtype}, and not {expected} of floats"
+            )
+        if tensor == "kernel":
+            channels = shape[-1]
+
+
 def _pinned() -> dict[str, Any]:
     return json.loads(PINS.read_text(encoding="utf-8"))
 
@@ -89,7 +112,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         # Without pickles: a file of weights must not be able to run code.
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PipelineError(f"{path} can't be read as .npz: {error}") from None
 
 
