@@ -7,6 +7,7 @@ bits: docs/photographs.md says how much.
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,6 @@ class Embedder:
 
         Raises PipelineError when there is no network, or when it isn't what its description says.
         """
-        import onnxruntime
-
         self.path = network
         self.description = read_description(network)
         self.outputs = self.description.outputs(layers)
@@ -40,16 +39,7 @@ class Embedder:
             self.outputs, resize or self.description.resize, exif_rotation
         )
         self._reading = Reading.of(self.description, resize, exif_rotation)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # Of what goes wrong, our own sentence tells.
-        options.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(
-                network, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime has an error for each kind of trouble
-            raise PipelineError(f"{network} is no ONNX file: {_in_one_line(error)}") from None
+        self._session = _session(network)
         inputs = [value.name for value in self._session.get_inputs()]
         if len(inputs) != 1:
             raise PipelineError(f"{network} has the inputs {', '.join(inputs)}, and not one alone")
@@ -61,6 +51,8 @@ class Embedder:
                     f"{network} has no output `{name}`, which its description names; it has "
                     f"{', '.join(known)}"
                 )
+        if self.outputs != known:
+            self._session = _session(network, inputs, self.outputs)
 
     def embed(self, content: bytes) -> Embedded:
         """The embedding of a photograph, by the content of its file.
@@ -97,6 +89,33 @@ class Embedder:
     def _run(self, pixels: np.ndarray) -> list[np.ndarray]:
         feed = {self._input: network_input(pixels, self.description)}
         return [np.asarray(part, np.float32) for part in self._session.run(self.outputs, feed)]
+
+
+def _session(
+    network: Path, inputs: list[str] | None = None, outputs: list[str] | None = None
+) -> Any:
+    """ONNX Runtime in one thread, with the part of a network that these outputs need.
+
+    It computes all outputs that a network has, also those that nobody asks for.
+
+    Raises PipelineError when it isn't a network.
+    """
+    import onnx
+    import onnxruntime
+    from onnx.utils import Extractor
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Of what goes wrong, our own sentence tells.
+    options.log_severity_level = 4
+    try:
+        content: Path | bytes = network
+        if inputs and outputs:
+            part = Extractor(onnx.load(network)).extract_model(inputs, outputs)
+            content = part.SerializeToString()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has an error for each kind of trouble
+        raise PipelineError(f"{network} is no ONNX file: {_in_one_line(error)}") from None
 
 
 def _in_one_line(error: Exception) -> str:

@@ -42,6 +42,9 @@ from stages.tables.parquet import write_batches
 
 # Rows that are written at a time: it bounds the memory used.
 GROUP_ROWS = 1024
+# Parquet with gzip, as the course has it. Its default level makes a file that is a fifth smaller, and
+# takes half as long as the network.
+GZIP_LEVEL = 1
 # Photographs that each thread may be ahead of the one that is written.
 AHEAD = 4
 # Categories of Unicode that a name may not have: control characters such as a line's end, and what
@@ -91,8 +94,8 @@ def write_table(
     # Closed at once where something fails, so that no thread works on.
     with closing(_embedded(place, files, embedder, cache, result, workers)) as done:
         batches = (_batch(group, catalogue, schema) for group in _groups(done))
-        # In the course's form: Parquet with gzip.
-        write_batches(output, schema, _counted(batches, result, output), "gzip", GROUP_ROWS)
+        counted = _counted(batches, result, output)
+        write_batches(output, schema, counted, "gzip", GROUP_ROWS, GZIP_LEVEL)
     return result
 
 

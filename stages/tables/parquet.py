@@ -33,6 +33,7 @@ def write_batches(
     batches: Iterable[pa.RecordBatch],
     compression: str = "zstd",
     row_group_rows: int = 4096,
+    compression_level: int | None = None,
 ) -> int:
     """Write record batches to a Parquet table, atomically; return the number of rows.
 
@@ -46,6 +47,7 @@ def write_batches(
             temporary,
             schema,
             compression=compression,
+            compression_level=compression_level,
             # A dictionary pays for text only: embeddings hardly repeat. Sorted by their place in
             # the number, their bytes suit zstd, and no other: docs/benchmarks.md.
             use_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
