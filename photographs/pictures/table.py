@@ -42,8 +42,8 @@ from stages.tables.parquet import write_batches
 
 # Rows that are written at a time: it bounds the memory used.
 GROUP_ROWS = 1024
-# Parquet with gzip, as the course has it. Its default level makes a file that is a fifth smaller, and
-# takes half as long as the network.
+# Parquet with gzip, as the course has it. Its default level makes a file that is a fifth smaller,
+# and takes half as long as the network.
 GZIP_LEVEL = 1
 # Photographs that each thread may be ahead of the one that is written.
 AHEAD = 4
