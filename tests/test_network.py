@@ -517,7 +517,7 @@ def test_the_default_network_is_the_one_of_the_course(tmp_path):
     write_description(network, mobilenet_description(tensors, COURSE["weights"], "max"))
     embedder = Embedder(network)
     assert embedder.identity == COURSE
-    assert embedder.length == 1024
+    assert embedder.answer.shape == (1024,)
 
 
 def test_neither_neighbours_nor_threads_change_a_bit(
@@ -655,7 +655,7 @@ def test_a_description_of_another_network_ends_with_a_sentence(tmp_path, change,
     description = Description.model_validate(OTHER.model_dump(exclude_none=True) | change)
     network = write_other(tmp_path / "quarters.onnx", description)
     with pytest.raises(PipelineError, match=problem) as error:
-        assert Embedder(network).length
+        assert len(Embedder(network).answer)
     assert "\n" not in str(error.value)
 
 
