@@ -152,7 +152,7 @@ class Zip:
         if item.file_size > MOST_BYTES:
             raise PictureError(TOO_LARGE)
         try:
-            # Without the lock two threads would read at one place of the file.
+            # The lock, because zipfile doesn't promise that threads may share it.
             with self._lock, self._file.open(item) as file:
                 # No more than the zip file says: it may unpack to something else.
                 return file.read(item.file_size)
