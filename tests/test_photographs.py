@@ -112,6 +112,11 @@ def text_of_png() -> bytes:
     return encoded(drawn(), "PNG", pnginfo=text)
 
 
+def icon(png: bytes) -> bytes:
+    """An icon that says it has 48 x 48 pixels, whatever the picture in it has."""
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 48, 48, 0, 0, 1, 32, len(png), 22) + png
+
+
 # Whatever a folder may hold that Pillow reads, by name; the names' ends are those of the files.
 READABLE = {
     "rgb.jpg": lambda: jpeg(),
@@ -170,10 +175,8 @@ UNREADABLE = {
     "empty.jpg": (lambda: b"", "the file is empty"),
     "text.jpg": (lambda: b"A letter to the museum.\n" * 50, "no picture that Pillow knows"),
     "zeros.jpg": (lambda: bytes(5000), "no picture that Pillow knows"),
-    "bomb.png": (
-        lambda: tiny_png(100_000, 100_000),
-        "it has 100,000 x 100,000 pixels, more than 500,000,000",
-    ),
+    "bomb.png": (lambda: tiny_png(100_000, 100_000), "it has more than 500,000,000 pixels"),
+    "bomb.ico": (lambda: icon(tiny_png(100_000, 100_000)), "it has more than 500,000,000 pixels"),
     "drawing.svg": (
         lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>',
         "no picture that Pillow knows",
