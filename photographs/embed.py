@@ -100,7 +100,7 @@ def embed(
     left_out = left_out_path(output)
     given = [photographs, embedder.path, output, left_out, cache_path]
     given += [metadata] if metadata else []
-    path, count = Counter(path.resolve() for path in given).most_common(1)[0]
+    path, count = Counter(os.path.realpath(path) for path in given).most_common(1)[0]
     if count > 1:
         raise PipelineError(f"{path} can't be two things: name another file")
     # They may lie among the photographs, and are none.

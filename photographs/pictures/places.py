@@ -60,7 +60,7 @@ class Folder:
 
     def __init__(self, path: Path, except_for: Collection[Path] = ()) -> None:
         self._root = path.resolve()
-        self._except = {other.resolve() for other in except_for}
+        self._except = {Path(os.path.realpath(other)) for other in except_for}
         self._problems: dict[str, str] = {}
 
     def names(self) -> list[str]:
