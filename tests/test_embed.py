@@ -905,6 +905,7 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
     path = catalogue("Image file\n04.jpg\n")
     (tmp_path / "a file").write_text("text")
     (tmp_path / "a folder.parquet").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     cases = {
         "there is no network .*nowhere.onnx: `python -m commands.network` makes it": {
             "network": tmp_path / "nowhere.onnx"
@@ -915,6 +916,7 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
         ),
         "no layers ``: ": ("--layers", ""),
         "there is no folder or zip file .*nowhere": {"photographs": tmp_path / "nowhere"},
+        "there is no folder or zip file .*loop": {"photographs": tmp_path / "loop"},
         "a file is neither a folder nor a zip file": {"photographs": tmp_path / "a file"},
         "made is a folder: name a file, .*made/extended.parquet": {"to": output.parent},
         "a folder.parquet is a folder: name a file": {"to": tmp_path / "a folder.parquet"},

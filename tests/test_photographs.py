@@ -37,6 +37,11 @@ from photographs.pictures.picture import (
 from photographs.pictures.places import Folder, Zip, open_place, shown_name
 from stages.common.stage import PipelineError
 
+# pytest lets through what the program keeps quiet.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Palette images with Transparency"),
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
 COURSE = Reading(32, 24, "nearest", "stretch", exif_rotation=False)
 ORIENTATION = 0x0112  # a tag of EXIF
 
