@@ -6,6 +6,7 @@ import pandas as pd
 from stages.evaluation.intervals import interval, resample
 from stages.evaluation.rows import Scored
 from stages.model_file.scoring import ModelFile
+from stages.tables.artefacts import EMBEDDING
 
 SHUFFLE_SEED = 0
 
@@ -20,13 +21,16 @@ def importance(model: ModelFile, rows: Scored) -> pd.DataFrame:
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows.mediums))
     truth = rows.truth(model.labels)
     right = rows.best == truth
+    score, artefacts, stand_for_embedding = model.once_embedded(rows.artefacts)
     lines = []
     for kind in model.metadata["kinds"]:
         if not kind["inputs"]:
             continue
-        columns = [value["name"] for value in kind["inputs"]]
-        shuffled = {name: rows.artefacts[name][order] for name in columns}
-        there = model.predict_proba(rows.artefacts.with_columns(shuffled))
+        columns = {value["name"] for value in kind["inputs"]}
+        if EMBEDDING in columns:
+            columns = (columns - {EMBEDDING}).union(stand_for_embedding)
+        shuffled = {name: artefacts[name][order] for name in columns}
+        there = score(artefacts.with_columns(shuffled))
         lost = right.astype(float) - (there.argmax(axis=1) == truth)
         low, high = interval(resample(lost[:, None])[:, 0] / len(lost))
         lines.append(

@@ -8,7 +8,7 @@ NumPy has the threads and kernels that stages/__init__.py fixes. Tests hold the 
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -135,6 +135,7 @@ class ModelFile:
             texts = {entry.key: entry.value for entry in model.metadata_props}
             self.metadata: dict[str, Any] = {k: json.loads(v) for k, v in texts.items()}
             self.labels: list[str] = self.metadata["labels"]
+            self._model = model
             self._evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
         except Exception as error:
             # Protocol buffers, JSON and the evaluator have an error each for what they cannot read.
@@ -159,17 +160,75 @@ class ModelFile:
                     f"table has {'none' if found is None else f'length {found}'}"
                 )
 
-        def score(start: int) -> np.ndarray:
-            rows = slice(start, start + BATCH_ROWS)
-            feed = {name: artefacts[name][rows] for name in self.inputs}
-            # A row that cannot be used has nan for its answer, which is no reason to warn.
-            with np.errstate(invalid="ignore", divide="ignore"):
-                (probabilities,) = self._evaluator.run([PROBABILITIES], feed)
-            return np.asarray(probabilities)
-
-        starts = range(0, len(artefacts), BATCH_ROWS)
-        if not starts:
+        if not len(artefacts):
             return np.empty((0, len(self.labels)), dtype=np.float32)
-        # NumPy releases the GIL while it works.
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
-            return np.concatenate(list(pool.map(score, starts)))
+        return _run(self._evaluator, artefacts, [PROBABILITIES])[0]
+
+    def once_embedded(self, artefacts: Artefacts) -> tuple["Scoring", Artefacts, list[str]]:
+        """What scores the same embeddings again, beside other values of the other columns.
+
+        What the model makes of the embedding alone, such as its principal components, is computed
+        here, once. Returns a function that gives what `predict_proba` does, for artefacts with
+        that in further columns; these artefacts with them; and the columns that stand for the
+        embedding.
+        """
+        made, mixed = {EMBEDDING}, set(self.inputs) - {EMBEDDING}
+        columns: set[str] = set()
+        for node in self._model.graph.node:
+            if mixed.intersection(node.input):
+                mixed.update(node.output)
+                columns |= made.intersection(node.input)
+            elif made.intersection(node.input):
+                made.update(node.output)
+        names = sorted(columns)
+        if not names:
+            return self.predict_proba, artefacts, [EMBEDDING]
+        values = _run(_part(self._model, [EMBEDDING], names), artefacts, names)
+        inputs = [*(name for name in self.inputs if name != EMBEDDING), *names]
+        rest = _part(self._model, inputs, [PROBABILITIES])
+        return (
+            lambda rows: _run(rest, rows, [PROBABILITIES])[0],
+            artefacts.with_columns(dict(zip(names, values, strict=True))),
+            names,
+        )
+
+
+Scoring = Callable[[Artefacts], np.ndarray]
+
+
+def _run(
+    evaluator: ReferenceEvaluator, artefacts: Artefacts, names: Sequence[str]
+) -> list[np.ndarray]:
+    """Some results for n artefacts, one at least."""
+
+    def score(start: int) -> list[np.ndarray]:
+        rows = slice(start, start + BATCH_ROWS)
+        feed = {name: artefacts[name][rows] for name in evaluator.input_names}
+        # A row that cannot be used has nan for its answer, which is no reason to warn.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return [np.asarray(result) for result in evaluator.run(names, feed)]
+
+    # NumPy releases the GIL while it works.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
+        batches = pool.map(score, range(0, len(artefacts), BATCH_ROWS))
+        return [np.concatenate(results) for results in zip(*batches, strict=True)]
+
+
+def _part(
+    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
+) -> ReferenceEvaluator:
+    """The operators of a model that lead from some of its results to others."""
+    wanted, nodes = set(outputs) - set(inputs), []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            nodes.append(node)
+            wanted.update(set(node.input).difference(inputs))
+    graph = onnx.helper.make_graph(
+        nodes[::-1],
+        "part",
+        [onnx.helper.make_empty_tensor_value_info(name) for name in inputs],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
+        [constant for constant in model.graph.initializer if constant.name in wanted],
+    )
+    part = onnx.helper.make_model(graph, opset_imports=model.opset_import)
+    return ReferenceEvaluator(part, new_ops=OPERATORS)
