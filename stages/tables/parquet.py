@@ -4,7 +4,9 @@ Every table names the source of its data (`synthetic`, `mame` or `file`) in its 
 so that results can say what they were computed from.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,22 @@ def source_of(path: Path) -> str:
 
 
 def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Read a Parquet table by record batches, one for each row group."""
-    with pq.ParquetFile(path) as file:
+    """Read a Parquet table by record batches, one for each row group.
+
+    The next one is read meanwhile: Arrow releases the GIL.
+    """
+
+    def read(group: int) -> pa.Table:
+        return file.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+
+    with pq.ParquetFile(path) as file, ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[pa.Table]] = deque()
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=columns, use_threads=False)
-            yield from table.combine_chunks().to_batches()
+            waiting.append(pool.submit(read, group))
+            if group:
+                yield from waiting.popleft().result().to_batches()
+        for last in waiting:
+            yield from last.result().to_batches()
 
 
 def write_batches(
