@@ -2,6 +2,7 @@
 
 Machines with 1, 2, 4 and 8 cores are played by a library that answers for the system, the same
 with all processes on one core is real, and a processor that has AVX2 and no AVX-512 is emulated.
+The network for photographs is allowed to differ in the last digits.
 """
 
 import json
@@ -11,8 +12,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import PROJECT, Project, tiny_rows, write_csv_table
+from test_network import folder_of_photographs, small, small_network  # noqa: F401
 
 pytestmark = [
     pytest.mark.slow,
@@ -126,3 +129,47 @@ def test_a_processor_without_avx_512_gives_the_same_bytes(project, expected):
     haswell = Machine(None, emulator, "-cpu", "Haswell")
     assert haswell.run(Project(project.folder.parent), "-c", FEATURES) == "1 0"
     assert differing(expected, checksums(haswell, project)) == []
+
+
+EMBED = """
+import platform, sys
+from pathlib import Path
+platform.machine = lambda: "played"  # /proc/cpuinfo tells of the real processor
+import numpy as np
+from photographs.pictures.embedder import Embedder
+network, folder, output = map(Path, sys.argv[1:])
+embedders = [Embedder(network, layers) for layers in ("last", "all")]
+contents = [path.read_bytes() for path in sorted(folder.iterdir())]
+np.savez(output, *[np.stack([e.embed(c).embedding for c in contents]) for e in embedders])
+print("done")
+"""
+# Processors with AVX2, with AVX alone and with neither.
+OTHER_PROCESSORS = ("Haswell", "SandyBridge", "Nehalem")
+# The most that a number, of 0 to 6, may differ: docs/photographs.md.
+MOST_DIFFERENCE = 1e-4
+
+
+@pytest.mark.skipif(not X86_64, reason="the processors are of this kind")
+@pytest.mark.parametrize("name", OTHER_PROCESSORS)
+def test_another_processor_gives_nearly_the_same_embeddings(
+    name,
+    small_network,  # noqa: F811
+    folder_of_photographs,  # noqa: F811
+    tmp_path,
+):
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("there is no qemu-x86_64 (qemu-user), which emulates another processor")
+    found = {}
+    for machine, path in (
+        (Machine(), tmp_path / "here.npz"),
+        (Machine(None, emulator, "-cpu", name), tmp_path / "there.npz"),
+    ):
+        arguments = (str(small_network), str(folder_of_photographs), str(path))
+        assert machine.run(Project(PROJECT), "-c", EMBED, *arguments) == "done"
+        with np.load(path) as file:
+            found[path.stem] = [file[key] for key in ("arr_0", "arr_1")]
+    for here, there in zip(found["here"], found["there"], strict=True):
+        assert here.shape == there.shape
+        assert len(np.unique(here)) > 500
+        assert np.abs(here - there).max() <= MOST_DIFFERENCE
