@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro verify test test-slow lint format bench bench-models bench-pipeline requirements
+.PHONY: repro verify test test-slow lint format bench bench-models bench-pipeline bench-photographs requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -33,7 +33,7 @@ format: $(VENV)/.requirements-dev
 	ruff check --fix .
 	ruff format .
 
-# Writes docs/benchmarks.md: takes some 20 minutes of a quiet machine, and 3 GB of temporary files.
+# Writes its part of docs/benchmarks.md: takes some 20 minutes of a quiet machine, and 3 GB of temporary files.
 bench: $(VENV)/.requirements-bench
 	python -m benchmarks.parse
 
@@ -44,6 +44,10 @@ bench-models: $(VENV)/.requirements-bench
 # Writes docs/pipeline_speed.md: takes some five minutes of a quiet machine.
 bench-pipeline: $(VENV)/.requirements
 	python -m benchmarks.pipeline
+
+# Writes its part of docs/benchmarks.md: takes some ten minutes of a quiet machine.
+bench-photographs: $(VENV)/.requirements-bench
+	python -m benchmarks.photographs $(if $(TENSORFLOW),--tensorflow $(TENSORFLOW))
 
 # Pins what the .in files ask for, for every system and Python at once.
 requirements: $(VENV)/.requirements-dev

@@ -9,6 +9,7 @@ minute of the machine would fall on one contestant alone.
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ class Run:
 
     seconds: float  # of the whole process
     megabytes: float  # the most memory it held
+    cpu_seconds: float = 0.0  # of all its threads
 
 
 def say(line: str) -> None:
@@ -97,7 +99,8 @@ def _measure(
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     timer.cancel()
-    return Run(seconds, usage.ru_maxrss / UNITS_PER_MB), status == 0
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Run(seconds, usage.ru_maxrss / UNITS_PER_MB, cpu_seconds), status == 0
 
 
 def library_versions(names: Iterable[str], target: str) -> dict[str, str]:
@@ -110,6 +113,17 @@ def library_versions(names: Iterable[str], target: str) -> dict[str, str]:
             if name not in XGBOOST:
                 sys.exit(f"{name} is missing: `make {target}` installs it")
     return versions
+
+
+def write_part(path: Path, name: str, text: str) -> None:
+    """Write one part of a document, between its marks, and leave the others as they are."""
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    begin, end = f"<!-- part: {name} -->\n", f"<!-- end: {name} -->\n"
+    part = f"{begin}{text}{end}"
+    after, found = re.subn(f"{begin}.*?{end}", lambda _: part, before, flags=re.DOTALL)
+    if not found:
+        after = "\n".join(filter(None, [before, part]))
+    path.write_text(after, encoding="utf-8", newline="\n")
 
 
 def system() -> str:

@@ -28,7 +28,16 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.harness import Run, clone, library_versions, measure, say, system, table
+from benchmarks.harness import (
+    Run,
+    clone,
+    library_versions,
+    measure,
+    say,
+    system,
+    table,
+    write_part,
+)
 from benchmarks.peers import FEATURES
 
 if TYPE_CHECKING:
@@ -136,7 +145,7 @@ def main() -> None:
         clone(folder)
         results = benchmark(folder, arguments.preset, arguments.most_rounds)
     text = document(results, versions)
-    arguments.output.write_text(text, encoding="utf-8", newline="\n")
+    write_part(arguments.output, "make bench", text)
     say(f"wrote {arguments.output}")
 
 
@@ -393,7 +402,7 @@ def table_of_packings(packings: Sequence[Packing], chosen: str) -> str:
 
 
 def document(results: Results, versions: Mapping[str, str]) -> str:
-    """The whole of docs/benchmarks.md."""
+    """The part of docs/benchmarks.md on parsing."""
     all_runs = [*results.single, *results.double, *results.parquet]
     spread = max(runs.spread() for runs in all_runs)
     trial = "" if results.preset == "full" else f"\n**A trial, of the preset {results.preset}.**\n"
@@ -403,7 +412,7 @@ def document(results: Results, versions: Mapping[str, str]) -> str:
     single, double = results.single[0], results.double[0]
     return f"""# How fast the embeddings are parsed
 
-This page is written by one command. All its figures come from one run of it:
+One command writes this part of the page. All its figures come from one run of it:
 
 ```sh
 make bench
