@@ -7,36 +7,34 @@ from PIL import Image
 
 from photographs.networks.description import write_description
 from photographs.networks.mobilenet import mobilenet, mobilenet_description
-from photographs.networks.weights import BATCH_NORM, BLOCKS
+from photographs.networks.weights import BLOCKS
 
 SIZE = 32  # pixels, of what the small network takes
-# Channels that the pointwise convolutions of MobileNet give at alpha 1.
-CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+# Channels that go into each block, and those that come out, at alpha 1.0.
+CHANNELS = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
 
 
 def random_weights(alpha: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights of MobileNet by Keras's names, drawn so that activations neither die nor explode."""
+    """Weights with which the activations of every layer are of all sizes between 0 and 6."""
     random = np.random.default_rng(seed)
-    weights = {}
+    channels = [int(number * alpha) for number in CHANNELS]
+    found = {}
 
-    def layer(name: str, kernel: str, shape: tuple[int, ...], inputs: int) -> None:
-        channels = shape[2] if kernel == "depthwise_kernel" else shape[3]
-        spread = np.sqrt(2 / inputs)
-        weights[f"{name}/{kernel}"] = random.normal(0, spread, shape).astype(np.float32)
-        for part, (low, high) in zip(
-            BATCH_NORM, ((0.7, 1.5), (-0.2, 1.0), (-0.3, 0.3), (0.5, 1.5)), strict=True
-        ):
-            values = random.uniform(low, high, channels)
-            weights[f"{name}_bn/{part}"] = values.astype(np.float32)
+    def add(name: str, kernel: str, *shape: int) -> None:
+        outputs, inputs = (shape[2], 1) if kernel == "depthwise_kernel" else (shape[3], shape[2])
+        scale = 1 / np.sqrt(shape[0] * shape[1] * inputs)
+        found[f"{name}/{kernel}"] = random.normal(0, scale, shape)
+        found[f"{name}_bn/gamma"] = random.uniform(0.7, 1.6, outputs)
+        found[f"{name}_bn/beta"] = random.normal(1, 0.7, outputs)
+        found[f"{name}_bn/moving_mean"] = random.normal(0, 0.5, outputs)
+        found[f"{name}_bn/moving_variance"] = random.uniform(0.3, 3, outputs)
 
-    channels = int(32 * alpha)
-    layer("conv1", "kernel", (3, 3, 3, channels), 27)
-    for block in range(1, BLOCKS + 1):
-        layer(f"conv_dw_{block}", "depthwise_kernel", (3, 3, channels, 1), 9)
-        after = int(CHANNELS[block - 1] * alpha)
-        layer(f"conv_pw_{block}", "kernel", (1, 1, channels, after), channels)
-        channels = after
-    return weights
+    add("conv1", "kernel", 3, 3, 3, channels[0])
+    for block in range(BLOCKS):
+        before, after = channels[block], channels[block + 1]
+        add(f"conv_dw_{block + 1}", "depthwise_kernel", 3, 3, before, 1)
+        add(f"conv_pw_{block + 1}", "kernel", 1, 1, before, after)
+    return {name: values.astype(np.float32) for name, values in found.items()}
 
 
 def write_network(path: Path, weights: dict[str, np.ndarray] | None = None) -> Path:

@@ -19,6 +19,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT
+from pictures import random_weights
 from PIL import Image, ImageFilter
 from test_download import give, server, unused_url
 
@@ -32,7 +33,6 @@ from photographs.networks.description import (
     write_description,
 )
 from photographs.networks.mobilenet import (
-    BLOCKS,
     IMAGE,
     LAST_OUTPUT,
     activations,
@@ -63,34 +63,9 @@ PICTURES = {64: 2, 224: 1}
 ASKED = [*((alpha, 64) for alpha in ALPHAS), (0.25, 224)]
 # What `mobilenet` and Keras's layers call the two ways to pool.
 POOLINGS = ("max", "average")
-# Channels that go into each block, and those that come out, at alpha 1.0.
-CHANNELS = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
 
 
-def random_weights(alpha: float, seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights with which the activations of every layer are of all sizes between 0 and 6."""
-    random = np.random.default_rng(seed)
-    channels = [int(number * alpha) for number in CHANNELS]
-    found = {}
-
-    def add(name: str, kernel: str, *shape: int) -> None:
-        outputs, inputs = (shape[2], 1) if kernel == "depthwise_kernel" else (shape[3], shape[2])
-        scale = 1 / np.sqrt(shape[0] * shape[1] * inputs)
-        found[f"{name}/{kernel}"] = random.normal(0, scale, shape)
-        found[f"{name}_bn/gamma"] = random.uniform(0.7, 1.6, outputs)
-        found[f"{name}_bn/beta"] = random.normal(1, 0.7, outputs)
-        found[f"{name}_bn/moving_mean"] = random.normal(0, 0.5, outputs)
-        found[f"{name}_bn/moving_variance"] = random.uniform(0.3, 3, outputs)
-
-    add("conv1", "kernel", 3, 3, 3, channels[0])
-    for block in range(BLOCKS):
-        before, after = channels[block], channels[block + 1]
-        add(f"conv_dw_{block + 1}", "depthwise_kernel", 3, 3, before, 1)
-        add(f"conv_pw_{block + 1}", "kernel", 1, 1, before, after)
-    return {name: values.astype(np.float32) for name, values in found.items()}
-
-
-def pictures(size: int) -> np.ndarray:
+def pixels_of(size: int) -> np.ndarray:
     """(n, size, size, 3) float32 in [-1, 1]"""
     random = np.random.default_rng(size)
     return random.uniform(-1, 1, (PICTURES[size], size, size, 3)).astype(np.float32)
@@ -162,7 +137,7 @@ def keras_says(shared):
         for alpha in ALPHAS:
             np.savez(folder / f"weights-{alpha}.npz", **random_weights(alpha))
         for size in PICTURES:
-            np.save(folder / f"pictures-{size}.npy", pictures(size))
+            np.save(folder / f"pictures-{size}.npy", pixels_of(size))
         subprocess.run(
             [sys.executable, "-c", ASK_KERAS, folder, json.dumps(ASKED)],
             env=os.environ | {"KERAS_BACKEND": "jax"},
@@ -186,7 +161,7 @@ def test_every_activation_and_both_poolings_are_those_of_keras(keras_says, alpha
     assert len(activations()) == 27
     assert said.keys() == {*activations(), *POOLINGS}
     for pooling in POOLINGS:
-        found = run_network(mobilenet(random_weights(alpha), pooling, size), pictures(size))
+        found = run_network(mobilenet(random_weights(alpha), pooling, size), pixels_of(size))
         assert found.keys() == {*activations(), LAST_OUTPUT}
         found[pooling] = found.pop(LAST_OUTPUT)
         for name, values in found.items():

@@ -1,5 +1,7 @@
 """What simple models are right in: how good is good enough?"""
 
+import warnings
+
 import numpy as np
 
 from stages.features.kinds.sizes import logarithms
@@ -41,7 +43,10 @@ def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.
 
     scaler = StandardScaler().fit(logarithms(train))
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(mediums)))
-    neighbours.fit(scaler.transform(logarithms(train)), mediums)
+    with warnings.catch_warnings():
+        # Few rows of many labels are still labels.
+        warnings.filterwarnings("ignore", "The number of unique classes")
+        neighbours.fit(scaler.transform(logarithms(train)), mediums)
     return neighbours.predict(scaler.transform(logarithms(test)))
 
 

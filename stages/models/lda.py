@@ -5,6 +5,8 @@ a diagonal one, without which a thousand features of a few thousand rows would b
 overfitted (Friedman 1989, Regularized Discriminant Analysis).
 """
 
+import warnings
+
 import numpy as np
 from pydantic import Field
 from tqdm import tqdm
@@ -50,7 +52,11 @@ def fit(
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     estimator = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=params.shrinkage, priors=priors)
-    model = Linear.of(estimator.fit(train.values.astype(np.float64), train.classes))
+    with warnings.catch_warnings():
+        # A label with one row has no covariance of its own, and needs none here.
+        warnings.filterwarnings("ignore", "Only one sample available")
+        estimator.fit(train.values.astype(np.float64), train.classes)
+    model = Linear.of(estimator)
     return decided_nothing(model, train, val, settings)
 
 
