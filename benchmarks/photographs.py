@@ -292,16 +292,18 @@ def document(results: Results, versions: Mapping[str, str]) -> str:
     again_cpu = median(run.cpu_seconds for run in results.again)
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     tensorflow = (
-        "\nTensorFlow is no dependency of the project: it was installed beside it for this run.\n"
+        "\nTensorFlow is no dependency of the project: it was installed beside it for this run, as\n"
+        "[benchmarks/photographs.py](../benchmarks/photographs.py) says.\n"
         if TENSORFLOW in results.pairs
         else ""
     )
+    switch = " TENSORFLOW=/tmp/tensorflow/bin/python" if tensorflow else ""
     return f"""## How fast photographs are embedded
 
 One command writes this part of the page. All its figures come from one run of it:
 
 ```sh
-make bench-photographs
+make bench-photographs{switch}
 ```
 {trial}
 `commands.embed` turns photographs into a table of embeddings. The other way is what one would
@@ -315,15 +317,15 @@ difference between a number of ours and Keras's is {results.difference:.1g}, whe
 
 {table_of_ways(results.pairs)}
 
-- **a CPU second** is a second of one core, so that two busy cores count two. Whatever else the
-  machine does changes it little, and **a second** much.
+- **a CPU second** is a second of one core, so that two busy cores count two. What else the machine
+  does changes it less than it changes **a second**.
 - Each way runs on few photographs and on many, ours on {few} and {many}, Keras on {theirs.few} and
   {theirs.many}. What lies between tells the speed. What is left is the **start**: of Python,
   libraries and the network. Keras compiles in it.
 - Every run is a process of its own, and the ways take turns in {rounds} rounds. Figures are
   medians, **times** those of the ratios within rounds. **peak memory** is that of the larger run.
 {tensorflow}
-Where the time goes:
+Where the time goes, the first two alone in one thread, the third on all cores, which share caches:
 
 {table_of_parts(results)}
 
