@@ -292,8 +292,8 @@ def document(results: Results, versions: Mapping[str, str]) -> str:
     again_cpu = median(run.cpu_seconds for run in results.again)
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     tensorflow = (
-        "\nTensorFlow is no dependency of the project: it was installed beside it for this run, as\n"
-        "[benchmarks/photographs.py](../benchmarks/photographs.py) says.\n"
+        "\nTensorFlow is no dependency of the project: it was installed beside it for this run,\n"
+        "as [benchmarks/photographs.py](../benchmarks/photographs.py) says.\n"
         if TENSORFLOW in results.pairs
         else ""
     )
