@@ -30,7 +30,7 @@ CEILING = 6.0  # of ReLU6
 # Of a number's variance OWN_SHARE is noise of its own; the factors have the rest, the k-th in
 # proportion to 1 / (k + 1), and of each factor BETWEEN lies between mediums. With these, ten
 # principal components hold about as much of the variance as with real photographs, 0.5.
-FACTORS, OWN_SHARE, BETWEEN = 512, 0.1, 0.01
+FACTORS, OWN_SHARE, BETWEEN = 512, 0.1, 0.02
 ROWS_AT_A_TIME = 1000
 
 
