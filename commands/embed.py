@@ -43,6 +43,8 @@ def columns_of(texts: list[str]) -> dict[str, str]:
         name, _, called = text.partition("=")
         if not called:
             raise PipelineError(f'--column {text}: write it as "Image file=filename"')
+        if name in found:
+            raise PipelineError(f"--column {name} is given twice")
         found[name] = called
     return found
 

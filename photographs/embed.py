@@ -4,6 +4,7 @@ As a stage of photographs/dvc.yaml it reads what `fetch` and `network` made, or 
 own, and writes data/extended.parquet, and data/extended.left_out.csv.
 """
 
+import math
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from photographs.networks.description import Resize
 from photographs.pictures.cache import Cache, cache_files, recipe_key
-from photographs.pictures.catalogue import MEDIUM, read_catalogue
+from photographs.pictures.catalogue import HEIGHT, MEDIUM, WIDTH, read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
 from photographs.pictures.table import (
@@ -28,15 +29,14 @@ from photographs.pictures.table import (
 )
 from stages.common.files import partial_path
 from stages.common.params import Section, load_params
-from stages.common.stage import PipelineError, log, run, shorten
+from stages.common.stage import ParameterError, PipelineError, log, run, shorten
+from stages.sources.identity import COURSE_COLUMN
 
 STAGE = "embed"
 TABLE = Path("data/extended.parquet")
 Text = Annotated[str, Field(min_length=1)]
 MOST_SHOWN = 5
 MOST_WORKERS = 256
-# What `parse_embeddings_to_parquet.columns.embedding` is set to.
-COURSE_COLUMN = "MobileNetV1 features"
 
 
 class Params(Section):
@@ -57,6 +57,12 @@ def main() -> str:
     os.chdir(Path(__file__).parent)
     params = load_params(STAGE, Params)
     folder = Path(params.folder)
+    for key, name in (("photographs", params.photographs), ("metadata", params.metadata)):
+        # DVC compares the folder, and would not see a change elsewhere.
+        if name and not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ParameterError(
+                f"params.yaml: `{STAGE}.{key}` has to lie in `{STAGE}.folder`, {folder}"
+            )
     network = Path(f"{params.network}.onnx")
     return embed(
         folder / params.photographs,
@@ -83,12 +89,12 @@ def embed(
     `columns` says what the catalogue `metadata` calls columns of the course's table. The cache lies
     beside the table where nothing else is said.
 
-    Raises PipelineError when nothing can be embedded, or something given can't be used.
+    Raises PipelineError when nothing can be embedded, or something given cannot be used.
     """
     if metadata is not None and label_from_folder:
         raise PipelineError("labels come from the catalogue or from the folders, not from both")
     if metadata is None and columns:
-        raise PipelineError("columns are those of a catalogue, and none is given")
+        raise PipelineError("names of columns are those of a catalogue, and none is given")
     workers = usable_cores() if workers is None else workers
     if not 1 <= workers <= MOST_WORKERS:
         raise PipelineError(f"there can be 1 to {MOST_WORKERS} workers, not {workers}")
@@ -102,7 +108,10 @@ def embed(
     given += [metadata] if metadata else []
     path, count = Counter(os.path.realpath(path) for path in given).most_common(1)[0]
     if count > 1:
-        raise PipelineError(f"{path} can't be two things: name another file")
+        raise PipelineError(
+            f"{path} is named twice: photographs, catalogue, network, table and cache are "
+            "different files"
+        )
     # They may lie among the photographs, and are none.
     ours = [output, left_out, partial_path(output), partial_path(left_out)]
     ours += [*cache_files(cache_path), *([metadata] if metadata else [])]
@@ -115,26 +124,42 @@ def embed(
         log(STAGE, f"{len(result.left_out):,} left out, as {left_out} lists:")
     for name, reason in result.left_out[:MOST_SHOWN]:
         log(STAGE, f"  {shorten(name)}: {reason}")
+    if result.smaller:
+        log(
+            STAGE,
+            f"{result.smaller:,} of {result.rows:,} photographs have more pixels than the "
+            f"catalogue's `{WIDTH}` and `{HEIGHT}` say: are those the artefact's?",
+        )
     if result.unlabelled:
         log(
             STAGE,
-            f"{result.unlabelled:,} photographs have no `{MEDIUM}`: a model can be asked about "
-            "them, but none can be trained on them",
+            f"{result.unlabelled:,} of {result.rows:,} photographs have no `{MEDIUM}`, so that no "
+            "model can be trained on them",
         )
-    else:
-        log(STAGE, f"to train on it: {training_command(output, embedder, result)}")
+    if result.unlabelled < result.rows:
+        log(
+            STAGE,
+            "to train on it, in the project's folder: "
+            f"{training_command(output, embedder, result)}",
+        )
     return (
-        f"{output}: {result.rows:,} photographs, {result.computed:,} of them computed now by "
-        f"{workers} threads, {len(embedder.answer):,} numbers each"
+        f"{output}: {result.rows:,} photographs, {result.computed:,} of them computed now, "
+        f"{len(embedder.answer):,} numbers each"
     )
 
 
 def training_command(table: Path, embedder: Embedder, result: Result) -> str:
-    """What to type to train on a table, in the project's folder."""
+    """What to type to train on a table, in the project's folder.
+
+    Only what differs from the defaults that are committed, as embeddings of the course do not.
+    """
+    parse = "parse_embeddings_to_parquet"
     switches = ["download.source=file", f"download.file.path={_quoted(str(table.resolve()))}"]
     if embedder.description.column != COURSE_COLUMN:
-        key = "parse_embeddings_to_parquet.columns.embedding"
-        switches.append(f"{key}={_quoted(embedder.description.column)}")
+        switches.append(f"{parse}.columns.embedding={_quoted(embedder.description.column)}")
+    if result.unlabelled:
+        share = math.ceil(100 * result.unlabelled / result.rows) / 100
+        switches += [f"{parse}.on_bad_row=quarantine", f"{parse}.max_bad_fraction={share}"]
     if result.without_subset:
         switches.append("split.strategy=stratified")
     return f"dvc exp run {' '.join(f'-S {shlex.quote(switch)}' for switch in switches)}"
@@ -144,7 +169,7 @@ def _quoted(value: str) -> str:
     """A value as `dvc exp run -S` takes it: it reads commas, brackets and the like as YAML does."""
     if re.fullmatch(r"[\w./:@+-]+", value, re.ASCII):
         return value
-    return "'" + value.replace("'", "\\'") + "'"
+    return '"' + value.replace('"', '\\"') + '"'
 
 
 if __name__ == "__main__":

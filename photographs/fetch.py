@@ -4,6 +4,7 @@ A stage of photographs/dvc.yaml. Reads nothing. Writes data/fetched/photographs.
 and data/fetched/catalogue.csv, a file of the other zip file.
 """
 
+import lzma
 import os
 import shutil
 import zipfile
@@ -43,8 +44,7 @@ class Params(Section):
 def main() -> str:
     os.chdir(Path(__file__).parent)
     params = load_params(STAGE, Params)
-    shutil.rmtree(FETCHED, ignore_errors=True)
-    FETCHED.mkdir(parents=True)
+    FETCHED.mkdir(parents=True, exist_ok=True)
     photographs = FETCHED / PHOTOGRAPHS
     metadata = FETCHED / "metadata.zip"
     # The small one first: what is wrong with it shows before the long download.
@@ -57,10 +57,13 @@ def main() -> str:
 
 
 def bring(file: File, key: str, target: Path) -> None:
-    """Download a zip file and check it.
+    """Download a zip file and check it; one that is there, and is the pinned one, is kept.
 
-    Raises PipelineError when it can't be had, or is another one.
+    Raises PipelineError when it cannot be had, or is another one.
     """
+    if is_pinned(target, file.checksum):
+        return
+    target.unlink(missing_ok=True)
     try:
         fetch(file.url, target)
         if file.checksum is not None:
@@ -68,10 +71,23 @@ def bring(file: File, key: str, target: Path) -> None:
         zip_names(target)
     except PipelineError as error:
         target.unlink(missing_ok=True)
-        raise PipelineError(f"{file.url}: {error}") from None
+        raise PipelineError(
+            f"{file.url}: {error}; docs/photographs.md says what to set for photographs of your own"
+        ) from None
     if file.checksum is None:
         digest = sha256(target)
         log(STAGE, f"not pinned: set `{STAGE}.{key}.checksum` to sha256:{digest} to pin it")
+
+
+def is_pinned(path: Path, checksum: str | None) -> bool:
+    """Whether a file is there and is the one that was pinned."""
+    if checksum is None or not path.is_file():
+        return False
+    try:
+        check_content(path, checksum, None)
+    except PipelineError:
+        return False
+    return True
 
 
 def zip_names(path: Path) -> list[str]:
@@ -87,7 +103,7 @@ def zip_names(path: Path) -> list[str]:
 
 
 def extract(path: Path, name: str, target: Path) -> None:
-    """Write one file of a zip file, in whatever folder of it that lies.
+    """Write one file of a zip file, wherever it lies in it.
 
     Raises PipelineError when there is no such file, or more than one.
     """
@@ -106,7 +122,7 @@ def extract(path: Path, name: str, target: Path) -> None:
             temporary.open("wb") as copy,
         ):
             shutil.copyfileobj(source, copy)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise PipelineError(f"{found[0]} in the metadata is damaged: {error}") from None
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from photographs.networks.description import description_path, write_description
+from photographs.networks.description import NETWORK, description_path, write_description
 from photographs.networks.mobilenet import Pooling, mobilenet, mobilenet_description
 from photographs.networks.weights import KERAS, check_weights, place, read_weights
 from stages.common.files import atomic_write
@@ -44,14 +44,20 @@ def make(weights: str, output: Path, pooling: Pooling, name: str | None) -> str:
     `weights` is a path, a URL, or `keras` for the place where Keras publishes them. Without a name
     of their own they have to be those that Keras publishes.
 
-    Raises PipelineError when they can't be had, or are others.
+    Raises PipelineError when they cannot be had, or are others.
     """
+    if output.suffix != NETWORK.suffix:
+        raise PipelineError(f"the network {output} needs a name that ends in {NETWORK.suffix}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(weights)
         url = place() if weights == KERAS else weights
         if "://" in url:
             path = Path(folder) / "weights"
             fetch_weights(url, path)
+        if not path.is_file():
+            raise PipelineError(f"there is no file of weights {path}")
+        if path.resolve() == output.resolve():
+            raise PipelineError(f"{output} would overwrite the weights: name another file")
         tensors = read_weights(path)
     if name is None:
         check_weights(tensors)
@@ -67,13 +73,17 @@ def make(weights: str, output: Path, pooling: Pooling, name: str | None) -> str:
 
 
 def fetch_weights(url: str, target: Path) -> None:
-    """Raises PipelineError, which says how to go on without a connection."""
+    """Download weights to `target`.
+
+    Raises PipelineError, which says how to go on without a connection.
+    """
     log(STAGE, f"weights from {url}")
     try:
         fetch(url, target)
     except PipelineError as error:
         raise PipelineError(
-            f"{url}: {error}; bring the file from another machine and give its path instead"
+            f"{url}: {error}; bring the file from another machine and give its path: python -m "
+            f"commands.{STAGE} FILE, or `{STAGE}.weights` in photographs/params.yaml"
         ) from None
 
 

@@ -31,6 +31,7 @@ from test_photographs import READABLE, UNREADABLE, drawn, encoded, jpeg, oriente
 from commands import embed as command
 from photographs.embed import embed
 from photographs.networks.description import description_path
+from photographs.pictures import picture
 from photographs.pictures import table as module
 from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.embedder import Embedder
@@ -259,8 +260,8 @@ LEFT_OUT = {
     "broken.jpg": "there is no such file, or it is a broken link",
     "loop.jpg": "a link that leads to itself",
     "pipe.jpg": "no regular file",
-    "a\nb.jpg": "its name isn't UTF-8, or has control characters",
-    "caf?.jpg": "its name isn't UTF-8, or has control characters",
+    "a\nb.jpg": "its name is not UTF-8, or has control characters",
+    "caf?.jpg": "its name is not UTF-8, or has control characters",
     "back\\slash.jpg": "its name has a backslash, which is / elsewhere",
     "é.jpg": "another file has the same name, typed differently",
 }
@@ -371,7 +372,7 @@ def test_only_new_and_changed_photographs_are_computed(run_embed, folder, output
     before = output.read_bytes()
     assert computed(run_embed()) == 0
     assert output.read_bytes() == before
-    # By content: a file that is only touched isn't computed, a changed one of the same age is.
+    # By content: a file that is only touched is not computed, a changed one of the same age is.
     os.utime(folder / "Clay/01.jpg", (1, 1))
     assert computed(run_embed()) == 0
     changed = folder / "Clay/04.jpg"
@@ -557,9 +558,9 @@ def test_what_is_no_cache_is_left_as_it_is(run_embed, tmp_path, folder):
         (tmp_path / "a folder", "unable to open database file"),
     ):
         content = None if path.is_dir() else path.read_bytes()
-        with pytest.raises(PipelineError, match=re.escape(f"{path} can't be used")) as error:
+        with pytest.raises(PipelineError, match=re.escape(f"{path} cannot be used")) as error:
             run_embed(cache=path)
-        assert f"({reason}): delete it, or name another with --cache" in str(error.value)
+        assert f"({reason}): move it away, or name another with --cache" in str(error.value)
         assert content is None or path.read_bytes() == content
 
 
@@ -569,7 +570,7 @@ def test_a_cache_that_is_damaged_is_one_sentence(run_embed, tmp_path):
     content = bytearray(cache.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     cache.write_bytes(content)
-    with pytest.raises(PipelineError, match="cache can't be used as a cache of embeddings"):
+    with pytest.raises(PipelineError, match="cache cannot be used as a cache of embeddings"):
         run_embed(cache=cache)
     cache.unlink()
     assert computed(run_embed(cache=cache)) == DRAWN
@@ -798,30 +799,69 @@ SENTENCES = {
     "Image file,Medium\n": "no photograph is left: of 24, the first is Bronze/00.jpg (the "
     "catalogue has no row for it)",
     "name,Medium\na.jpg,x\n": "has no column `Image file`; it has name, Medium: say which one "
-    'names the photographs, --column "Image file=..."',
+    'names the photographs, by --column "Image file=...", or by `embed.columns`',
     "Image file;Medium\n04.jpg;x, y\n": "has semicolons between its columns: save it with commas",
     "Image file\tMedium\n04.jpg\tx\n": "has tabs between its columns: save it with commas",
     "Image file,Medium\n04.jpg,x\n04.jpg,y\n": "names 04.jpg in the rows 1 and 2: each photograph "
     "needs one row",
-    "Image file,Medium\n,x\n": "the row 1 has no `Image file`",
-    "Image file,Medium\n04.jpg,x,y\n": "can't be read as a catalogue: CSV parse error: Expected 2 "
+    "Image file,Medium\n,x\n": "no photograph is left: of 25, the first is Bronze/00.jpg (the "
+    "catalogue has no row for it)",
+    "Image file,Medium\n04.jpg,x,y\n": "cannot be read as a catalogue: CSV parse error: Expected 2 "
     "columns, got 3",
-    "Image file,Width\n04.jpg,unknown\n": "can't be read as a catalogue: In CSV column #1: CSV "
+    "Image file,Width\n04.jpg,unknown\n": "cannot be read as a catalogue: In CSV column #1: CSV "
     "conversion error to double: invalid value 'unknown'",
     "Image file,Medium,Medium\n04.jpg,x,y\n": "has 2 columns called `Medium`: rename one",
     "Image file,Medium\nother.jpg,x\n": "no row's `Image file` is the name of a photograph: the "
     "first row names other.jpg, the first photograph is Bronze/00.jpg",
-    f"Image file,{COLUMN}\n04.jpg,x\n": f"the catalogue has a column `{COLUMN}` already: rename it",
+    f"Image file,{COLUMN}\n04.jpg,x\n": f"`{COLUMN}` is what the network's description calls "
+    "the embedding, and a column of the table already: rename one",
     "Image file,Künstler\n04.jpg,x\n".encode("latin-1"): "is not UTF-8: save it as CSV in UTF-8",
     # Where Python has not looked yet when it has read the names of the columns.
     ("Image file,Artist\n" + "04.jpg,x\n" * 10_000 + "02.jpg,Müller\n").encode(
         "latin-1"
     ): "invalid UTF8 data: save it as CSV in UTF-8",
     "Image file,Medium\n04.jpg,x\n".encode("utf-16"): "is not UTF-8: save it as CSV in UTF-8",
-    b"PAR1 and no more": "can't be read as a catalogue: ",
+    b"PAR1 and no more": "cannot be read as a catalogue: ",
     b"PK\x03\x04\x00\x00\xff\xfe": "is not UTF-8: save it as CSV in UTF-8",
-    b"Image file\x00\n\x00": "can't be read|has no column|no row's",
+    b"Image file\x00\n\x00": "cannot be read|has no column|no row's",
 }
+
+
+def test_rows_that_name_no_photograph_or_the_one_of_another_row_are_left_out(
+    run_embed, catalogue, output, folder
+):
+    text = "Image file,Medium\n,x\n04.jpg,Clay\nClay/04.jpg,Gold\n02.jpg,Gold\n"
+    run_embed(metadata=catalogue(text))
+    assert list(rows_of(output)) == ["Gold/02.jpg"] or list(rows_of(output)) == ["02.jpg"]
+    left_out = dict(csv.reader(output.with_name("extended.left_out.csv").open(newline="")))
+    assert left_out["row 1 of the catalogue"] == "it names no photograph"
+    twice = "another row names the same photograph"
+    assert (left_out["04.jpg"], left_out["Clay/04.jpg"]) == (twice, twice)
+
+
+def test_numbers_that_16_bits_cannot_hold_are_refused_and_not_infinite():
+    numbers = np.array([[70_000.0]], np.float32)
+    with pytest.raises(PipelineError, match="too large for 16 bits: set `bits` to 32"):
+        module._lists(numbers, pa.list_(pa.float16()))
+    assert module._lists(numbers, pa.list_(pa.float32())).to_pylist() == [[70_000.0]]
+
+
+def test_another_way_to_read_pictures_computes_anew(run_embed, tmp_path, monkeypatch, capsys):
+    run_embed()
+    other = tmp_path / "picture.py"
+    other.write_bytes(Path(picture.__file__).read_bytes() + b"# turned by 180 degrees")
+    monkeypatch.setattr(picture, "__file__", str(other))
+    capsys.readouterr()
+    assert "24 of them computed now" in run_embed()
+    monkeypatch.undo()
+
+
+def test_sizes_that_are_smaller_than_the_photographs_are_asked_about(run_embed, catalogue, capsys):
+    run_embed(metadata=catalogue("Image file,Width,Height\n04.jpg,12.5,30\n02.jpg,4000,3000\n"))
+    asked = "1 of 2 photographs have more pixels than the catalogue's `Width` and `Height` say"
+    assert asked in capsys.readouterr().out
+    run_embed(metadata=catalogue("Image file,Width\n04.jpg,1250\n02.jpg,\n"))
+    assert "more pixels" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", SENTENCES, ids=range(len(SENTENCES)))
@@ -851,10 +891,10 @@ def test_columns_that_cannot_be_had_are_one_sentence(run_embed, catalogue, colum
 def test_a_parquet_catalogue_with_texts_for_numbers_is_one_sentence(run_embed, tmp_path):
     path = tmp_path / "catalogue.parquet"
     pq.write_table(pa.table({"Image file": ["04.jpg"], "Width": ["wide"]}), path)
-    with pytest.raises(PipelineError, match=r"the column `Width` can't be used: .*wide"):
+    with pytest.raises(PipelineError, match=r"the column `Width` cannot be used: .*wide"):
         run_embed(metadata=path)
     path.write_bytes(path.read_bytes()[:-30] + b"x" * 22 + path.read_bytes()[-8:])
-    with pytest.raises(PipelineError, match="can't be read as a catalogue"):
+    with pytest.raises(PipelineError, match="cannot be read as a catalogue"):
         run_embed(metadata=path)
 
 
@@ -888,7 +928,7 @@ def test_every_option_of_the_command_counts(typed, folder, output, tmp_path, cat
     more = ["--cache", cache, "--workers", "3"]
     code, said = typed("--metadata", path, *columns, *options, *more)
     assert code == 0
-    assert "1 photographs, 1 of them computed now by 3 threads, 40 numbers each" in said
+    assert "1 photographs, 1 of them computed now, 40 numbers each" in said
     (row,) = rows_of(output).values()
     assert (row["Image file"], row["Medium"]) == ("Clay/04.jpg", "Terracotta")
     identity = json.loads(pq.read_schema(output).metadata[b"embedding"])
@@ -910,11 +950,12 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
         "there is no network .*nowhere.onnx: `python -m commands.network` makes it": {
             "network": tmp_path / "nowhere.onnx"
         },
-        "no layers `conv9`: MobileNetV1 0.25 32 gives last, all, or some of conv1_relu,": (
+        "`conv9` names no layers: MobileNetV1 0.25 32 gives last, or all, or some of conv1_": (
             "--layers",
             "conv9",
         ),
-        "no layers ``: ": ("--layers", ""),
+        "`` names no layers: ": ("--layers", ""),
+        "`last,all` names no layers: ": ("--layers", "last,all"),
         "there is no folder or zip file .*nowhere": {"photographs": tmp_path / "nowhere"},
         "there is no folder or zip file .*loop": {"photographs": tmp_path / "loop"},
         "a file is neither a folder nor a zip file": {"photographs": tmp_path / "a file"},
@@ -927,7 +968,10 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
             path,
             "--label-from-folder",
         ),
-        "columns are those of a catalogue, and none is given": ("--column", "Medium=Material"),
+        "names of columns are those of a catalogue, and none is given": (
+            "--column",
+            "Medium=Material",
+        ),
         '--column Medium: write it as "Image file=filename"': (
             "--metadata",
             path,
@@ -935,11 +979,12 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
             "Medium",
         ),
         "there is no catalogue .*nowhere.csv": ("--metadata", tmp_path / "nowhere.csv"),
-        "Gold can't be read as a catalogue: .*Is a directory": ("--metadata", folder / "Gold"),
+        "Gold cannot be read as a catalogue: .*Is a directory": ("--metadata", folder / "Gold"),
         "there can be 1 to 256 workers, not 0": ("--workers", "0"),
-        "a file can't be used as a cache of embeddings": ("--cache", tmp_path / "a file"),
-        "extended.parquet can't be two things: name another file": ("--cache", output),
-        "network.onnx can't be two things: name another file": ("--cache", tiny_network),
+        "a file cannot be used as a cache of embeddings": ("--cache", tmp_path / "a file"),
+        "extended.parquet is named twice: photographs, catalogue,": ("--cache", output),
+        "network.onnx is named twice: photographs, catalogue,": ("--cache", tiny_network),
+        "--column Medium is given twice": ("--column", "Medium=a", "--column", "Medium=b"),
     }
     output.parent.mkdir()
     for sentence, given in cases.items():
@@ -954,7 +999,7 @@ def test_mistakes_are_one_sentence(typed, folder, output, tmp_path, tiny_network
 def test_a_catalogue_is_never_overwritten(run_embed, tmp_path, folder):
     path = tmp_path / "extended.parquet"
     pq.write_table(pa.table({"Image file": ["04.jpg"]}), path)
-    with pytest.raises(PipelineError, match="can't be two things"):
+    with pytest.raises(PipelineError, match="is named twice"):
         run_embed(to=path, metadata=path)
 
 
@@ -978,8 +1023,8 @@ def other_network(tmp_path, tiny_network):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"width": 64}, "doesn't take pictures as its description says: .*Got: 64 Expected: 32"),
-        ({"layout": "NCHW"}, "doesn't take pictures as its description says"),
+        ({"width": 64}, "does not take pictures as its description says: .*Got: 64 Expected: 32"),
+        ({"layout": "NCHW"}, "does not take pictures as its description says"),
         (
             {"last": {"output": "first", "pooling": "max"}},
             "has no output `first`, which its description names; it has conv1_relu, ",
@@ -1019,7 +1064,7 @@ def test_what_goes_wrong_inside_the_network_is_one_sentence(typed, other_network
     onnx.save(model, path)
     code, said = typed(network=path)
     assert (code, said.count("\n")) == (1, 1)
-    assert "doesn't take pictures as its description says: " in said
+    assert "does not take pictures as its description says: " in said
 
 
 def test_an_output_that_is_not_pooled_is_one_sentence(typed, tmp_path, tiny_network):
@@ -1080,8 +1125,9 @@ def test_the_parser_takes_several_layers_and_further_columns(
 
 def switches(said: str) -> list[str]:
     """Those of the command that the run says to type."""
-    (line,) = (line for line in said.splitlines() if "to train on it: " in line)
-    program, *words = shlex.split(line.partition("to train on it: ")[2])
+    begin = "to train on it, in the project's folder: "
+    (line,) = (line for line in said.splitlines() if begin in line)
+    program, *words = shlex.split(line.partition(begin)[2])
     assert [program, *words[:2], *words[2::2]] == ["dvc", "exp", "run"] + ["-S"] * (
         len(words) // 2 - 1
     )
@@ -1097,13 +1143,19 @@ def test_it_says_how_to_train_on_the_table(typed, output, catalogue, other_netwo
     assert switches(said) == ours
     path = catalogue("Image file,Medium,Subset\n02.jpg,Gold,test\n04.jpg,Clay,\n")
     _, said = typed("--metadata", path, network=other_network(column="Our numbers"))
-    column = "parse_embeddings_to_parquet.columns.embedding='Our numbers'"
+    column = 'parse_embeddings_to_parquet.columns.embedding="Our numbers"'
     assert switches(said) == [*ours, column, "split.strategy=stratified"]
     odd = tmp_path / "a, (b)'s/extended.parquet"
     _, said = typed("--label-from-folder", to=odd)
-    assert switches(said)[1] == "download.file.path='" + str(odd).replace("'", "\\'") + "'"
+    assert switches(said)[1] == f'download.file.path="{odd}"'
+    path = catalogue("Image file,Medium,Subset\n02.jpg,Gold,test\n04.jpg,,train\n")
+    _, said = typed("--metadata", path)
+    parse = "parse_embeddings_to_parquet"
+    quarantine = [f"{parse}.on_bad_row=quarantine", f"{parse}.max_bad_fraction=0.5"]
+    assert switches(said) == [*ours, *quarantine]
+    assert "1 of 2 photographs have no `Medium`" in said
     _, said = typed()
-    assert "24 photographs have no `Medium`: a model can be asked about them" in said
+    assert "24 of 24 photographs have no `Medium`, so that no model can be trained" in said
     assert "to train on it" not in said
 
 

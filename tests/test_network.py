@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,7 +102,7 @@ import h5py, keras, numpy as np
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 assert keras.backend.backend() == "jax"
 folder, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
-# Its own random weights aren't used, and JAX takes long for the random numbers of each shape.
+# Its own random weights are not used, and JAX takes long for the random numbers of each shape.
 keras.initializers.VarianceScaling.__call__ = lambda self, shape, dtype=None: np.zeros(shape, "f4")
 for alpha in sorted({alpha for alpha, _ in asked}):
     model = keras.applications.MobileNet(
@@ -357,7 +358,7 @@ def test_a_pickle_among_the_weights_is_never_run(small, tmp_path):
         file["conv_pw_5_bn/gamma"]
     assert trace.exists()
     trace.unlink()
-    with pytest.raises(PipelineError, match=r"w\.npz can't be read as \.npz"):
+    with pytest.raises(PipelineError, match=r"w\.npz cannot be read as \.npz"):
         read_weights(path)
     assert not trace.exists()
 
@@ -374,12 +375,12 @@ def spoil_middle(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("write", "spoil", "problem"),
     [
-        (write_npz, spoil_end, r"can't be read as \.npz"),
-        (write_npz, spoil_middle, r"can't be read as \.npz"),
-        (write_keras2_h5, spoil_end, r"can't be read as \.h5"),
+        (write_npz, spoil_end, r"cannot be read as \.npz"),
+        (write_npz, spoil_middle, r"cannot be read as \.npz"),
+        (write_keras2_h5, spoil_end, r"cannot be read as \.h5"),
         (write_npz, lambda content: b"conv1/kernel = 0.1, 0.2\n", "neither an .h5 file nor an"),
         (write_npz, lambda content: b"", "neither an .h5 file nor an"),
-        (write_npz, lambda content: b"PK", r"can't be read as \.npz"),
+        (write_npz, lambda content: b"PK", r"cannot be read as \.npz"),
     ],
     ids=["npz cut off", "npz damaged", "h5 cut off", "text", "empty", "two letters"],
 )
@@ -395,7 +396,7 @@ def test_a_damaged_file_that_is_packed_ends_with_a_sentence(small, tmp_path):
     path = tmp_path / "w.npz"
     np.savez_compressed(path, **small)
     path.write_bytes(spoil_middle(path.read_bytes()))
-    with pytest.raises(PipelineError, match=r"can't be read as \.npz"):
+    with pytest.raises(PipelineError, match=r"cannot be read as \.npz"):
         read_weights(path)
 
 
@@ -454,7 +455,7 @@ def test_without_a_connection_one_sentence_says_how_to_go_on(tmp_path, monkeypat
         make(url, tmp_path / "network.onnx", "max", None)
     assert str(error.value) == (
         f"{url}: no connection to the server; bring the file from another machine and give its "
-        "path instead"
+        "path: python -m commands.network FILE, or `network.weights` in photographs/params.yaml"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -621,8 +622,8 @@ def test_the_resize_of_the_description_is_used_unless_another_is_asked_for(tmp_p
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"layout": "NHWC"}, "doesn't take pictures as its description says"),
-        ({"width": 100}, "doesn't take pictures as its description says"),
+        ({"layout": "NHWC"}, "does not take pictures as its description says"),
+        ({"width": 100}, "does not take pictures as its description says"),
         ({"last": {"output": "halves", "pooling": "max"}}, "no output `halves`.*it has quarters"),
     ],
 )
@@ -668,10 +669,34 @@ def test_what_is_missing_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("weights", "output", "problem"),
+    [
+        ("w.onnx", "photo.json", "the network photo.json needs a name that ends in .onnx"),
+        ("w.onnx", "w.onnx", "w.onnx would overwrite the weights: name another file"),
+        ("models/none.h5", "n.onnx", "there is no file of weights models/none.h5"),
+        ("ftp://x/y.h5", "n.onnx", "is neither a path nor an http or https URL"),
+    ],
+    ids=["suffix", "weights", "none", "ftp"],
+)
+def test_a_network_is_not_written_over_something_else(
+    tmp_path, monkeypatch, weights, output, problem
+):
+    monkeypatch.chdir(tmp_path)
+    Path("w.onnx").write_bytes(b"weights of mine")
+    with pytest.raises(PipelineError, match=re.escape(problem)):
+        make(weights, Path(output), "max", "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.onnx"]
+    assert Path("w.onnx").read_bytes() == b"weights of mine"
+
+
+@pytest.mark.parametrize(
     ("network", "layers", "has"),
-    [("small", "conv99", "gives last, all, or some of conv1_relu"), ("other", "all", "last alone")],
+    [
+        ("small", "conv99", "gives last, or all, or some of conv1_relu"),
+        ("other", "all", "gives last alone"),
+    ],
 )
 def test_layers_that_a_network_lacks_are_refused(small_network, tmp_path, network, layers, has):
     path = small_network if network == "small" else write_other(tmp_path / "quarters.onnx")
-    with pytest.raises(PipelineError, match=f"no layers `{layers}`: .*{has}"):
+    with pytest.raises(PipelineError, match=f"`{layers}` names no layers: .*{has}"):
         Embedder(path, layers)

@@ -168,15 +168,15 @@ READABLE = {
     "narrow.png": lambda: encoded(drawn((1, 300)), "PNG"),
     "of the network's size.png": lambda: encoded(drawn((32, 24)), "PNG"),
 }
-# And whatever isn't read, with the reason that is given.
+# And whatever is not read, with the reason that is given.
 UNREADABLE = {
-    "truncated.jpg": (lambda: jpeg()[:-400], "Pillow can't read it: image file is truncated"),
-    "without pixels.jpg": (lambda: jpeg()[:100], "Pillow can't read it: "),
+    "truncated.jpg": (lambda: jpeg()[:-400], "Pillow cannot read it: image file is truncated"),
+    "without pixels.jpg": (lambda: jpeg()[:100], "Pillow cannot read it: "),
     "truncated.png": (
         lambda: encoded(drawn(), "PNG")[:-2000],
-        "Pillow can't read it: image file is truncated",
+        "Pillow cannot read it: image file is truncated",
     ),
-    "truncated.webp": (lambda: encoded(drawn(), "WEBP")[:200], "Pillow can't read it: "),
+    "truncated.webp": (lambda: encoded(drawn(), "WEBP")[:200], "Pillow cannot read it: "),
     "empty.jpg": (lambda: b"", "the file is empty"),
     "text.jpg": (lambda: b"A letter to the museum.\n" * 50, "no picture that Pillow knows"),
     "zeros.jpg": (lambda: bytes(5000), "no picture that Pillow knows"),
@@ -349,7 +349,7 @@ def test_large_pictures_are_decoded_one_after_the_other(monkeypatch):
 
 def test_all_that_pillow_knows_is_known_before_the_first_thread_asks():
     # Pillow learns them with the first files that it opens, and tells another thread in the
-    # middle of that, that it doesn't know a file.
+    # middle of that, that it does not know a file.
     assert set(FORMATS) == set(Image.OPEN) - {"EPS"}
     assert {"TIFF", "JPEG", "WEBP", "PSD"} <= set(FORMATS)
 
@@ -539,8 +539,8 @@ def test_what_may_not_be_read_is_a_reason(folder):
     (folder / "secrets").chmod(0)
     try:
         assert contents(Folder(folder)) == {
-            "secret.jpg": "the file can't be read: Permission denied",
-            "secrets/": "the folder can't be read: Permission denied",
+            "secret.jpg": "the file cannot be read: Permission denied",
+            "secrets/": "the folder cannot be read: Permission denied",
         }
     finally:
         (folder / "secrets").chmod(0o700)
@@ -559,7 +559,7 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     assert contents(Folder(folder)) == {
         "a.jpg": b"content",
-        "b/": "the folder can't be read: Permission denied",
+        "b/": "the folder cannot be read: Permission denied",
     }
 
 
@@ -594,7 +594,7 @@ def test_a_file_that_becomes_a_link_in_the_last_moment_is_not_followed(
 
     place = Folder(folder)
     monkeypatch.setattr(os, "open", too_late)
-    assert "the file can't be read" in reason(place, "a.jpg")
+    assert "the file cannot be read" in reason(place, "a.jpg")
 
 
 def test_a_file_too_large_is_not_read(folder, monkeypatch):
@@ -745,7 +745,7 @@ def test_no_place(tmp_path):
         "nowhere": "there is no folder or zip file .*nowhere",
         "a.jpg": "is neither a folder nor a zip file of photographs",
         "cut off.zip": "is neither a folder nor a zip file of photographs",
-        "no list.zip": "can't be read as a zip file: Bad magic number",
+        "no list.zip": "cannot be read as a zip file: Bad magic number",
     }.items():
         with pytest.raises(PipelineError, match=sentence):
             open_place(tmp_path / name)

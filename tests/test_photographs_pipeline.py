@@ -13,10 +13,10 @@ from conftest import PROJECT, Project, read_yaml, stages_run
 from pictures import draw, random_weights
 from test_download import server
 
-from photographs import fetch
+from photographs import embed, fetch
 from scripts.declare import all_imports, declared
 from scripts.params import set_params
-from stages.common.stage import PipelineError
+from stages.common.stage import ParameterError, PipelineError
 
 FOLDER = PROJECT / "photographs"
 STAGES = read_yaml(FOLDER / "dvc.yaml")["stages"]
@@ -188,15 +188,33 @@ def test_what_cannot_be_fetched_ends_with_a_sentence(stage, files, values, probl
     assert not Path("data/fetched/photographs.zip").exists()
 
 
-def test_what_is_fetched_replaces_what_was_there(stage, source):
-    Path("data/fetched").mkdir(parents=True)
-    Path("data/fetched/old.txt").touch()
+def test_what_is_fetched_replaces_what_was_there_unless_that_is_the_pinned_file(stage, source):
+    photographs = Path("data/fetched/photographs.zip")
+    photographs.parent.mkdir(parents=True)
+    photographs.write_bytes(b"old")
     stage()
-    assert sorted(path.name for path in Path("data/fetched").iterdir()) == [
+    assert photographs.read_bytes() == source[0]["/p.zip"]
+    pin = f"sha256:{hashlib.sha256(source[0]['/p.zip']).hexdigest()}"
+    # The server has it no more.
+    stage({"/p.zip": None}, **{"fetch.photographs.checksum": pin})
+    assert photographs.read_bytes() == source[0]["/p.zip"]
+    photographs.write_bytes(b"damaged")
+    stage(**{"fetch.photographs.checksum": pin})
+    assert photographs.read_bytes() == source[0]["/p.zip"]
+    assert sorted(path.name for path in photographs.parent.iterdir()) == [
         "catalogue.csv",
         "photographs.zip",
     ]
-    assert Path("data/fetched/photographs.zip").read_bytes() == source[0]["/p.zip"]
+
+
+@pytest.mark.parametrize("key", ["photographs", "metadata"])
+def test_what_dvc_would_not_compare_is_refused(tmp_path, monkeypatch, key):
+    monkeypatch.setattr(embed, "__file__", str(tmp_path / "embed.py"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((FOLDER / "params.yaml").read_bytes())
+    set_params(tmp_path / "params.yaml", {f"embed.{key}": str(tmp_path / "elsewhere")})
+    with pytest.raises(ParameterError, match=rf"`embed\.{key}` has to lie in `embed\.folder`"):
+        embed.main()
 
 
 @pytest.mark.parametrize("stage_name", STAGES)

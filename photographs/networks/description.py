@@ -19,9 +19,9 @@ NETWORK = Path("models/network.onnx")
 
 # What a picture's pixels become when it gets another size; the names are Pillow's.
 Resize = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-# How a picture of another shape becomes the network's: drawn out, or its middle cut out.
+# How a picture of another shape becomes the network's: stretched, or its middle cut out.
 Fit = Literal["stretch", "crop"]
-# The values of `--layers` that aren't names of outputs.
+# The values of `--layers` that are not names of outputs.
 LAST, ALL = "last", "all"
 # Which way up a picture is read: as its pixels are stored, or turned as EXIF says.
 AS_STORED, EXIF = "as stored", "EXIF"
@@ -44,6 +44,8 @@ class Layers(Section):
 
     outputs: list[Text] = Field(min_length=1)
     pooling: Text
+    # Of each number in the table: 16 are enough for small ones, such as those from 0 to 6.
+    bits: Literal[16, 32] = 32
 
 
 class Description(Section):
@@ -72,7 +74,7 @@ class Description(Section):
 
         `layers` is `last`, `all`, or names with commas between.
 
-        Raises PipelineError for those that the network hasn't.
+        Raises PipelineError for those that the network has not.
         """
         asked = [name.strip() for name in layers.split(",")]
         known = self.layers.outputs if self.layers else []
@@ -82,8 +84,8 @@ class Description(Section):
             return known
         unknown = [name for name in asked if name not in known]
         if unknown:
-            some = f", {ALL}, or some of {', '.join(known)}" if known else " alone"
-            raise PipelineError(f"no layers `{unknown[0]}`: {self.network} gives {LAST}{some}")
+            some = f", or {ALL}, or some of {', '.join(known)}" if known else " alone"
+            raise PipelineError(f"`{layers}` names no layers: {self.network} gives {LAST}{some}")
         return [name for name in known if name in asked]
 
     def identity(self, outputs: list[str], resize: Resize, exif_rotation: bool) -> dict[str, str]:

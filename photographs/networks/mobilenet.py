@@ -12,6 +12,7 @@ import numpy as np
 from photographs.networks.description import Description, Last, Layers
 from photographs.networks.weights import BLOCKS
 from stages.model_file.graph import Graph
+from stages.sources.identity import COURSE_COLUMN
 
 Pooling = Literal["max", "average"]
 IMAGE = "image"
@@ -86,7 +87,7 @@ def mobilenet_description(
     return Description(
         network=f"MobileNetV1 {alpha} {size}",
         weights=name,
-        column="MobileNetV1 features",
+        column=COURSE_COLUMN,
         width=size,
         height=size,
         layout="NHWC",
@@ -95,7 +96,7 @@ def mobilenet_description(
         resize="nearest",
         fit="stretch",
         last=Last(output=LAST_OUTPUT, pooling=pooling),
-        layers=Layers(outputs=activations(), pooling="average"),
+        layers=Layers(outputs=activations(), pooling="average", bits=16),
     )
 
 

@@ -76,14 +76,14 @@ def check_weights(weights: Mapping[str, np.ndarray]) -> None:
         if hashlib.sha256(content).hexdigest() != pinned[name]:
             raise PipelineError(
                 f"the tensor {name} is not the one that Keras publishes: if these are weights of "
-                "your own, give them a name with --name"
+                "your own, give them a name: --name, or `network.name` in photographs/params.yaml"
             )
     if together.hexdigest() != _pinned()["all"]:
         raise PipelineError(f"{PINS.name} disagrees with itself: restore it from Git")
 
 
 def _check_shapes(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Whether each tensor fits the one before it, whatever the width (alpha) of the network."""
+    """Whether each tensor fits the one before it, at any width (alpha) of the network."""
     channels = 3
     for name in tensor_names():
         layer, tensor = name.split("/")
@@ -113,7 +113,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PipelineError(f"{path} can't be read as .npz: {error}") from None
+        raise PipelineError(f"{path} cannot be read as .npz: {error}") from None
 
 
 def _read_h5(path: Path) -> dict[str, np.ndarray]:
@@ -135,5 +135,5 @@ def _read_h5(path: Path) -> dict[str, np.ndarray]:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
     except (OSError, RuntimeError, KeyError) as error:
-        raise PipelineError(f"{path} can't be read as .h5: {error}") from None
+        raise PipelineError(f"{path} cannot be read as .h5: {error}") from None
     return found

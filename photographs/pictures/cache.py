@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from photographs.pictures import picture
 from stages.common.files import sha256
 from stages.common.stage import PipelineError
 
@@ -38,11 +39,12 @@ def recipe_key(
 
     Other versions of the libraries may differ in the last bits. `answer`, (d,) float32, is what the
     network says to one picture that is always the same: another processor may differ too, and
-    weights may lie in other files than the network's.
+    weights may lie in other files than the network's. So may another way to read pictures.
     """
     versions = {name: version(name) for name in ("pillow", "onnxruntime", "numpy")}
     numbers = hashlib.sha256(np.ascontiguousarray(answer, "<f4").tobytes()).hexdigest()
-    recipe = [sha256(network), outputs, dict(identity), versions, numbers]
+    reading = sha256(Path(picture.__file__))
+    recipe = [sha256(network), outputs, dict(identity), versions, numbers, reading]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
@@ -113,6 +115,6 @@ class Cache:
             yield
         except sqlite3.Error as error:
             raise PipelineError(
-                f"{self._path} can't be used as a cache of embeddings ({error}): delete it, or "
+                f"{self._path} cannot be used as a cache of embeddings ({error}): move it away, or "
                 "name another with --cache"
             ) from None

@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -35,6 +35,7 @@ class Catalogue:
 
     table: pa.Table
     places: dict[str, int]  # of the rows, by image file
+    unnamed: list[int] = field(default_factory=list)  # the places of rows without an image file
 
     @property
     def schema(self) -> pa.Schema:
@@ -50,9 +51,9 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
     """Read a CSV or Parquet file. `names` says what it calls columns of the course's table.
 
     The other columns keep their names. Of a CSV file they are texts, as they stand there: 007
-    stays 007.
+    stays 007. An empty field, and one that says NA, null or nan, is missing.
 
-    Raises PipelineError when it can't be read, lacks the image file, or names one twice.
+    Raises PipelineError when it cannot be read, lacks the image file, or names one twice.
     """
     try:
         table = _read(path, names)
@@ -63,7 +64,7 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
     except (pa.ArrowException, csv.Error, OSError) as error:
         hint = ": save it as CSV in UTF-8" if "UTF8" in str(error) else ""
         raise PipelineError(
-            f"{path} can't be read as a catalogue: {shorten(str(error), 160)}{hint}"
+            f"{path} cannot be read as a catalogue: {shorten(str(error), 160)}{hint}"
         ) from None
     absent = [name for name in COLUMNS if name not in table.column_names]
     for name in absent:
@@ -72,9 +73,10 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
     table = table.select([*COLUMNS, *further])
     files = [shown_name(name or "") for name in table.column(IMAGE_FILE).to_pylist()]
     places: dict[str, int] = {}
+    unnamed = [place for place, name in enumerate(files) if not name]
     for place, name in enumerate(files):
         if not name:
-            raise PipelineError(f"{path}: the row {place + 1} has no `{IMAGE_FILE}`")
+            continue
         if name in places:
             raise PipelineError(
                 f"{path} names {shorten(name)} in the rows {places[name] + 1} and {place + 1}: "
@@ -82,7 +84,7 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
             )
         places[name] = place
     table = table.set_column(0, IMAGE_FILE, pa.array(files, pa.string()))
-    return Catalogue(table, places)
+    return Catalogue(table, places, unnamed)
 
 
 def catalogue_of_files(image_files: list[str], label_from_folder: bool) -> Catalogue:
@@ -156,7 +158,8 @@ def _new_names(path: Path, columns: list[str], names: Mapping[str, str]) -> dict
     if IMAGE_FILE not in new.values():
         raise PipelineError(
             f"{path} has no column `{IMAGE_FILE}`; it has {shown or 'none'}: "
-            f'say which one names the photographs, --column "{IMAGE_FILE}=..."'
+            f'say which one names the photographs, by --column "{IMAGE_FILE}=...", or by '
+            "`embed.columns` in photographs/params.yaml"
         )
     for counts, which in (
         (Counter(columns), "has {} columns called `{}`"),
@@ -174,5 +177,5 @@ def _cast(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
         return table.column(name).cast(COLUMNS[name])
     except pa.ArrowException as error:
         raise PipelineError(
-            f"{path}: the column `{name}` can't be used: {shorten(str(error), 120)}"
+            f"{path}: the column `{name}` cannot be used: {shorten(str(error), 120)}"
         ) from None

@@ -30,7 +30,7 @@ class Embedder:
         """`layers` is `last`, `all`, or names with commas between; without a resize, the network's
         own is taken.
 
-        Raises PipelineError when there is no network, or when it isn't what its description says.
+        Raises PipelineError when there is no network, or when it is not what its description says.
         """
         self.path = network
         self.description = read_description(network)
@@ -57,7 +57,7 @@ class Embedder:
     def embed(self, content: bytes) -> Embedded:
         """The embedding of a photograph, by the content of its file.
 
-        Raises PictureError when it can't be read as a picture.
+        Raises PictureError when it cannot be read as a picture.
         """
         pixels, width, height = read_picture(content, self._reading)
         numbers = np.concatenate(self._run(pixels), axis=1)[0]
@@ -69,14 +69,14 @@ class Embedder:
     def answer(self) -> np.ndarray:
         """The embedding, (d,) float32, of a picture that is always the same.
 
-        Raises PipelineError when the network doesn't take and give what its description says.
+        Raises PipelineError when the network does not take and give what its description says.
         """
         shape = (self.description.height, self.description.width, 3)
         try:
             found = self._run(np.resize(np.arange(251, dtype=np.uint8), shape))
         except Exception as error:
             raise PipelineError(
-                f"{self.path} doesn't take pictures as its description says: {_in_one_line(error)}"
+                f"{self.path} does not take pictures as its description says: {_in_one_line(error)}"
             ) from None
         for name, part in zip(self.outputs, found, strict=True):
             if part.ndim != 2 or len(part) != 1:
@@ -98,7 +98,7 @@ def _session(
 
     It computes all outputs that a network has, also those that nobody asks for.
 
-    Raises PipelineError when it isn't a network.
+    Raises PipelineError when it is not a network.
     """
     import onnx
     import onnxruntime

@@ -40,7 +40,7 @@ FORMATS = [name for name in Image.ID if name != "EPS"]
 
 
 class PictureError(Exception):
-    """Why a file can't be embedded, in a few words."""
+    """Why a file cannot be embedded, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
     As Keras's `load_img` with `target_size` reads it, where `how` has the course's values: the
     first frame, converted to RGB, which drops transparency, then resized.
 
-    Raises PictureError where Pillow can't read it.
+    Raises PictureError where Pillow cannot read it.
     """
     if not content:
         raise PictureError("the file is empty")
@@ -87,7 +87,7 @@ def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
     except Exception as error:
         # Pillow's decoders raise errors of many kinds for broken files.
         reason = shorten(str(error), 120) or type(error).__name__
-        raise PictureError(f"Pillow can't read it: {reason}") from None
+        raise PictureError(f"Pillow cannot read it: {reason}") from None
 
 
 def _decode(picture: Image.Image, how: Reading) -> tuple[np.ndarray, int, int]:

@@ -32,7 +32,7 @@ class Place(Protocol):
     def read(self, name: str) -> bytes:
         """The content of a file.
 
-        Raises PictureError when it may not or can't be read.
+        Raises PictureError when it may not or cannot be read.
         """
 
 
@@ -74,7 +74,7 @@ class Folder:
                 entries = list(os.scandir(folder))
             except OSError as error:
                 name = f"{self._name(folder)}/"
-                self._problems[name] = f"the folder can't be read: {error.strerror}"
+                self._problems[name] = f"the folder cannot be read: {error.strerror}"
                 yield name
                 continue
             for entry in entries:
@@ -113,7 +113,7 @@ class Folder:
         except MemoryError:
             raise PictureError("it takes more memory than there is") from None
         except OSError as error:
-            raise PictureError(f"the file can't be read: {error.strerror}") from None
+            raise PictureError(f"the file cannot be read: {error.strerror}") from None
 
 
 class Zip:
@@ -125,7 +125,7 @@ class Zip:
             self._file = zipfile.ZipFile(path)
         except Exception as error:  # of many kinds
             raise PipelineError(
-                f"{path} can't be read as a zip file: {shorten(str(error), 120)}"
+                f"{path} cannot be read as a zip file: {shorten(str(error), 120)}"
             ) from None
         self._items: dict[str, list[zipfile.ZipInfo]] = {}
         for item in self._file.infolist():
@@ -152,7 +152,7 @@ class Zip:
         if item.file_size > MOST_BYTES:
             raise PictureError(TOO_LARGE)
         try:
-            # The lock, because zipfile doesn't promise that threads may share it.
+            # The lock, because zipfile does not promise that threads may share it.
             with self._lock, self._file.open(item) as file:
                 # No more than the zip file says: it may unpack to something else.
                 return file.read(item.file_size)

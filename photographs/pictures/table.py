@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import unicodedata
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -45,10 +45,12 @@ GROUP_ROWS = 1024
 # Parquet with gzip, as the course has it. Its default level makes a file that is a fifth smaller,
 # and takes half as long as the network.
 GZIP_LEVEL = 1
+# The types of the numbers of several layers.
+BITS = {16: pa.float16(), 32: pa.float32()}
 # Photographs that each thread may be ahead of the one that is written.
 AHEAD = 4
 # Categories of Unicode that a name may not have: control characters such as a line's end, and what
-# Python makes of bytes that aren't UTF-8.
+# Python makes of bytes that are not UTF-8.
 UNFIT = ("Cc", "Cs", "Zl", "Zp")
 # Locks, of which a photograph has one by the first byte of its content's digest.
 LOCKS = 256
@@ -63,6 +65,8 @@ class Result:
     # Rows that have no label, or no subset.
     unlabelled: int = 0
     without_subset: int = 0
+    # Rows of which the catalogue says a smaller size than the photograph has.
+    smaller: int = 0
     # A name and a reason each, in the order of the names.
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
@@ -93,7 +97,7 @@ def write_table(
     schema = _schema(catalogue, embedder)
     # Closed at once where something fails, so that no thread works on.
     with closing(_embedded(place, files, embedder, cache, result, workers)) as done:
-        batches = (_batch(group, catalogue, schema) for group in _groups(done))
+        batches = (_batch(group, catalogue, schema, result) for group in _groups(done))
         counted = _counted(batches, result, output)
         write_batches(output, schema, counted, "gzip", GROUP_ROWS, GZIP_LEVEL)
     return result
@@ -115,11 +119,13 @@ def _counted(
 
 
 def _batch(
-    group: list[tuple[str, Embedded]], catalogue: Catalogue, schema: pa.Schema
+    group: list[tuple[str, Embedded]], catalogue: Catalogue, schema: pa.Schema, result: Result
 ) -> pa.RecordBatch:
     """Rows of the table: the catalogue's, with their embeddings in the last column."""
     embedded = [found for _, found in group]
-    rows = _filled(catalogue.rows([name for name, _ in group]), embedded)
+    rows = catalogue.rows([name for name, _ in group])
+    result.smaller += _smaller(rows, embedded)
+    rows = _filled(rows, embedded)
     numbers = np.stack([found.embedding for found in embedded])
     vectors = _lists(numbers, schema.field(-1).type)
     columns = [*rows.combine_chunks().columns, vectors]
@@ -128,7 +134,7 @@ def _batch(
 
 
 def left_out_path(output: Path) -> Path:
-    """Where what isn't in the table is listed."""
+    """Where what is not in the table is listed."""
     return output.with_name(f"{output.stem}.left_out.csv")
 
 
@@ -154,7 +160,7 @@ def _files(place: Place, result: Result) -> dict[str, str]:
     for own in place.names():
         name = shown_name(own)
         if any(unicodedata.category(char) in UNFIT for char in own):
-            result.left_out.append((name, "its name isn't UTF-8, or has control characters"))
+            result.left_out.append((name, "its name is not UTF-8, or has control characters"))
         elif "\\" in own:
             result.left_out.append((name, "its name has a backslash, which is / elsewhere"))
         elif name in files:
@@ -168,11 +174,13 @@ def _matched(files: dict[str, str], catalogue: Catalogue, result: Result) -> dic
     """The place's own name of each file that the catalogue has a row for, by the row's name.
 
     A row names a file by its path below the place, or by its last part alone where no other file
-    has the same. What doesn't match is left out.
+    has the same. What does not match is left out.
     """
     by_last_part: dict[str, list[str]] = {}
     for name in files:
         by_last_part.setdefault(PurePosixPath(name).name, []).append(name)
+    for place in catalogue.unnamed:
+        result.left_out.append((f"row {place + 1} of the catalogue", "it names no photograph"))
     found: dict[str, str] = {}
     for row in catalogue.places:
         names = [row] if row in files else by_last_part.get(row, [])
@@ -188,7 +196,11 @@ def _matched(files: dict[str, str], catalogue: Catalogue, result: Result) -> dic
             f"{shorten(next(iter(catalogue.places)))}, the first photograph is "
             f"{shorten(next(iter(files)))}"
         )
-    matched = set(found.values())
+    taken = Counter(found.values())
+    for row in [row for row, name in found.items() if taken[name] > 1]:
+        del found[row]
+        result.left_out.append((row, "another row names the same photograph"))
+    matched = set(taken)
     result.left_out += [(n, "the catalogue has no row for it") for n in files if n not in matched]
     return {row: files[name] for row, name in sorted(found.items())}
 
@@ -209,7 +221,7 @@ def _embedded(
         """The embedding, and whether it was computed now."""
         content = place.read(own)
         key = hashlib.sha256(content).digest()
-        with locks[key[0]]:  # or two copies would both be computed, beside each other
+        with locks[key[0]]:  # or two copies beside each other would both be computed and counted
             known = cache.get(key)
             if known is not None:
                 return known, False
@@ -240,7 +252,7 @@ def _embedded(
                 result.computed += new
                 yield name, embedded
         finally:
-            # After Ctrl-C, what hasn't begun isn't begun.
+            # After Ctrl-C, waiting photographs are not started.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -260,13 +272,19 @@ def _groups(
 def _schema(catalogue: Catalogue, embedder: Embedder) -> pa.Schema:
     """The catalogue's columns and the embedding: 64 bits for the last layer, as the course has it.
 
-    Several layers are long, and averages: 16 bits say as much, docs/choices.md.
+    Several layers have as many bits as the network's description says.
     """
     column = embedder.description.column
     if column in catalogue.schema.names:
-        raise PipelineError(f"the catalogue has a column `{column}` already: rename it")
-    last = embedder.identity["layers"] == LAST
-    type_ = pa.list_(pa.float64() if last else pa.float16())
+        raise PipelineError(
+            f"`{column}` is what the network's description calls the embedding, and a column of "
+            "the table already: rename one"
+        )
+    layers = embedder.description.layers
+    if layers is None or embedder.identity["layers"] == LAST:
+        type_ = pa.list_(pa.float64())
+    else:
+        type_ = pa.list_(BITS[layers.bits])
     identity = json.dumps(embedder.identity, ensure_ascii=False)
     return catalogue.schema.append(pa.field(column, type_)).with_metadata({EMBEDDING: identity})
 
@@ -274,8 +292,22 @@ def _schema(catalogue: Catalogue, embedder: Embedder) -> pa.Schema:
 def _lists(numbers: np.ndarray, type_: pa.ListType) -> pa.ListArray:
     """A column of n lists of length d, from (n, d) float32."""
     offsets = np.arange(0, numbers.size + 1, numbers.shape[1], dtype=np.int32)
-    values = numbers.astype(type_.value_type.to_pandas_dtype()).ravel()
+    with np.errstate(over="ignore"):
+        values = numbers.astype(type_.value_type.to_pandas_dtype()).ravel()
+    if not np.isfinite(values).all():
+        raise PipelineError(
+            "the layers give numbers that are too large for 16 bits: set `bits` to 32 in `layers` "
+            "of the network's description"
+        )
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type_.value_type))
+
+
+def _smaller(rows: pa.Table, embedded: list[Embedded]) -> int:
+    """In how many rows the catalogue's width or height is less than the photograph's."""
+    widths = pa.array([float(found.width) for found in embedded])
+    heights = pa.array([float(found.height) for found in embedded])
+    less = pc.or_kleene(pc.less(rows.column(WIDTH), widths), pc.less(rows.column(HEIGHT), heights))
+    return pc.sum(less).as_py() or 0
 
 
 def _filled(rows: pa.Table, embedded: list[Embedded]) -> pa.Table:

@@ -167,4 +167,6 @@ def fit_softmax(
     with warnings.catch_warnings():
         # Short of the exact optimum it is as good: the temperature follows.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Few rows of many labels are still labels.
+        warnings.filterwarnings("ignore", "The number of unique classes")
         return Linear.of(LogisticRegression(C=C, max_iter=300).fit(scores, classes, row_weights))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.common.stage import PipelineError, shorten
+from stages.tables.artefacts import FLOAT
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def read_numbers(batch: pa.RecordBatch, columns: list[str]) -> Numbers:
 def kept_type(batch: pa.RecordBatch, columns: list[str]) -> pa.DataType:
     """As what the numbers of `read_numbers` are kept: half floats if the lists hold those."""
     type_ = batch.column(columns[0]).type
-    return pa.float16() if getattr(type_, "value_type", None) == pa.float16() else pa.float32()
+    return pa.float16() if getattr(type_, "value_type", None) == pa.float16() else FLOAT
 
 
 def holds_numbers(type_: pa.DataType) -> bool:

@@ -69,7 +69,8 @@ def find_identity(raw: RawFile, given: Identity | None, source: str) -> dict[str
     of_file = identity_of_file(raw)
     found = of_file.texts() if of_file else {}
     said = given.texts() if given else {}
-    for key in differences(found, said):
+    if different := differences(found, said):
+        key = different[0]
         raise PipelineError(
             f"{raw.path} names `{shorten(found[key])}` as the {key} of its embeddings, "
             f"and `{SECTION}.{key}` names `{shorten(said[key])}`: mend the one that is "

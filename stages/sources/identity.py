@@ -18,6 +18,8 @@ COURSE = {
     "fit": "stretch",
     "orientation": "as stored",
 }
+# What the course's file calls the column of the embeddings.
+COURSE_COLUMN = "MobileNetV1 features"
 # By `download.source`. The simulator imitates the course's file, and nobody knows what made a
 # file of the user's own.
 KNOWN = {"mame": COURSE, "synthetic": COURSE}

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stages.common.files import atomic_write
+from stages.sources.identity import COURSE_COLUMN
 from stages.sources.raw import SIMULATED
 from stages.tables.values import SUBSETS
 
@@ -31,7 +32,6 @@ PRESETS: dict[str, dict[str, int] | None] = {
     "toy": {"train": 50, "val": 20, "test": 50},
     "full": None,
 }
-FEATURES = "MobileNetV1 features"
 COLUMNS = (
     "Image file",
     "Medium",
@@ -42,7 +42,7 @@ COLUMNS = (
     "Height",
     "Product size",
     "Aspect ratio",
-    FEATURES,
+    COURSE_COLUMN,
 )
 
 # Mediums that people, too, mix up on a photograph. The blank after "Woven fabric" is MAMe's own.
