@@ -117,6 +117,13 @@ def embed(
     ours += [*cache_files(cache_path), *([metadata] if metadata else [])]
     place = open_place(photographs, ours)
     catalogue = read_catalogue(metadata, columns or {}) if metadata else None
+    if catalogue is not None:
+        for name, column in catalogue.alike():
+            log(
+                STAGE,
+                f"`{column}` is not taken for `{name}`: if it is that, say --column "
+                f'"{name}={column}", or `{STAGE}.columns` in photographs/params.yaml',
+            )
     recipe = recipe_key(embedder.path, embedder.outputs, embedder.identity, embedder.answer)
     with closing(Cache(cache_path, recipe)) as kept:
         result = write_table(place, embedder, kept, catalogue, output, label_from_folder, workers)
@@ -149,10 +156,7 @@ def embed(
 
 
 def training_command(table: Path, embedder: Embedder, result: Result) -> str:
-    """What to type to train on a table, in the project's folder.
-
-    Only what differs from the defaults that are committed, as embeddings of the course do not.
-    """
+    """What to type to train on a table, in the project's folder."""
     parse = "parse_embeddings_to_parquet"
     switches = ["download.source=file", f"download.file.path={_quoted(str(table.resolve()))}"]
     if embedder.description.column != COURSE_COLUMN:
@@ -160,8 +164,9 @@ def training_command(table: Path, embedder: Embedder, result: Result) -> str:
     if result.unlabelled:
         share = math.ceil(100 * result.unlabelled / result.rows) / 100
         switches += [f"{parse}.on_bad_row=quarantine", f"{parse}.max_bad_fraction={share}"]
-    if result.without_subset:
-        switches.append("split.strategy=stratified")
+    # Also the default: an experiment before may have left another in params.yaml.
+    strategy = "stratified" if result.without_subset else "official"
+    switches.append(f"split.strategy={strategy}")
     return f"dvc exp run {' '.join(f'-S {shlex.quote(switch)}' for switch in switches)}"
 
 

@@ -191,7 +191,7 @@ STAGES_OF_FILES = {
     "stages/reporting/*.py": ["report"],
     "stages/reporting/template.html": ["report"],
     "stages/sources/fetching.py": ["download"],
-    "stages/sources/identity.py": [PARSE],
+    "stages/sources/identity.py": ["download", PARSE],
     "stages/sources/raw.py": ["download", PARSE, "report"],
     "stages/sources/simulator*": ["download"],
     "stages/split.py": ["split"],

@@ -856,6 +856,18 @@ def test_another_way_to_read_pictures_computes_anew(run_embed, tmp_path, monkeyp
     monkeypatch.undo()
 
 
+def test_a_column_whose_name_is_nearly_that_of_the_course_is_pointed_out(
+    run_embed, catalogue, output, capsys
+):
+    path = catalogue("Image file,medium,Museum,museum\n04.jpg,Clay,Met,x\n")
+    run_embed(metadata=path)
+    said = capsys.readouterr().out
+    assert '`medium` is not taken for `Medium`: if it is that, say --column "Medium=medium"' in said
+    assert "museum" not in said
+    (row,) = rows_of(output).values()
+    assert (row["Medium"], row["medium"], row["Museum"]) == (None, "Clay", "Met")
+
+
 def test_sizes_that_are_smaller_than_the_photographs_are_asked_about(run_embed, catalogue, capsys):
     run_embed(metadata=catalogue("Image file,Width,Height\n04.jpg,12.5,30\n02.jpg,4000,3000\n"))
     asked = "1 of 2 photographs have more pixels than the catalogue's `Width` and `Height` say"
@@ -1140,7 +1152,8 @@ def test_it_says_how_to_train_on_the_table(typed, output, catalogue, other_netwo
     assert switches(said) == [*ours, "split.strategy=stratified"]
     path = catalogue("Image file,Medium,Subset\n02.jpg,Gold,test\n04.jpg,Clay,train\n")
     _, said = typed("--metadata", path)
-    assert switches(said) == ours
+    official = "split.strategy=official"
+    assert switches(said) == [*ours, official]
     path = catalogue("Image file,Medium,Subset\n02.jpg,Gold,test\n04.jpg,Clay,\n")
     _, said = typed("--metadata", path, network=other_network(column="Our numbers"))
     column = 'parse_embeddings_to_parquet.columns.embedding="Our numbers"'
@@ -1152,7 +1165,7 @@ def test_it_says_how_to_train_on_the_table(typed, output, catalogue, other_netwo
     _, said = typed("--metadata", path)
     parse = "parse_embeddings_to_parquet"
     quarantine = [f"{parse}.on_bad_row=quarantine", f"{parse}.max_bad_fraction=0.5"]
-    assert switches(said) == [*ours, *quarantine]
+    assert switches(said) == [*ours, *quarantine, official]
     assert "1 of 2 photographs have no `Medium`" in said
     _, said = typed()
     assert "24 of 24 photographs have no `Medium`, so that no model can be trained" in said

@@ -477,7 +477,7 @@ def test_a_file_and_params_yaml_that_agree_are_both_right_and_else_one_is_wrong(
         json.dumps(IDENTITY | {"layer": "last"}),
         json.dumps(IDENTITY | {"pooling": 1}),
         json.dumps(IDENTITY | {"pooling": ""}),
-        json.dumps(IDENTITY | {"pooling": "x" * 1001}),
+        json.dumps(IDENTITY | {"pooling": "x" * 10_001}),
         '{"network": ' + "[" * 100_000,
     ],
     ids=range(12),
@@ -506,11 +506,11 @@ def test_a_table_without_embeddings_has_nothing_that_made_them(parse, set_params
         (IDENTITY | {"layer": "last"}, "unknown key `{}.embedding.layer`"),
         (
             IDENTITY | {"pooling": 1},
-            "`{}.embedding.pooling` should be a text of 1 to 1,000 characters, not 1",
+            "`{}.embedding.pooling` should be a text of 1 to 10,000 characters, not 1",
         ),
         (
             IDENTITY | {"resize": ""},
-            "`{}.embedding.resize` should be a text of 1 to 1,000 characters, not ''",
+            "`{}.embedding.resize` should be a text of 1 to 10,000 characters, not ''",
         ),
     ],
     ids=str,

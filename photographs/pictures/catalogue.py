@@ -42,6 +42,17 @@ class Catalogue:
         """The columns, without the embedding."""
         return self.table.schema
 
+    def alike(self) -> list[tuple[str, str]]:
+        """The course's columns that are empty, each with a further one whose name is alike."""
+        return [
+            (name, column)
+            for name in COLUMNS
+            for column in self.table.column_names
+            if column not in COLUMNS
+            and column.casefold() == name.casefold()
+            and self.table.column(name).null_count == len(self.table)
+        ]
+
     def rows(self, image_files: list[str]) -> pa.Table:
         """The rows of these image files, in their order."""
         return self.table.take(pa.array([self.places[name] for name in image_files], pa.int64()))

@@ -14,9 +14,9 @@ from stages.tables.artefacts import EMBEDDING, differences
 SECTION = "parse_embeddings_to_parquet.embedding"
 
 
-# The names of 27 layers take 400 characters.
+# The names of many layers take thousands.
 Text = Annotated[
-    str, Field(min_length=1, max_length=1000, description="a text of 1 to 1,000 characters")
+    str, Field(min_length=1, max_length=10_000, description="a text of 1 to 10,000 characters")
 ]
 
 
