@@ -285,21 +285,27 @@ def test_a_comment_or_another_order_of_keys_affects_nothing(project):
         ({"train.seed": 2}, ["train", "evaluate", "report"]),
         ({"train.model": "ensemble"}, ["train", "evaluate", "report"]),
         ({"evaluate.plots_subset": "val"}, ["evaluate", "report"]),
-        ({"featurize.embedding": "raw"}, ["featurize", "train", "evaluate", "report"]),
+        pytest.param(
+            {"featurize.embedding": "raw"},
+            ["featurize", "train", "evaluate", "report"],
+            marks=pytest.mark.slow,
+        ),
         # Embeddings that are not long are not projected, so that the features stay the same.
         ({"featurize.pca.components": 5}, ["featurize"]),
         # The parser checks the subsets only for the official split; its table stays the same.
-        (
+        pytest.param(
             {"split.strategy": "stratified"},
             [PARSE, "split", "featurize", "train", "evaluate", "report"],
+            marks=pytest.mark.slow,
         ),
         ({"split.stratified.seed": 7}, []),
         # That of a member is a parameter of the ensemble, and of nothing else.
         ({"train.ensemble.lda.shrinkage": 0.5}, []),
         # Another file with the same rows; the model is scored on it.
-        (
+        pytest.param(
             {"parse_embeddings_to_parquet.compression": "gzip"},
             [PARSE, "split", "featurize", "evaluate", "report"],
+            marks=pytest.mark.slow,
         ),
         ({"download.synthetic.seed": 1}, []),
     ],

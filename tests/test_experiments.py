@@ -31,6 +31,7 @@ def shown(project: Project) -> dict[str, dict[str, str]]:
     return {row["Experiment"]: row for row in rows if row["Experiment"]}
 
 
+@pytest.mark.slow
 def test_an_experiment_with_another_model_changes_the_metrics(project):
     before = log_loss(project)
     project.dvc("exp", "run", "--name", "trees", "--set-param", "train.model=xgboost")
@@ -103,6 +104,7 @@ def test_a_run_in_a_folder_of_its_own_is_applied_and_becomes_a_branch(project):
     assert project.git("diff", "--stat", "looser").stdout == ""
 
 
+@pytest.mark.slow
 def test_branches_compare_with_an_empty_cache(project):
     project.git("checkout", "--quiet", "-b", "stronger")
     project.set_params(**{C: 100.0})

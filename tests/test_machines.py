@@ -143,8 +143,8 @@ contents = [path.read_bytes() for path in sorted(folder.iterdir())]
 np.savez(output, *[np.stack([e.embed(c).embedding for c in contents]) for e in embedders])
 print("done")
 """
-# Processors with AVX2, with AVX alone and with neither.
-OTHER_PROCESSORS = ("Haswell", "SandyBridge", "Nehalem")
+# Processors with AVX2 and FMA, and with neither.
+OTHER_PROCESSORS = ("Haswell", "Nehalem")
 # The most that a number, of 0 to 6, may differ: docs/photographs.md.
 MOST_DIFFERENCE = 1e-4
 

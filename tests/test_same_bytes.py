@@ -75,14 +75,14 @@ def tiny_pair(reproduced, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", NAMES)
 def test_two_clones_with_other_settings_give_the_same_bytes(tiny_pair, model):
-    # The page takes as long as all others, and is drawn in the same way for each model.
-    last = "report" if model == ENSEMBLE else "evaluate"
+    # Each model's file is scored, and the page drawn, in the same way.
+    last = "report" if model == ENSEMBLE else "train"
     for clone in tiny_pair:
         clone.set_params(**{"train.model": model})
         assert {"train", last} <= set(clone.repro(last))
     first, second = (clone.results() for clone in tiny_pair)
-    assert {"dvc.lock", "models/model.onnx", "reports/metrics.json"} < first.keys()
-    assert model != ENSEMBLE or "reports/index.html" in first
+    assert {"dvc.lock", "models/model.onnx"} < first.keys()
+    assert model != ENSEMBLE or {"reports/metrics.json", "reports/index.html"} < first.keys()
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 

@@ -56,6 +56,7 @@ def run_verify(project):
     )
 
 
+@pytest.mark.slow
 def test_results_that_come_out_again_are_verified_with_a_row_for_each(project):
     # A cache that a team shares has all results; they have to be computed all the same.
     project.dvc("config", "cache.dir", str(project.folder / ".dvc/cache"))
