@@ -129,7 +129,11 @@ def affected_by_params(project: Project) -> list[str]:
         ]
 
 
-@pytest.mark.parametrize(("selector", "value"), VALUES, ids=[value for _, value in VALUES])
+# With the first choice all parameters are tried, which takes as long as all others together.
+CASES = [pytest.param(*VALUES[0], marks=pytest.mark.slow), *VALUES[1:]]
+
+
+@pytest.mark.parametrize(("selector", "value"), CASES, ids=[value for _, value in VALUES])
 def test_a_parameter_affects_the_stages_that_read_it_with_what_is_chosen(project, selector, value):
     path = project.folder / "params.yaml"
     project.set_params(**{selector: value})
@@ -221,6 +225,7 @@ def append_line(path: Path) -> None:
         file.write("\n# One more line.\n")
 
 
+@pytest.mark.slow
 def test_every_script_affects_the_stages_that_import_it_and_no_other(project):
     declared = YAML(typ="safe").load(project.folder / "dvc.yaml")["stages"]
     expected, found, tried = {}, {}, set()
