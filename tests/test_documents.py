@@ -56,6 +56,7 @@ ELSEWHERE = {
     "make bench-pipeline": "tests/test_benchmark_pipeline.py, as above",
     "python -m commands.network": "it asks Keras's place; tests/test_network.py has one of ours",
     'python -m commands.network WEIGHTS --name "our own"': "tests/test_network.py",
+    "python -m commands.network FILE": "the same, with a file",
     "cd photographs && dvc repro": "tests/test_photographs_pipeline.py, with a server of ours",
     "dvc repro embed": "tests/test_photographs_pipeline.py, in the folder photographs",
     "make requirements": "it asks the index of packages for the newest",
