@@ -129,11 +129,8 @@ def affected_by_params(project: Project) -> list[str]:
         ]
 
 
-# With the first choice all parameters are tried, which takes as long as all others together.
-CASES = [pytest.param(*VALUES[0], marks=pytest.mark.slow), *VALUES[1:]]
-
-
-@pytest.mark.parametrize(("selector", "value"), CASES, ids=[value for _, value in VALUES])
+@pytest.mark.slow
+@pytest.mark.parametrize(("selector", "value"), VALUES, ids=[value for _, value in VALUES])
 def test_a_parameter_affects_the_stages_that_read_it_with_what_is_chosen(project, selector, value):
     path = project.folder / "params.yaml"
     project.set_params(**{selector: value})
@@ -283,6 +280,7 @@ def test_a_comment_or_another_order_of_keys_affects_nothing(project):
 
 
 # What then runs is more, or less: the stages that read an output which has become another one.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -290,27 +288,21 @@ def test_a_comment_or_another_order_of_keys_affects_nothing(project):
         ({"train.seed": 2}, ["train", "evaluate", "report"]),
         ({"train.model": "ensemble"}, ["train", "evaluate", "report"]),
         ({"evaluate.plots_subset": "val"}, ["evaluate", "report"]),
-        pytest.param(
-            {"featurize.embedding": "raw"},
-            ["featurize", "train", "evaluate", "report"],
-            marks=pytest.mark.slow,
-        ),
+        ({"featurize.embedding": "raw"}, ["featurize", "train", "evaluate", "report"]),
         # Embeddings that are not long are not projected, so that the features stay the same.
         ({"featurize.pca.components": 5}, ["featurize"]),
         # The parser checks the subsets only for the official split; its table stays the same.
-        pytest.param(
+        (
             {"split.strategy": "stratified"},
             [PARSE, "split", "featurize", "train", "evaluate", "report"],
-            marks=pytest.mark.slow,
         ),
         ({"split.stratified.seed": 7}, []),
         # That of a member is a parameter of the ensemble, and of nothing else.
         ({"train.ensemble.lda.shrinkage": 0.5}, []),
         # Another file with the same rows; the model is scored on it.
-        pytest.param(
+        (
             {"parse_embeddings_to_parquet.compression": "gzip"},
             [PARSE, "split", "featurize", "evaluate", "report"],
-            marks=pytest.mark.slow,
         ),
         ({"download.synthetic.seed": 1}, []),
     ],
