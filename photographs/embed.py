@@ -21,12 +21,7 @@ from photographs.pictures.cache import Cache, cache_files, recipe_key
 from photographs.pictures.catalogue import HEIGHT, MEDIUM, WIDTH, read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
-from photographs.pictures.table import (
-    Result,
-    left_out_path,
-    usable_cores,
-    write_table,
-)
+from photographs.pictures.table import Result, left_out_path, write_table
 from stages.common.files import partial_path
 from stages.common.params import Section, load_params
 from stages.common.stage import ParameterError, PipelineError, log, run, shorten
@@ -153,6 +148,13 @@ def embed(
         f"{output}: {result.rows:,} photographs, {result.computed:,} of them computed now, "
         f"{len(embedder.answer):,} numbers each"
     )
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def training_command(table: Path, embedder: Embedder, result: Result) -> str:

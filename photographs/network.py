@@ -7,11 +7,10 @@ a file of one's own, and writes data/network.onnx with its description, data/net
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
-from photographs.networks.description import NETWORK, description_path, write_description
+from photographs.networks.description import NETWORK, Text, description_path, write_description
 from photographs.networks.mobilenet import Pooling, mobilenet, mobilenet_description
 from photographs.networks.weights import KERAS, check_weights, place, read_weights
 from stages.common.files import atomic_write
@@ -28,7 +27,7 @@ class Params(Section):
     """`network`"""
 
     weights: str = Field(min_length=1)
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None
+    name: Text | None
     pooling: Pooling
 
 

@@ -68,17 +68,17 @@ def check_weights(weights: Mapping[str, np.ndarray]) -> None:
 
     Raises PipelineError, which names the first tensor that is another one.
     """
-    pinned = _pinned()["tensors"]
+    pins = _pinned()
     together = hashlib.sha256()
     for name in tensor_names():
         content = np.ascontiguousarray(weights[name], "<f4").tobytes()
         together.update(content)
-        if hashlib.sha256(content).hexdigest() != pinned[name]:
+        if hashlib.sha256(content).hexdigest() != pins["tensors"][name]:
             raise PipelineError(
                 f"the tensor {name} is not the one that Keras publishes: if these are weights of "
                 "your own, give them a name: --name, or `network.name` in photographs/params.yaml"
             )
-    if together.hexdigest() != _pinned()["all"]:
+    if together.hexdigest() != pins["all"]:
         raise PipelineError(f"{PINS.name} disagrees with itself: restore it from Git")
 
 

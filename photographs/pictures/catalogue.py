@@ -100,18 +100,12 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
 
 def catalogue_of_files(image_files: list[str], label_from_folder: bool) -> Catalogue:
     """A row for each photograph, in which nothing is known, or its label, its folder's name."""
-    labels = [PurePosixPath(name).parent.name or None for name in image_files]
-    table = pa.table(
-        {
-            name: pa.array(image_files, type_)
-            if name == IMAGE_FILE
-            else pa.array(labels, type_)
-            if name == MEDIUM and label_from_folder
-            else pa.nulls(len(image_files), type_)
-            for name, type_ in COLUMNS.items()
-        }
-    )
-    return Catalogue(table, {name: place for place, name in enumerate(image_files)})
+    columns = {name: pa.nulls(len(image_files), type_) for name, type_ in COLUMNS.items()}
+    columns[IMAGE_FILE] = pa.array(image_files, pa.string())
+    if label_from_folder:
+        labels = [PurePosixPath(name).parent.name or None for name in image_files]
+        columns[MEDIUM] = pa.array(labels, pa.string())
+    return Catalogue(pa.table(columns), {name: place for place, name in enumerate(image_files)})
 
 
 def _read(path: Path, names: Mapping[str, str]) -> pa.Table:

@@ -13,8 +13,17 @@ import numpy as np
 
 from photographs.networks.description import LAST, Resize, read_description
 from photographs.pictures.cache import Embedded
-from photographs.pictures.picture import PictureError, Reading, network_input, read_picture
-from stages.common.stage import PipelineError, shorten
+from photographs.pictures.picture import (
+    PictureError,
+    Reading,
+    in_few_words,
+    network_input,
+    read_picture,
+)
+from stages.common.stage import PipelineError
+
+# Characters of what ONNX Runtime says: the numbers that disagree stand at the end of a sentence.
+MOST_SHOWN = 200
 
 
 class Embedder:
@@ -76,7 +85,8 @@ class Embedder:
             found = self._run(np.resize(np.arange(251, dtype=np.uint8), shape))
         except Exception as error:
             raise PipelineError(
-                f"{self.path} does not take pictures as its description says: {_in_one_line(error)}"
+                f"{self.path} does not take pictures as its description says: "
+                f"{in_few_words(error, MOST_SHOWN)}"
             ) from None
         for name, part in zip(self.outputs, found, strict=True):
             if part.ndim != 2 or len(part) != 1:
@@ -115,8 +125,6 @@ def _session(
             content = part.SerializeToString()
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has an error for each kind of trouble
-        raise PipelineError(f"{network} is no ONNX file: {_in_one_line(error)}") from None
-
-
-def _in_one_line(error: Exception) -> str:
-    return shorten(str(error), 200) or type(error).__name__
+        raise PipelineError(
+            f"{network} is no ONNX file: {in_few_words(error, MOST_SHOWN)}"
+        ) from None

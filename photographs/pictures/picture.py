@@ -43,6 +43,11 @@ class PictureError(Exception):
     """Why a file cannot be embedded, in a few words."""
 
 
+def in_few_words(error: Exception, length: int = 120) -> str:
+    """What a library's error says, in one line; its name where it says nothing."""
+    return shorten(str(error), length) or type(error).__name__
+
+
 @dataclass(frozen=True)
 class Reading:
     """How pictures are read."""
@@ -86,8 +91,7 @@ def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
         raise PictureError("it takes more memory than there is") from None
     except Exception as error:
         # Pillow's decoders raise errors of many kinds for broken files.
-        reason = shorten(str(error), 120) or type(error).__name__
-        raise PictureError(f"Pillow cannot read it: {reason}") from None
+        raise PictureError(f"Pillow cannot read it: {in_few_words(error)}") from None
 
 
 def _decode(picture: Image.Image, how: Reading) -> tuple[np.ndarray, int, int]:

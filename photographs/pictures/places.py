@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from photographs.pictures.picture import PictureError
-from stages.common.stage import PipelineError, shorten
+from photographs.pictures.picture import PictureError, in_few_words
+from stages.common.stage import PipelineError
 
 # A larger file is not read: no museum's photograph comes near it, and each thread holds one.
 MOST_BYTES = 1_000_000_000
@@ -125,7 +125,7 @@ class Zip:
             self._file = zipfile.ZipFile(path)
         except Exception as error:  # of many kinds
             raise PipelineError(
-                f"{path} cannot be read as a zip file: {shorten(str(error), 120)}"
+                f"{path} cannot be read as a zip file: {in_few_words(error)}"
             ) from None
         self._items: dict[str, list[zipfile.ZipInfo]] = {}
         for item in self._file.infolist():
@@ -159,6 +159,4 @@ class Zip:
         except MemoryError:
             raise PictureError("it takes more memory than there is") from None
         except Exception as error:  # of many kinds
-            raise PictureError(
-                f"the zip file is damaged here: {shorten(str(error), 120)}"
-            ) from None
+            raise PictureError(f"the zip file is damaged here: {in_few_words(error)}") from None

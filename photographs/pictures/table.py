@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import threading
 import unicodedata
 from collections import Counter, deque
@@ -97,40 +96,40 @@ def write_table(
     schema = _schema(catalogue, embedder)
     # Closed at once where something fails, so that no thread works on.
     with closing(_embedded(place, files, embedder, cache, result, workers)) as done:
-        batches = (_batch(group, catalogue, schema, result) for group in _groups(done))
-        counted = _counted(batches, result, output)
-        write_batches(output, schema, counted, "gzip", GROUP_ROWS, GZIP_LEVEL)
+        batches = _batches(done, catalogue, schema, result, output)
+        write_batches(output, schema, batches, "gzip", GROUP_ROWS, GZIP_LEVEL)
     return result
 
 
-def _counted(
-    batches: Iterable[pa.RecordBatch], result: Result, output: Path
+def _batches(
+    done: Iterable[tuple[str, Embedded]],
+    catalogue: Catalogue,
+    schema: pa.Schema,
+    result: Result,
+    output: Path,
 ) -> Iterator[pa.RecordBatch]:
-    """The batches; after the last one, what is left out is listed. An empty table is an error."""
-    for batch in batches:
-        result.rows += batch.num_rows
-        result.unlabelled += batch.column(MEDIUM).null_count
-        result.without_subset += batch.column(SUBSET).null_count
-        yield batch
+    """Rows of the table: the catalogue's, with their embeddings in the last column.
+
+    After the last ones, what is left out is listed. An empty table is an error.
+    """
+    for group in _groups(done):
+        embedded = [found for _, found in group]
+        widths = pa.array([float(found.width) for found in embedded])
+        heights = pa.array([float(found.height) for found in embedded])
+        rows = catalogue.rows([name for name, _ in group])
+        result.rows += len(group)
+        result.unlabelled += rows.column(MEDIUM).null_count
+        result.without_subset += rows.column(SUBSET).null_count
+        result.smaller += _smaller(rows, widths, heights)
+        rows = _filled(rows, widths, heights)
+        numbers = np.stack([found.embedding for found in embedded])
+        vectors = _lists(numbers, schema.field(-1).type)
+        arrays = [*(column.combine_chunks() for column in rows.columns), vectors]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
     result.left_out.sort()
-    write_left_out(left_out_path(output), result.left_out)
+    _write_left_out(left_out_path(output), result.left_out)
     if not result.rows:
         raise PipelineError(_nothing_left(result.left_out))
-
-
-def _batch(
-    group: list[tuple[str, Embedded]], catalogue: Catalogue, schema: pa.Schema, result: Result
-) -> pa.RecordBatch:
-    """Rows of the table: the catalogue's, with their embeddings in the last column."""
-    embedded = [found for _, found in group]
-    rows = catalogue.rows([name for name, _ in group])
-    result.smaller += _smaller(rows, embedded)
-    rows = _filled(rows, embedded)
-    numbers = np.stack([found.embedding for found in embedded])
-    vectors = _lists(numbers, schema.field(-1).type)
-    columns = [*rows.combine_chunks().columns, vectors]
-    arrays = [c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def left_out_path(output: Path) -> Path:
@@ -138,20 +137,13 @@ def left_out_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.left_out.csv")
 
 
-def write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
+def _write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
     """Write the names and reasons as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([IMAGE_FILE, "Reason"])
     writer.writerows(left_out)
     write_text(path, text.getvalue())
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _files(place: Place, result: Result) -> dict[str, str]:
@@ -302,22 +294,20 @@ def _lists(numbers: np.ndarray, type_: pa.ListType) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type_.value_type))
 
 
-def _smaller(rows: pa.Table, embedded: list[Embedded]) -> int:
+def _smaller(rows: pa.Table, widths: pa.Array, heights: pa.Array) -> int:
     """In how many rows the catalogue's width or height is less than the photograph's."""
-    widths = pa.array([float(found.width) for found in embedded])
-    heights = pa.array([float(found.height) for found in embedded])
     less = pc.or_kleene(pc.less(rows.column(WIDTH), widths), pc.less(rows.column(HEIGHT), heights))
     return pc.sum(less).as_py() or 0
 
 
-def _filled(rows: pa.Table, embedded: list[Embedded]) -> pa.Table:
+def _filled(rows: pa.Table, widths: pa.Array, heights: pa.Array) -> pa.Table:
     """The rows with what the picture tells where the catalogue does not: its size and aspect.
 
     A catalogue's number stays as it is, also where no picture has it: the rules of docs/table.md
     are for that.
     """
-    width = _filled_column(rows, WIDTH, pa.array([float(found.width) for found in embedded]))
-    height = _filled_column(rows, HEIGHT, pa.array([float(found.height) for found in embedded]))
+    width = _filled_column(rows, WIDTH, widths)
+    height = _filled_column(rows, HEIGHT, heights)
     filled = {
         WIDTH: width,
         HEIGHT: height,
