@@ -16,14 +16,14 @@ from stages.common.files import write_csv, write_json, write_text
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, log, run
 from stages.evaluation.baselines import accuracies, baselines, nearest_sizes
-from stages.evaluation.details import count_quarantined, details_of, near_duplicates
+from stages.evaluation.details import count_quarantined, details_of, near_duplicates, of_answers
 from stages.evaluation.importance import importance
 from stages.evaluation.metrics import rounded
 from stages.evaluation.model_card import model_card
 from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
 from stages.evaluation.rows import read_columns, read_rows, read_val, score
-from stages.model_file.interface import MODEL, MODEL_CARD, TRAINING_CURVE
+from stages.model_file.interface import MODEL, MODEL_CARD, PROBABILITIES, TRAINING_CURVE
 from stages.model_file.scoring import ModelFile, check_same_embedding
 from stages.model_file.words import Words
 from stages.tables.artefacts import ARTEFACTS, embedding_identity
@@ -56,8 +56,9 @@ def main() -> str:
         )
     check_embedding(model)
     subset_of = subsets_of_artefacts()
-    val = read_val(model, subset_of)
-    test = score(model, read_rows("test", model, subset_of))
+    vals = read_val(model, subset_of)
+    tests = score(model, read_rows("test", model, subset_of))
+    val, test = vals[PROBABILITIES], tests[PROBABILITIES]
     train, test_features = read_features("train"), read_features("test")
     check_features(model, train)
     train_sizes = read_columns("train", subset_of, ["medium", "width", "height"])
@@ -77,6 +78,7 @@ def main() -> str:
         {
             "quarantined": count_quarantined(pd.read_csv(QUARANTINE)),
             **details_of(model.labels, val, test, near_duplicates(test.image_files)),
+            **of_answers(model, tests),
         }
     )
     write_json(METRICS, metrics)
@@ -86,12 +88,12 @@ def main() -> str:
     write_csv(PLOTS / "per_class.csv", per_class(chosen, model.labels))
     write_csv(PLOTS / "reliability.csv", reliability(chosen, model.labels))
     # Those of val are cross-fitted: the model itself says something else.
-    scored = test if params.plots_subset == "test" else score(model, val)
+    scored = test if params.plots_subset == "test" else score(model, val)[PROBABILITIES]
     write_csv(PLOTS / "importance.csv", importance(model, scored))
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     words = Words(params.label, params.labels, params.group, params.groups)
     write_text(MODEL_CARD, model_card(metrics, details, model.metadata, words))
-    write_predictions(train.source, model.labels, {"val": val, "test": test})
+    write_predictions(train.source, model.labels, {"val": vals, "test": tests})
     return (
         f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
         f"log loss {metrics['test']['log_loss']:.4f} on {len(test.mediums):,} rows"

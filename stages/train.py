@@ -3,23 +3,36 @@
 Reads data/features/train.parquet and val.parquet, and data/features/transformer.npz.
 Writes models/model.onnx, models/training_curve.csv, and models/val_probabilities.parquet: what
 the model says of each row of val, by decisions that the row had no part in.
+
+Where the sizes are features beside others, a second model is fitted without them, by the same
+parameters: photographs that were exported otherwise have sizes that mislead.
 """
 
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
 from stages.common.files import atomic_write, write_csv
 from stages.common.params import Section, check_keys, check_section, load_section
 from stages.common.stage import ParameterError, PipelineError, log, run
+from stages.features.kinds import sizes
 from stages.features.transformer import TRANSFORMER, Transformer
-from stages.model_file.interface import ENSEMBLE, MODEL, TRAINING_CURVE
+from stages.model_file.interface import (
+    ENSEMBLE,
+    MODEL,
+    PROBABILITIES,
+    PROBABILITIES_WITHOUT_SIZES,
+    TRAINING_CURVE,
+)
 from stages.models import ensemble
-from stages.models.base import Settings, fit_on_features
-from stages.models.calibration import FEW_VAL_ROWS, cross_fitted, fit_temperature
+from stages.models.base import Fitted, OnFeatures, Settings, fit_on_features, places_of
+from stages.models.calibration import FEW_VAL_ROWS, Sure, cross_fitted, fit_temperature, sure
 from stages.models.examples import Examples, log_loss
 from stages.models.file import model_bytes
 from stages.models.registry import MODELS, NAMES
@@ -38,17 +51,33 @@ class Params(Section):
     device: Literal["cpu", "cuda"]
     class_weight: Literal["none", "balanced"]
     refit_on_val: bool
+    without_sizes: bool
+    sure_accuracy: float = Field(gt=0, lt=1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model, how sure it may be, and what it says of the n rows of val."""
+
+    fitted: Fitted
+    temperature: float
+    curve: pd.DataFrame | None
+    val_probabilities: np.ndarray  # (n, k), cross-fitted
+    sure: Sure
 
 
 def main() -> str:
     params, section, content = read_params()
+    settings = Settings(section, params.seed, params.device, params.class_weight)
     if params.model == ENSEMBLE:
-        model_params, fit = ensemble.check(section, content), ensemble.fit
+        members = ensemble.check(section, content)
+        fit = partial(ensemble.fit, members, settings=settings)
+        seen = {member.features for member in members.values()}
     else:
         module = MODELS[params.model].module
         model_params = check_section(section, content, module.Params)
-        fit = partial(fit_on_features, module)
-    settings = Settings(section, params.seed, params.device, params.class_weight)
+        fit = partial(fit_on_features, module, model_params, settings=settings)
+        seen = {model_params.features}
     train_rows, val_rows = read_features("train"), read_features("val")
     labels = sorted(set(train_rows.mediums))
     if len(labels) < 2:
@@ -56,10 +85,6 @@ def main() -> str:
             "the training rows have one label only, so there is nothing to tell apart"
         )
     train, val = (Examples.of(rows, labels) for rows in (train_rows, val_rows))
-    log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
-    fitted = fit(model_params, train, val, settings)
-    row_weights = val.row_weights(params.class_weight)
-    temperature = fit_temperature(fitted.model.logits(val.values), val.classes, row_weights)
     few = len(val.classes) < FEW_VAL_ROWS
     if few:
         log(
@@ -67,17 +92,22 @@ def main() -> str:
             f"val has {len(val.classes)} rows, too few to calibrate well: how sure the model is "
             "may be off",
         )
-    probabilities = cross_fitted(fitted.parts_of_val(), val.classes, row_weights)
-    curve = fitted.curve
-    if params.refit_on_val:
-        train = train.join(val)
-        log(STAGE, f"fitting {params.model} again, on the {len(train.classes):,} rows of both")
-        fitted = fit(model_params, train, None, settings, fitted.model.tuned)
+    log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
+    first = answer(fit, train, val, params)
+    answers = {PROBABILITIES: first}
+    others = places_without_sizes(train.names, seen) if params.without_sizes else np.empty(0, int)
+    if others.size:
+        log(STAGE, f"fitting {params.model} without the sizes")
+        found = answer(fit, train.with_features(others), val.with_features(others), params)
+        model = OnFeatures(found.fitted.model, others)
+        answers[PROBABILITIES_WITHOUT_SIZES] = replace(
+            found, fitted=replace(found.fitted, model=model)
+        )
     transformer = Transformer.load(TRANSFORMER)
+    rows = len(train.classes) + (len(val.classes) if params.refit_on_val else 0)
     file = model_bytes(
         transformer,
-        fitted.model,
-        temperature,
+        {output: (found.fitted.model, found.temperature) for output, found in answers.items()},
         {
             "labels": labels,
             "feature_names": train.names,
@@ -87,29 +117,68 @@ def main() -> str:
             "model": params.model,
             "models": NAMES,
             "parameters": {**params.model_dump(), params.model: content},
-            "temperature": temperature,
-            "training_rows": len(train.classes),
-            "rows_used": fitted.rows,
+            "answers": {
+                output: {"temperature": found.temperature, "sure": asdict(found.sure)}
+                for output, found in answers.items()
+            },
+            "training_rows": rows,
+            "rows_used": first.fitted.rows,
             "val_rows": len(val.classes),
             "few_val_rows": few,
         },
     )
     with atomic_write(MODEL) as temporary:
         temporary.write_bytes(file)
-    write_csv(TRAINING_CURVE, curve)
-    write_val_probabilities(val_rows, labels, probabilities)
-    loss = log_loss(np.log(np.maximum(probabilities, np.finfo(float).tiny)), val.classes)
+    write_csv(TRAINING_CURVE, first.curve)
+    write_val_probabilities(
+        val_rows, labels, {output: found.val_probabilities for output, found in answers.items()}
+    )
     return (
-        f"{params.model}: {len(train.classes):,} rows, {len(train.names):,} features, "
-        f"{len(labels)} labels, log loss on val {loss:.4f}, {len(file) / 1e6:.1f} MB"
+        f"{params.model}: {rows:,} rows, {len(train.names):,} features, {len(labels)} labels, "
+        f"log loss on val {val_loss(first, val):.4f}, {len(file) / 1e6:.1f} MB"
     )
 
 
-def write_val_probabilities(rows: Features, labels: list[str], probabilities: np.ndarray) -> None:
+def answer(fit: Callable[..., Fitted], train: Examples, val: Examples, params: Params) -> Answer:
+    """Fit a model on train, calibrate it on val, and fit it on both if `refit_on_val` says so."""
+    fitted = fit(train, val)
+    curve, row_weights = fitted.curve, val.row_weights(params.class_weight)
+    temperature = fit_temperature(fitted.model.logits(val.values), val.classes, row_weights)
+    probabilities = cross_fitted(fitted.parts_of_val(), val.classes, row_weights)
+    if params.refit_on_val:
+        both = train.join(val)
+        log(STAGE, f"fitting {params.model} again, on the {len(both.classes):,} rows of both")
+        fitted = fit(both, None, tuned=fitted.model.tuned)
+    found = sure(probabilities, val.classes, params.sure_accuracy)
+    return Answer(fitted, temperature, curve, probabilities, found)
+
+
+def places_without_sizes(names: list[str], seen: Collection[str]) -> np.ndarray:
+    """The places of the features that are not made of the sizes: (m,) int.
+
+    Empty when all are, when none are, and when a model that sees these parts of the features
+    (`all`, `embedding`, `metadata`) would be left without any.
+    """
+    others = np.array([i for i, name in enumerate(names) if name not in sizes.NAMES], dtype=int)
+    left = [names[place] for place in others]
+    if len(left) < len(names) and any(places_of(part, left).size for part in seen):
+        return others
+    return np.empty(0, dtype=int)
+
+
+def val_loss(found: Answer, val: Examples) -> float:
+    """The log loss on val, in nats."""
+    least = np.finfo(float).tiny
+    return log_loss(np.log(np.maximum(found.val_probabilities, least)), val.classes)
+
+
+def write_val_probabilities(
+    rows: Features, labels: list[str], probabilities: Mapping[str, np.ndarray]
+) -> None:
     """Write the probabilities (n, k) of the rows of val for `evaluate`, which measures them."""
-    schema = val_probabilities_schema(rows.source, labels)
-    values = fixed_size_list(probabilities.astype(np.float32))
-    columns = [pa.array(rows.image_files, pa.string()), values]
+    schema = val_probabilities_schema(rows.source, labels, probabilities)
+    values = [fixed_size_list(found.astype(np.float32)) for found in probabilities.values()]
+    columns = [pa.array(rows.image_files, pa.string()), *values]
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     write_batches(VAL_PROBABILITIES, schema, [batch])
 

@@ -1,5 +1,6 @@
 """What stands beside the metrics: how far chance may have moved them, and parts of the rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,13 @@ import pyarrow.parquet as pq
 from stages.evaluation.consistency import consistent
 from stages.evaluation.intervals import intervals, wilson
 from stages.evaluation.rows import Scored
+from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
+from stages.model_file.scoring import ModelFile, is_sure
 from stages.tables.split import NEAR_DUPLICATE, SPLIT
 from stages.tables.values import UNKNOWN
+
+# What the metrics of each output of the model are called.
+TEST_OF = {PROBABILITIES: "test", PROBABILITIES_WITHOUT_SIZES: "test_without_sizes"}
 
 
 def details_of(
@@ -41,21 +47,45 @@ def details_of(
     return found
 
 
+def of_answers(model: ModelFile, test: Mapping[str, Scored]) -> dict[str, dict[str, Any]]:
+    """What is known of the answers that the model is sure of, and of those without the sizes.
+
+    A part of details.json. `test` has the rows with what each output says. `test_sure` is of those
+    whose first answer is at least as probable as the threshold that val gave, and has no accuracy
+    where there are none.
+    """
+    found = {}
+    for output, rows in test.items():
+        name = TEST_OF[output]
+        if output != PROBABILITIES:
+            found[name] = accuracy_and_loss(model.labels, rows)
+        certain = is_sure(rows.probabilities, model.threshold(output))
+        sure: dict[str, float] = {"rows": int(certain.sum()), "share": float(certain.mean())}
+        if certain.any():
+            sure |= accuracy_and_loss(model.labels, rows.take(certain))
+        found[f"{name}_sure"] = sure
+    return found
+
+
+def accuracy_and_loss(labels: list[str], rows: Scored) -> dict[str, float]:
+    """The number of rows, the accuracy with its interval, and the log loss in nats."""
+    metrics, count = rows.metrics(labels), len(rows.mediums)
+    low, high = wilson(np.array(metrics["accuracy"] * count), np.array(count))
+    return {
+        "rows": count,
+        "accuracy": metrics["accuracy"],
+        "accuracy_low": float(low),
+        "accuracy_high": float(high),
+        "log_loss": metrics["log_loss"],
+    }
+
+
 def by_museum(labels: list[str], rows: Scored) -> dict[str, dict[str, float]]:
     """The rows, the accuracy with its interval and the log loss in each museum, by its name."""
     found = {}
     museums = np.where(rows.artefacts["museum"] == "", UNKNOWN, rows.artefacts["museum"])
     for museum in np.unique(museums):
-        there = rows.take(museums == museum)
-        metrics, count = there.metrics(labels), len(there.mediums)
-        low, high = wilson(np.array(metrics["accuracy"] * count), np.array(count))
-        found[str(museum)] = {
-            "rows": count,
-            "accuracy": metrics["accuracy"],
-            "accuracy_low": float(low),
-            "accuracy_high": float(high),
-            "log_loss": metrics["log_loss"],
-        }
+        found[str(museum)] = accuracy_and_loss(labels, rows.take(museums == museum))
     return found
 
 

@@ -80,16 +80,19 @@ def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Sc
     return Scored(image_files, mediums, artefacts, np.empty((len(mediums), 0), np.float32))
 
 
-def score(model: ModelFile, rows: Scored) -> Scored:
-    """The rows with what the model says of them.
+def score(model: ModelFile, rows: Scored) -> dict[str, Scored]:
+    """The rows with what each output of the model says of them, by its name.
 
     Raises PipelineError when the model takes other embeddings than the table has.
     """
-    return replace(rows, probabilities=model.predict_proba(rows.artefacts))
+    return {
+        output: replace(rows, probabilities=model.predict_proba(rows.artefacts, output))
+        for output in model.outputs
+    }
 
 
-def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> Scored:
-    """The rows of val with the probabilities that `train` wrote.
+def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored]:
+    """The rows of val with the probabilities that `train` wrote, for each output of the model.
 
     They are cross-fitted: each row's come from decisions that the row had no part in, where the
     model itself has seen all of val when it decided how sure to be.
@@ -100,4 +103,4 @@ def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> Scored:
     table = pq.read_table(VAL_PROBABILITIES)
     if table["image_file"].to_pylist() != rows.image_files.tolist():
         raise PipelineError(f"{VAL_PROBABILITIES} is of other rows than val: run `dvc repro`")
-    return replace(rows, probabilities=matrix(table["probabilities"]))
+    return {output: replace(rows, probabilities=matrix(table[output])) for output in model.outputs}

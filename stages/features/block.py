@@ -27,6 +27,9 @@ class Input:
     words: str  # what it is, such as "the photograph's width in pixels"
     example: float | str | None = None
     length: int | None = None  # of its lists; None for numbers and texts
+    # The range of what training rows have, where that matters.
+    low: float | None = None
+    high: float | None = None
 
     def add_to(self, graph: Graph) -> str:
         """Make it an input of an ONNX model; give its name."""

@@ -75,24 +75,23 @@ class Transformer:
 
         return by_numpy(add, self.inputs, np.float32, len(self.feature_names))
 
-    def add_to(self, graph: Graph) -> tuple[str, str]:
+    def add_to(self, graph: Graph) -> tuple[str, dict[str, list[str]]]:
         """Add `transform` to an ONNX model, with an input for each column that it takes.
 
-        Returns the name of the features, and that of which rows can be used: (n,) bool.
+        Returns the name of the features, and by the name of each block those of conditions, (n,)
+        bool, that a row has to meet so that its features can be used.
         """
-        inputs = [value.add_to(graph) for value in self.inputs]
-        features, usable = self._add_blocks(graph, inputs)
-        return features, graph.all_of(usable)
+        return self._add_blocks(graph, [value.add_to(graph) for value in self.inputs])
 
-    def _add_blocks(self, graph: Graph, inputs: Iterable[str]) -> tuple[str, list[str]]:
-        """Add the blocks: the name of all features, and those of what a row has to meet."""
+    def _add_blocks(self, graph: Graph, inputs: Iterable[str]) -> tuple[str, dict[str, list[str]]]:
         name_of = dict(zip((value.name for value in self.inputs), inputs, strict=True))
-        parts, usable = [], []
+        parts, conditions = [], {}
         for block in self.blocks:
-            part, conditions = block.add_to(graph, *(name_of[v.name] for v in block.inputs))
+            part, conditions[block.name] = block.add_to(
+                graph, *(name_of[value.name] for value in block.inputs)
+            )
             parts.append(part)
-            usable += conditions
-        return graph.add("Concat", *parts, axis=1), usable
+        return graph.add("Concat", *parts, axis=1), conditions
 
     @property
     def embedding_identity(self) -> dict[str, str] | None:

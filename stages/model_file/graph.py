@@ -31,6 +31,8 @@ class Graph:
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        # Of what is being added: names of one scope do not meet those of another.
+        self.scope = ""
 
     def input(self, name: str, type_: type[np.generic], *shape: int) -> str:
         """An input of n numbers or texts, or of n arrays of `shape`."""
@@ -86,9 +88,17 @@ class Graph:
         """Where each of the conditions holds."""
         return reduce(lambda one, other: self.add("And", one, other), conditions)
 
+    def name(self, value: str, name: str) -> str:
+        """Call the value `value` something by which it is found in the file: `/SCOPE/NAME`."""
+        return self._rename(value, "/".join(["", *filter(None, [self.scope]), name]))
+
+    def _rename(self, value: str, name: str) -> str:
+        self._nodes.append(helper.make_node("Identity", [value], [name], name))
+        return name
+
     def output(self, name: str, value: str, type_: type[np.generic], *shape: int) -> None:
         """Give the value called `value` out as `name`, in the shape that `input` says."""
-        self._nodes.append(helper.make_node("Identity", [value], [name], name))
+        self._rename(value, name)
         self._outputs.append(_value_info(name, type_, shape))
 
     def to_bytes(self, metadata: Mapping[str, Any], description: str) -> bytes:

@@ -8,5 +8,11 @@ TRAINING_CURVE = Path("models/training_curve.csv")
 
 # Names of the model's outputs.
 PROBABILITIES, MEDIUM = "probabilities", "medium"
+# The same by a model that was fitted without the sizes; not each file has them.
+PROBABILITIES_WITHOUT_SIZES = f"{PROBABILITIES}_without_sizes"
+ANSWERS = (PROBABILITIES, PROBABILITIES_WITHOUT_SIZES)
+# What the features are called within the file. What a member of a blend adds to the logarithms of
+# an output is called `/OUTPUT/MEMBER`.
+FEATURES = "/features"
 # What `train.model` calls the blend of several models.
 ENSEMBLE = "ensemble"

@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from stages.common.stage import PipelineError
-from stages.model_file.interface import PROBABILITIES
+from stages.model_file.interface import ANSWERS, FEATURES, PROBABILITIES
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
@@ -124,6 +124,17 @@ def check_same_embedding(
     )
 
 
+def is_sure(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Whether the first answer of each row is as probable as that: (n,) bool.
+
+    `probabilities` are (n, k), `threshold` is that of the model's metadata.
+    """
+    if threshold is None:
+        return np.zeros(len(probabilities), dtype=bool)
+    # Six decimals, as the threshold has and the tables of predictions.
+    return probabilities.max(axis=1).astype(np.float64).round(6) >= threshold
+
+
 class ModelFile:
     """A model of `train`: from the columns of artefacts to probabilities."""
 
@@ -135,20 +146,32 @@ class ModelFile:
             texts = {entry.key: entry.value for entry in model.metadata_props}
             self.metadata: dict[str, Any] = {k: json.loads(v) for k, v in texts.items()}
             self.labels: list[str] = self.metadata["labels"]
+            self.inputs = [value.name for value in model.graph.input]
             self._model = model
-            self._evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
+            self._evaluators: dict[str, ReferenceEvaluator] = {}
+            self._evaluator(PROBABILITIES)
         except Exception as error:
             # Protocol buffers, JSON and the evaluator have an error each for what they cannot read.
             raise PipelineError(f"{path} is no model of this pipeline: run `dvc repro`") from error
-        self.inputs: list[str] = self._evaluator.input_names
         lengths = {
             value.name: value.type.tensor_type.shape.dim[-1].dim_value
             for value in model.graph.input
         }
         self.embedding_length: int | None = lengths.get(EMBEDDING)
 
-    def predict_proba(self, artefacts: Artefacts) -> np.ndarray:
+    @property
+    def outputs(self) -> list[str]:
+        """`PROBABILITIES`, and `PROBABILITIES_WITHOUT_SIZES` where it can also do without them."""
+        return [name for name in ANSWERS if name in self.metadata["answers"]]
+
+    def threshold(self, output: str = PROBABILITIES) -> float | None:
+        """From which probability of its first answer on it is sure; None where it never is."""
+        return self.metadata["answers"][output]["sure"]["threshold"]
+
+    def predict_proba(self, artefacts: Artefacts, output: str = PROBABILITIES) -> np.ndarray:
         """Probabilities (n, number of labels) float32 of n artefacts.
+
+        `output` may be `PROBABILITIES_WITHOUT_SIZES`, where the file has that.
 
         Raises PipelineError when the embeddings have another length than those of train.
         """
@@ -162,7 +185,40 @@ class ModelFile:
 
         if not len(artefacts):
             return np.empty((0, len(self.labels)), dtype=np.float32)
-        return _run(self._evaluator, artefacts, [PROBABILITIES])[0]
+        return self._run(artefacts, output)
+
+    def features(self, artefacts: Artefacts) -> np.ndarray:
+        """The features of n artefacts, (n, number of `metadata["feature_names"]`) float32."""
+        return self._run(artefacts, FEATURES)
+
+    def members(self, artefacts: Artefacts, output: str = PROBABILITIES) -> dict[str, np.ndarray]:
+        """What each member of a blend adds to the logarithms of the probabilities of n artefacts.
+
+        Arrays (n, number of labels) float64 by the names of the members: their sum is the
+        logarithms of an output, but for a number that is the same for all labels of a row. A model
+        that is no blend has no members.
+        """
+        begin = f"/{output}/"
+        names = [
+            name
+            for node in self._model.graph.node
+            for name in node.output
+            if name.startswith(begin)
+        ]
+        temperature = self.metadata["answers"][output]["temperature"]
+        return {
+            name.removeprefix(begin): self._run(artefacts, name) / np.float64(temperature)
+            for name in names
+        }
+
+    def _run(self, artefacts: Artefacts, name: str) -> np.ndarray:
+        return _run(self._evaluator(name), artefacts, [name])[0]
+
+    def _evaluator(self, name: str) -> ReferenceEvaluator:
+        """The operators that lead to one result."""
+        if name not in self._evaluators:
+            self._evaluators[name] = _part(self._model, self.inputs, [name])
+        return self._evaluators[name]
 
     def once_embedded(self, artefacts: Artefacts) -> tuple["Scoring", Artefacts, list[str]]:
         """What scores the same embeddings again, beside other values of the other columns.
@@ -174,7 +230,7 @@ class ModelFile:
         """
         made, mixed = {EMBEDDING}, set(self.inputs) - {EMBEDDING}
         columns: set[str] = set()
-        for node in self._model.graph.node:
+        for node in _nodes(self._model, self.inputs, [PROBABILITIES]):
             if mixed.intersection(node.input):
                 mixed.update(node.output)
                 columns |= made.intersection(node.input)
@@ -214,21 +270,30 @@ def _run(
         return [np.concatenate(results) for results in zip(*batches, strict=True)]
 
 
-def _part(
+def _nodes(
     model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
-) -> ReferenceEvaluator:
+) -> list[onnx.NodeProto]:
     """The operators of a model that lead from some of its results to others."""
     wanted, nodes = set(outputs) - set(inputs), []
     for node in reversed(model.graph.node):
         if wanted.intersection(node.output):
             nodes.append(node)
             wanted.update(set(node.input).difference(inputs))
+    return nodes[::-1]
+
+
+def _part(
+    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
+) -> ReferenceEvaluator:
+    """What computes some results of a model from others; of those it takes what it needs."""
+    nodes = _nodes(model, inputs, outputs)
+    taken = {name for node in nodes for name in node.input}
     graph = onnx.helper.make_graph(
-        nodes[::-1],
+        nodes,
         "part",
-        [onnx.helper.make_empty_tensor_value_info(name) for name in inputs],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in inputs if name in taken],
         [onnx.helper.make_empty_tensor_value_info(name) for name in outputs],
-        [constant for constant in model.graph.initializer if constant.name in wanted],
+        [constant for constant in model.graph.initializer if constant.name in taken],
     )
     part = onnx.helper.make_model(graph, opset_imports=model.opset_import)
     return ReferenceEvaluator(part, new_ops=OPERATORS)

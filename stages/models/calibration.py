@@ -6,6 +6,7 @@ guess hardly matters.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,8 @@ WEIGHT_SPREAD = 0.25
 FEW_VAL_ROWS = 100
 # Parts of val for cross-fitting.
 FOLDS = 5
+# Rows of val whose answers are sure, without which nothing is promised of sure answers.
+LEAST_SURE_ROWS = 30
 
 
 def fit_temperature(
@@ -72,6 +75,35 @@ def fit_weights(
     bounds = [(0, None)] * len(members)
     found = minimize(loss_and_gradient, plain, jac=True, bounds=bounds, method="L-BFGS-B")
     return found.x
+
+
+@dataclass(frozen=True)
+class Sure:
+    """From which probability of its first answer on a model is sure: right often enough on val."""
+
+    accuracy: float  # of the sure answers, that was asked for
+    threshold: float | None  # the probability; None where no answers are right so often
+    share: float  # of the rows of val, whose answers are sure
+
+
+def sure(probabilities: np.ndarray, classes: np.ndarray, accuracy: float) -> Sure:
+    """The least probability from which on the first answers are right in a share of `accuracy`.
+
+    `probabilities` (n, k) are those of n rows of val, by decisions that they had no part in. Fewer
+    than `LEAST_SURE_ROWS` promise nothing.
+    """
+    best = probabilities.max(axis=1).astype(np.float64).round(6)
+    order = np.argsort(-best, kind="stable")
+    right = np.cumsum(probabilities.argmax(axis=1)[order] == classes[order])
+    rows = np.arange(1, len(order) + 1)
+    # All rows of one probability are sure, or none of them.
+    ends = np.append(best[order][:-1] != best[order][1:], True)
+    enough = ends & (right >= accuracy * rows) & (rows >= LEAST_SURE_ROWS)
+    if not enough.any():
+        return Sure(accuracy, None, 0.0)
+    last = int(np.flatnonzero(enough)[-1])
+    threshold = float(best[order][last])
+    return Sure(accuracy, round(threshold, 6), round(float(rows[last] / len(rows)), 6))
 
 
 def folds_of(classes: np.ndarray) -> Iterator[np.ndarray]:

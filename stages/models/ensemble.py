@@ -65,7 +65,7 @@ class Blend:
         for member in self.members:
             opinion = graph.add("LogSoftmax", member.model.add_to(graph, features), axis=1)
             weight = graph.constant(np.float32(member.weight))
-            parts.append(graph.add("Mul", opinion, weight))
+            parts.append(graph.name(graph.add("Mul", opinion, weight), member.name))
         return graph.add("Sum", *parts)
 
 

@@ -21,6 +21,9 @@ def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
             ("probability", pa.float32()),
             ("second", pa.string()),  # the second most probable
             ("second_probability", pa.float32()),
+            # What the model says without the sizes, where it can do without.
+            ("predicted_without_sizes", pa.string()),
+            ("probability_without_sizes", pa.float32()),
             ("probabilities", pa.list_(pa.float32(), len(labels))),
         ],
         metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},

@@ -1,6 +1,6 @@
 """Features of the photograph's width and height."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,11 +8,15 @@ from stages.features.block import Block, Description, Input, by_numpy
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import Artefacts
 
+SIZES = "sizes"  # the name of the block
 NAMES = ["log_width", "log_height", "log_area", "log_aspect_ratio", "abs_log_aspect_ratio"]
 INPUTS = [
     Input("width", "float64", "the photograph's width in pixels", 1200.0),
     Input("height", "float64", "its height in pixels", 900.0),
 ]
+# The shares of the training rows below the ends of what is called their range: beyond it lies one
+# row in a thousand at each end, such as a single one with a slip of the pen.
+RANGE = (0.001, 0.999)
 LEFT_OUT = Description("width, height", "left out", "as `featurize.sizes` asks")
 
 
@@ -22,6 +26,7 @@ class Sizes(Block):
 
     mean: np.ndarray  # (5,) float64
     scale: np.ndarray  # (5,) float64
+    ranges: np.ndarray  # (2, 2) float64, the range of the widths and that of the heights, pixels
 
     @classmethod
     def fit(cls, train: Artefacts) -> "Sizes":
@@ -29,15 +34,19 @@ class Sizes(Block):
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(logarithms(train))
-        return cls(scaler.mean_, scaler.scale_)
+        ranges = [np.quantile(train[value.name], RANGE) for value in INPUTS]
+        return cls(scaler.mean_, scaler.scale_, np.array(ranges))
 
     @property
     def name(self) -> str:
-        return "sizes"
+        return SIZES
 
     @property
     def inputs(self) -> list[Input]:
-        return INPUTS
+        return [
+            replace(value, low=float(low), high=float(high))
+            for value, (low, high) in zip(INPUTS, self.ranges, strict=True)
+        ]
 
     @property
     def feature_names(self) -> list[str]:
