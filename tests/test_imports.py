@@ -20,12 +20,13 @@ LAYERS = [
     ["photographs/networks"],
     ["photographs/pictures"],
     ["photographs"],
+    ["answers"],
     ["commands"],
     ["scripts"],
     ["benchmarks"],
 ]
 HEIGHTS = {folder: height for height, layer in enumerate(LAYERS) for folder in layer}
-FOLDERS = ("stages", "photographs", "commands", "scripts", "benchmarks")
+FOLDERS = ("stages", "photographs", "answers", "commands", "scripts", "benchmarks")
 Graph = dict[str, frozenset[str]]
 
 

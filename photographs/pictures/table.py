@@ -272,13 +272,17 @@ def _schema(catalogue: Catalogue, embedder: Embedder) -> pa.Schema:
             f"`{column}` is what the network's description calls the embedding, and a column of "
             "the table already: rename one"
         )
-    layers = embedder.description.layers
-    if layers is None or embedder.identity["layers"] == LAST:
-        type_ = pa.list_(pa.float64())
-    else:
-        type_ = pa.list_(BITS[layers.bits])
+    type_ = pa.list_(type_of_numbers(embedder))
     identity = json.dumps(embedder.identity, ensure_ascii=False)
     return catalogue.schema.append(pa.field(column, type_)).with_metadata({EMBEDDING: identity})
+
+
+def type_of_numbers(embedder: Embedder) -> pa.DataType:
+    """What a table keeps the numbers of an embedding in."""
+    layers = embedder.description.layers
+    if layers is None or embedder.identity["layers"] == LAST:
+        return pa.float64()
+    return BITS[layers.bits]
 
 
 def _lists(numbers: np.ndarray, type_: pa.ListType) -> pa.ListArray:

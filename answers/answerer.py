@@ -1,0 +1,100 @@
+"""What a model's file says of artefacts: with their sizes or without them, and how sure it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.common.stage import PipelineError
+from stages.model_file.interface import MODEL, PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
+from stages.model_file.scoring import ModelFile, is_sure
+from stages.tables.artefacts import EMBEDDING, Artefacts
+from stages.tables.parquet import rounded_probabilities
+
+SIZES = ("width", "height")
+# Sizes are far outside those of train when they are so many times smaller or larger than the ends
+# of its range.
+FAR = 2.0
+SHOWN = 5  # labels of an answer
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of n artefacts."""
+
+    labels: list[str]  # k
+    probabilities: np.ndarray  # (n, k) float32 with six decimals; nan where there is no answer
+    with_sizes: np.ndarray  # (n,) bool, whether width and height were looked at
+    sure: np.ndarray  # (n,) bool
+
+    def best(self, row: int, count: int = SHOWN) -> list[tuple[str, float]]:
+        """The most probable labels of a row with their probabilities, the most probable first."""
+        order = np.argsort(-self.probabilities[row], kind="stable")[:count]
+        return [(self.labels[place], float(self.probabilities[row, place])) for place in order]
+
+
+class Answerer:
+    """A model of `train`. Several threads may use one."""
+
+    def __init__(self, path: Path = MODEL) -> None:
+        """Raises PipelineError for a file that is no model of this pipeline."""
+        if not path.is_file():
+            raise PipelineError(f"there is no model {path}: `dvc repro` makes it")
+        self.path = path
+        self.model = ModelFile(path)
+        metadata = self.model.metadata
+        inputs = {value["name"]: value for kind in metadata["kinds"] for value in kind["inputs"]}
+        # The columns of artefacts that it takes beside the embedding and the sizes: their types.
+        self.further: dict[str, str] = {
+            name: value["type"] for name, value in inputs.items() if name not in (EMBEDDING, *SIZES)
+        }
+        # The range of the widths and of the heights of train, in pixels; none without sizes.
+        self.ranges: dict[str, tuple[float, float]] = {
+            name: (inputs[name]["low"], inputs[name]["high"]) for name in SIZES if name in inputs
+        }
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it was trained on simulated data, so that it says nothing of photographs."""
+        return self.model.metadata["source"] == "synthetic"
+
+    def check_ignore_sizes(self) -> None:
+        """Raises PipelineError when it cannot answer without the sizes."""
+        if self.ranges and PROBABILITIES_WITHOUT_SIZES not in self.model.outputs:
+            raise PipelineError(
+                f"{self.path} cannot answer without the sizes: train with `train.without_sizes` "
+                "true, on embeddings or further columns"
+            )
+
+    def far(self, artefacts: Artefacts) -> np.ndarray:
+        """Which of n artefacts have no sizes, or sizes far outside those of train: (n,) bool.
+
+        Where the model does not take sizes, none have.
+        """
+        found = np.zeros(len(artefacts), dtype=bool)
+        for name, (low, high) in self.ranges.items():
+            sizes = artefacts[name]
+            found |= ~((sizes >= low / FAR) & (sizes <= high * FAR))
+        return found
+
+    def answer(self, artefacts: Artefacts, without_sizes: np.ndarray | bool = False) -> Answers:
+        """What the model says of n artefacts; `without_sizes`, (n,) bool or one for all.
+
+        Raises PipelineError as `check_ignore_sizes` does, and for embeddings of another length.
+        """
+        rows = len(artefacts)
+        ignored = np.broadcast_to(np.asarray(without_sizes, dtype=bool), rows)
+        if ignored.any():
+            self.check_ignore_sizes()
+        probabilities = np.full((rows, len(self.model.labels)), np.nan, dtype=np.float32)
+        sure = np.zeros(rows, dtype=bool)
+        for output, some in (
+            (PROBABILITIES_WITHOUT_SIZES if self.ranges else PROBABILITIES, ignored),
+            (PROBABILITIES, ~ignored),
+        ):
+            if some.any():
+                found = self.model.predict_proba(artefacts.take(some), output)
+                probabilities[some] = rounded_probabilities(found)
+                sure[some] = is_sure(found, self.model.threshold(output))
+        with_sizes = ~ignored if self.ranges else np.zeros(rows, dtype=bool)
+        return Answers(self.model.labels, probabilities, with_sizes, sure)

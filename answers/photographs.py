@@ -1,0 +1,100 @@
+"""From photographs to what a model takes: by the network that made the embeddings of its train."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from answers.answerer import SIZES, Answerer
+from photographs.networks.description import EXIF, LAST, Resize
+from photographs.pictures.cache import Embedded
+from photographs.pictures.embedder import Embedder
+from photographs.pictures.table import type_of_numbers
+from stages.common.stage import PipelineError
+from stages.features.kinds.category import MUSEUM
+from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
+
+
+def embedder_for(answerer: Answerer, network: Path, exif_rotation: bool | None = None) -> Embedder:
+    """What turns photographs into embeddings as those were made that the model was trained on.
+
+    `exif_rotation` turns photographs as EXIF says, whatever was done for train; None does what was
+    done there.
+
+    Raises PipelineError for another network, and for a model that takes no embeddings.
+    """
+    length = answerer.model.embedding_length
+    if length is None:
+        raise PipelineError(
+            f"{answerer.path} was trained without embeddings, so that it cannot look at "
+            "photographs: give it a table with their sizes"
+        )
+    identity = answerer.model.metadata["embedding"] or {}
+    resize = identity.get("resize")
+    turned = identity.get("orientation") == EXIF
+    embedder = Embedder(
+        network,
+        identity.get("layers", LAST),
+        resize if resize in get_args(Resize) else None,
+        turned if exif_rotation is None else exif_rotation,
+    )
+    asked = {name: text for name, text in identity.items() if name != "orientation"}
+    if found := differences(asked, embedder.identity):
+        wanted, given = (
+            identity_in_words({name: said[name] for name in found})
+            for said in (asked, embedder.identity)
+        )
+        raise PipelineError(
+            f"{network} makes other embeddings ({given}) than {answerer.path} was trained on "
+            f"({wanted}): name the right network with --network"
+        )
+    if len(embedder.answer) != length:
+        raise PipelineError(
+            f"{network} gives {len(embedder.answer):,} numbers, and {answerer.path} takes "
+            f"{length:,}: name the right network with --network"
+        )
+    return embedder
+
+
+def check_columns(answerer: Answerer, museum: str | None) -> None:
+    """Raises PipelineError when the model takes columns that photographs do not tell."""
+    for name in answerer.further:
+        if name != MUSEUM:
+            raise PipelineError(
+                f"{answerer.path} takes the column `{name}`, which no photograph tells: make a "
+                "table with it by `python -m commands.embed --metadata`, and give that"
+            )
+    if MUSEUM in answerer.further and museum is None:
+        raise PipelineError(
+            f"{answerer.path} takes the museum: say it with --museum, one of "
+            f'{", ".join(known_museums(answerer))}, or "" for another'
+        )
+
+
+def known_museums(answerer: Answerer) -> list[str]:
+    """The museums of train that the model knows."""
+    begin = f"{MUSEUM}="
+    names = answerer.model.metadata["feature_names"]
+    return [name.removeprefix(begin) for name in names if name.startswith(begin)]
+
+
+def as_artefacts(
+    image_files: Sequence[str],
+    embedded: Sequence[Embedded],
+    embedder: Embedder,
+    museum: str | None = None,
+) -> Artefacts:
+    """Photographs as rows of the artefacts table, with the sizes of their pictures."""
+    # As a table keeps them, so that the answer is the same by way of a table.
+    kept = type_of_numbers(embedder).to_pandas_dtype()
+    numbers = np.stack([photograph.embedding for photograph in embedded]).astype(kept)
+    return Artefacts(
+        {
+            "image_file": np.array(image_files, dtype=object),
+            EMBEDDING: numbers.astype(np.float32),
+            SIZES[0]: np.array([photograph.width for photograph in embedded], dtype=np.float64),
+            SIZES[1]: np.array([photograph.height for photograph in embedded], dtype=np.float64),
+            MUSEUM: np.full(len(embedded), museum or "", dtype=object),
+        }
+    )

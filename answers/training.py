@@ -1,0 +1,124 @@
+"""The artefacts that a model was trained on, and how often it was right on those that it was not.
+
+Both come from the run that made the model: data/features/train.parquet, data/artefacts.parquet and
+data/predictions.parquet.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from answers.answerer import Answerer
+from stages.common.stage import PipelineError
+from stages.evaluation.intervals import wilson
+from stages.features.transformer import is_embedding
+from stages.model_file.interface import PROBABILITIES
+from stages.tables.artefacts import ARTEFACTS, Artefacts
+from stages.tables.features import read_features
+from stages.tables.predictions import PREDICTIONS
+from stages.tables.split import unit_rows
+
+# Rows of val and test that are as sure as an answer, whose share of right ones is told.
+ALIKE_ROWS = 100
+
+
+class Similar(NamedTuple):
+    """An artefact of train, and how alike an artefact it is."""
+
+    image_file: str
+    medium: str
+    museum: str
+    cosine: float  # of the features that come from the embeddings, or of all where none do
+
+
+class RightWhen(NamedTuple):
+    """How often first answers were right that were about as probable."""
+
+    rows: int
+    right: int
+    low: float  # the ends of the 95 % interval of the share
+    high: float
+    least: float  # their probabilities, from and to
+    most: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training rows of a run, n of them."""
+
+    answerer: Answerer
+    image_files: np.ndarray  # (n,) object, texts
+    mediums: np.ndarray  # (n,) object, texts
+    museums: np.ndarray  # (n,) object, texts
+    columns: np.ndarray  # (m,) int, the places of the features that are compared
+    directions: np.ndarray  # (n, m) float32, of length 1
+    predictions: pa.Table  # what the model said of the rows of val and test
+
+    @classmethod
+    def read(cls, answerer: Answerer) -> "Training":
+        """Read the run in the current folder.
+
+        Raises PipelineError when it has made another model.
+        """
+        rows = read_features("train")
+        predictions = pq.read_table(PREDICTIONS)
+        if rows.names != answerer.model.metadata["feature_names"]:
+            raise PipelineError(
+                f"{answerer.path} was trained on other features than those of the run in this "
+                "folder: run `dvc repro`, or name the model of this run"
+            )
+        embedding = [place for place, name in enumerate(rows.names) if is_embedding(name)]
+        columns = np.array(embedding or range(len(rows.names)))
+        table = pq.read_table(ARTEFACTS, columns=["image_file", "museum"])
+        places = pc.index_in(pa.array(rows.image_files, pa.string()), table["image_file"])
+        museums = table["museum"].take(places).to_numpy()
+        directions = unit_rows(rows.values[:, columns])
+        return cls(
+            answerer, rows.image_files, rows.mediums, museums, columns, directions, predictions
+        )
+
+    def similar(self, artefact: Artefacts, count: int = 5) -> list[Similar]:
+        """The training rows that are the most alike to an artefact (one row), itself left out."""
+        cosines = self.cosines(artefact)
+        order = np.argsort(-cosines, kind="stable")[: count + 1]
+        itself = artefact["image_file"][0]
+        places = [place for place in order if self.image_files[place] != itself][:count]
+        return [
+            Similar(
+                self.image_files[place],
+                self.mediums[place],
+                self.museums[place],
+                float(cosines[place]),
+            )
+            for place in places
+        ]
+
+    def cosines(self, artefact: Artefacts) -> np.ndarray:
+        """How alike each training row is to an artefact (one row): (n,) float32."""
+        features = self.answerer.model.features(artefact)[:, self.columns]
+        return self.directions @ unit_rows(features)[0]
+
+    def right_when(self, probability: float, output: str = PROBABILITIES) -> RightWhen | None:
+        """How often the first answers of val and test were right that were about as probable.
+
+        Those of the `ALIKE_ROWS` rows with the nearest probabilities. Test has decided nothing, and
+        those of val are cross-fitted. None where nothing is known.
+        """
+        end = output.removeprefix(PROBABILITIES)
+        table = self.predictions.select(
+            ["medium", f"predicted{end}", f"probability{end}"]
+        ).drop_null()
+        if not len(table):
+            return None
+        medium, predicted, probabilities = (column.to_numpy() for column in table.columns)
+        nearest = np.argsort(np.abs(probabilities - probability), kind="stable")[:ALIKE_ROWS]
+        right = int((medium[nearest] == predicted[nearest]).sum())
+        low, high = wilson(np.array(right), np.array(len(nearest)))
+        some = probabilities[nearest]
+        return RightWhen(
+            len(nearest), right, float(low), float(high), float(some.min()), float(some.max())
+        )
