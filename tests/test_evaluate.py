@@ -21,6 +21,7 @@ from stages.evaluation.intervals import f1_interval, wilson
 from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
 from stages.evaluation.rows import Scored, read_rows, read_val, score
+from stages.model_file.interface import PROBABILITIES
 from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
 from stages.tables.features import Features
 from stages.tables.parquet import fixed_size_list, matrix, write_batches
@@ -63,12 +64,13 @@ class GoldIsWide:
     """What `evaluate` asks of a model's file: it says gold for widths above 1,000."""
 
     labels = ("clay", "gold")
+    outputs = (PROBABILITIES,)
     inputs = ("embedding", "width", "height")
     embedding_length = 2
 
     metadata = MappingProxyType({"feature_names": ["x"], "kinds": KINDS})
 
-    def predict_proba(self, artefacts):
+    def predict_proba(self, artefacts, output=PROBABILITIES):
         gold = np.where(artefacts["width"] > 1000, 0.9, 0.1).astype(np.float32)
         return np.column_stack([1 - gold, gold])
 
@@ -196,7 +198,7 @@ class GoldIsLarge(GoldIsWide):
     def __init__(self, *names):
         self.names = names
 
-    def predict_proba(self, artefacts):
+    def predict_proba(self, artefacts, output=PROBABILITIES):
         large = np.logical_or.reduce([artefacts[name] > 1000 for name in self.names])
         return np.column_stack([~large, large]).astype(np.float32)
 
@@ -209,7 +211,7 @@ def test_a_group_is_shuffled_as_a_whole(names):
     rows = scored(np.where(gold, "gold", "clay").tolist(), sizes)
     rows = replace(rows, artefacts=rows.artefacts.with_columns({"height": sizes.copy()}))
     model = GoldIsLarge(*names)
-    table = importance(model, score(model, rows)).set_index("group")
+    table = importance(model, score(model, rows)[PROBABILITIES]).set_index("group")
     # With sizes of two rows, three in four would be large, and fewer than half of clay right.
     assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.04)
     assert table.loc["embedding", "accuracy_drop"] == 0
@@ -224,12 +226,12 @@ def test_a_shuffled_museum_costs_what_the_model_took_from_it():
         inputs = ("museum",)
         metadata = MappingProxyType({"kinds": [kind("museum", "museum")]})
 
-        def predict_proba(self, artefacts):
+        def predict_proba(self, artefacts, output=PROBABILITIES):
             met = artefacts["museum"] == "Met"
             return np.column_stack([~met, met]).astype(np.float32)
 
     model = GoldIsAtTheMet()
-    (line,) = importance(model, score(model, rows)).itertuples()
+    (line,) = importance(model, score(model, rows)[PROBABILITIES]).itertuples()
     assert line.group == "museum"
     assert line.accuracy_drop == pytest.approx(0.5, abs=0.06)
 
@@ -275,12 +277,13 @@ class WidthsAndFirstNumbers:
     """In place of probabilities, the widths and the first numbers of the embeddings."""
 
     labels = ("clay", "gold")
+    outputs = (PROBABILITIES,)
 
     def __init__(self, embedding_length):
         self.embedding_length = embedding_length
         self.inputs = ["embedding"] if embedding_length else []
 
-    def predict_proba(self, artefacts):
+    def predict_proba(self, artefacts, output=PROBABILITIES):
         first = np.zeros(len(artefacts))
         if "embedding" in artefacts:
             first = artefacts["embedding"][:, 0]
@@ -306,7 +309,7 @@ def write_table(length, mediums=("clay",) * 7, identity=None):
 def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, widths):
     write_table(length=3)
     model = WidthsAndFirstNumbers(3)
-    found = score(model, read_rows(subset, model, SUBSET_OF))
+    found = score(model, read_rows(subset, model, SUBSET_OF))[PROBABILITIES]
     assert found.probabilities.tolist() == [[width, -width] for width in widths]
     assert found.artefacts["width"].tolist() == widths
     assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
@@ -320,12 +323,12 @@ def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, wi
 def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
     write_table(length=3)
     model = WidthsAndFirstNumbers(None)
-    found = score(model, read_rows("test", model, SUBSET_OF))
+    found = score(model, read_rows("test", model, SUBSET_OF))[PROBABILITIES]
     assert found.probabilities.tolist() == [[2, 0], [6, 0]]
 
 
 def write_val(image_files, probabilities):
-    schema = val_probabilities_schema("file", LABELS)
+    schema = val_probabilities_schema("file", LABELS, [PROBABILITIES])
     columns = [pa.array(image_files), fixed_size_list(np.array(probabilities, np.float32))]
     batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     write_batches(VAL_PROBABILITIES, schema, [batch])
@@ -334,7 +337,7 @@ def write_val(image_files, probabilities):
 def test_val_has_the_probabilities_that_train_wrote(stage_folder):
     write_table(length=3)
     write_val(["a", "d", "g"], [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
-    found = read_val(WidthsAndFirstNumbers(3), SUBSET_OF)
+    found = read_val(WidthsAndFirstNumbers(3), SUBSET_OF)[PROBABILITIES]
     np.testing.assert_allclose(found.probabilities[:, 0], [0.1, 0.2, 0.3], atol=1e-6)
     assert found.artefacts["width"].tolist() == [1, 4, 7]
 
@@ -441,7 +444,7 @@ def test_per_class_metrics_divide_by_the_right_sums(four_rows, recwarn):
 
 @pytest.mark.usefixtures("stage_folder")
 def test_predictions_are_kept_with_their_labels_and_source():
-    write_predictions("file", LABELS, {"val": VAL, "test": TEST})
+    write_predictions("file", LABELS, {"val": {PROBABILITIES: VAL}, "test": {PROBABILITIES: TEST}})
     table = pq.read_table(PREDICTIONS)
     assert table.schema.metadata == {b"source": b"file", b"labels": b'["clay", "gold"]'}
     assert table["subset"].to_pylist() == ["val"] * 3 + ["test"] * 4
@@ -458,7 +461,7 @@ def test_the_first_two_answers_stand_in_the_table_with_their_probabilities(four_
     # Two that are equal: the answer is the one that comes first, as in the metrics.
     probabilities = np.vstack([ANSWERS[:3], np.float32([0.4, 0.2, 0.4])])
     rows = replace(four_rows, probabilities=probabilities)
-    write_predictions("file", THREE, {"val": rows})
+    write_predictions("file", THREE, {"val": {PROBABILITIES: rows}})
     table = pq.read_table(PREDICTIONS).to_pydict()
     assert table["predicted"] == ["bronze", "gold", "clay", "bronze"]
     assert table["second"] == ["gold", "bronze", "bronze", "gold"]
@@ -470,7 +473,7 @@ def test_the_first_two_answers_stand_in_the_table_with_their_probabilities(four_
 def test_an_answer_is_the_one_that_the_metrics_count_where_rounding_makes_two_equal():
     probabilities = np.tile(np.float32([0.4999998, 0.5000002]), (4, 1))
     rows = replace(TEST, probabilities=probabilities)
-    write_predictions("file", LABELS, {"test": rows})
+    write_predictions("file", LABELS, {"test": {PROBABILITIES: rows}})
     table = pq.read_table(PREDICTIONS).to_pydict()
     assert table["predicted"] == [LABELS[place] for place in rows.best] == ["gold"] * 4
     assert table["probability"] == table["second_probability"] == [0.5] * 4
@@ -479,6 +482,6 @@ def test_an_answer_is_the_one_that_the_metrics_count_where_rounding_makes_two_eq
 @pytest.mark.usefixtures("stage_folder")
 def test_predictions_are_rounded_to_six_decimals():
     rows = replace(TEST, probabilities=np.array([[1 / 3, 2 / 3]] * 4, dtype=np.float32))
-    write_predictions("file", LABELS, {"test": rows})
+    write_predictions("file", LABELS, {"test": {PROBABILITIES: rows}})
     found = matrix(pq.read_table(PREDICTIONS)["probabilities"])
     assert found[0].tolist() == [np.float32(0.333333), np.float32(0.666667)]

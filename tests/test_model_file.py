@@ -34,7 +34,13 @@ from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
 from stages.model_file import scoring
 from stages.model_file.graph import Graph
-from stages.model_file.interface import MEDIUM, MODEL, TRAINING_CURVE
+from stages.model_file.interface import (
+    MEDIUM,
+    MODEL,
+    PROBABILITIES,
+    PROBABILITIES_WITHOUT_SIZES,
+    TRAINING_CURVE,
+)
 from stages.model_file.scoring import ModelFile, check_same_embedding
 from stages.model_file.words import Words
 from stages.models.base import CURVE_COLUMNS
@@ -55,7 +61,7 @@ def everything():
     """The bytes of an ensemble of all models, whose mediums have awkward names."""
     data = made_up()
     model, _ = fit("ensemble", **members(**dict.fromkeys(ALONE, "all")))
-    return model_bytes(data.transformer, model, 1.5, {"labels": LABELS})
+    return model_bytes(data.transformer, {PROBABILITIES: (model, 1.5)}, {"labels": LABELS})
 
 
 @pytest.fixture
@@ -296,7 +302,7 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "model",
         "models",
         "parameters",
-        "temperature",
+        "answers",
         "training_rows",
         "rows_used",
         "val_rows",
@@ -313,6 +319,8 @@ def test_the_metadata_says_what_was_fitted_on_what(train_on):
         "device": "cpu",
         "class_weight": "none",
         "refit_on_val": False,
+        "without_sizes": True,
+        "sure_accuracy": 0.95,
         "lda": {"features": "all", "shrinkage": 0.25},
     }
     assert (found["training_rows"], found["rows_used"]) == (120, {"lda": 120})
@@ -359,7 +367,7 @@ def test_a_small_val_is_said_to_be_too_small(train_on, capsys):
 def test_the_probabilities_are_calibrated_on_val(train_on, class_weight):
     data = made_up(4, (50, 20, 40, 10), 3.0)
     chosen = {"model": "lda", "class_weight": class_weight, "ensemble.lda.shrinkage": 0.1}
-    found = train_on(data, **chosen).metadata["temperature"]
+    found = train_on(data, **chosen).metadata["answers"][PROBABILITIES]["temperature"]
     model, _ = fit("lda", data=data, class_weight=class_weight, shrinkage=0.1)
     logits, classes = model.logits(data.val.values), data.val.classes
     expected = fit_temperature(logits, classes, data.val.row_weights(class_weight))
@@ -380,13 +388,14 @@ def test_a_refit_learns_from_val_too_and_says_of_val_what_it_said_before(train_o
     assert (once.metadata["training_rows"], twice.metadata["training_rows"]) == (120, 240)
     assert twice.metadata["rows_used"] == {kind: 240}
     np.testing.assert_array_equal(read_val_probabilities()[1], said)
-    assert twice.metadata["temperature"] == once.metadata["temperature"]
+    assert twice.metadata["answers"] == once.metadata["answers"]
     section = once.metadata["parameters"][kind]
     first, _ = fit_on(kind, data.train, data.val, **section)
     both = data.train.join(data.val)
     again, _ = fit_on(kind, both, None, tuned=first.tuned, **section)
     path = MODEL.with_name("expected.onnx")
-    path.write_bytes(file_of(again, temperature=once.metadata["temperature"], data=data))
+    temperature = once.metadata["answers"][PROBABILITIES]["temperature"]
+    path.write_bytes(file_of(again, temperature=temperature, data=data))
     expected = ModelFile(path).predict_proba(new)
     np.testing.assert_allclose(twice.predict_proba(new), expected, rtol=0, atol=1e-6)
     assert np.abs(once.predict_proba(new) - expected).max() > 1e-3
@@ -472,6 +481,10 @@ METADATA = {
     "rows_used": {"lda": 12345},
     "val_rows": 678,
     "few_val_rows": False,
+    "answers": {
+        PROBABILITIES: {"sure": {"accuracy": 0.9, "threshold": 0.7654, "share": 0.43}},
+        PROBABILITIES_WITHOUT_SIZES: {"sure": {"accuracy": 0.9, "threshold": 0.8, "share": 0.4}},
+    },
 }
 METRICS = {
     "test": {
@@ -495,6 +508,19 @@ DETAILS = {
         "log_loss": {"low": 1.53, "high": 1.73},
     },
     "test_if_calibrated": {"calibration_error": {"mean": 0.0234, "high": 0.03}},
+    "test_sure": {
+        "rows": 40,
+        "share": 0.41,
+        "accuracy": 0.92,
+        "accuracy_low": 0.9,
+        "accuracy_high": 0.94,
+    },
+    "test_without_sizes": {
+        "rows": 99,
+        "accuracy": 0.58,
+        "accuracy_low": 0.5,
+        "accuracy_high": 0.6,
+    },
 }
 WORDS = Words("artist", "artists", "dealer", "dealers")
 
@@ -590,6 +616,8 @@ def test_the_card_has_the_metrics():
         "| log loss | 1.6300 | 1.5300 to 1.7300 |",
         "| calibration error | 0.0670 | chance alone: up to 0.0300 |",
         "| accuracy on the 4,321 rows without a near-duplicate in train | 0.5700 | |",
+        "| accuracy of the sure answers, 41.0% of the rows | 0.9200 | 0.9000 to 0.9400 |",
+        "| accuracy without width and height | 0.5800 | 0.5000 to 0.6000 |",
     ]
     assert "most frequent artist of train would have an accuracy of 0.1100" in card
     assert "would have a calibration error of 0.0234 on average, by chance" in card
@@ -634,6 +662,30 @@ def test_the_card_names_every_label_and_the_columns_that_the_model_takes():
     assert "Not for each artist" not in alone
 
 
+def test_the_card_shows_the_commands_before_the_code():
+    card = card_of()
+    predict = "python -m commands.predict /somewhere/photographs -o predictions.csv"
+    for command in (predict, "python -m commands.explain IMAGE_FILE", "python -m commands.serve"):
+        assert card.index(f"\n{command}\n") < card.index("import onnxruntime")
+    assert "from a probability of 0.7654 on: on val, 43% of the answers are sure, and 90%" in card
+    assert "`--ignore-sizes` answers without them." in card
+    assert "`probabilities_without_sizes` and `medium_without_sizes` are the same without" in card
+
+
+def test_the_card_does_not_promise_what_the_model_cannot_do():
+    never = {"accuracy": 0.9, "threshold": None, "share": 0.0}
+    metadata = METADATA | {"kinds": KINDS[2:], "answers": {PROBABILITIES: {"sure": never}}}
+    details = {name: part for name, part in DETAILS.items() if name != "test_without_sizes"}
+    card = card_of(metadata=metadata, details=details | {"test_sure": {"rows": 0, "share": 0.0}})
+    assert "python -m commands.predict /somewhere/table.parquet -o predictions.csv" in card
+    assert "commands.serve" not in card
+    assert "No answer is called sure: on val, there is no probability" in card
+    assert "sure answers," not in card
+    assert "without" not in card.split("## Metrics on test")[1].split("## Limits")[0]
+    assert "ignore-sizes" not in card
+    assert "without_sizes" not in card
+
+
 def test_the_code_of_the_card_stands_any_name_of_a_column():
     awkward = column('the "year"\\', "string", example='about "1900"\n')
     card = card_of(metadata=METADATA | {"kinds": [kind("year", awkward)]})
@@ -667,7 +719,7 @@ def linear_file(path, embedding="standardize", sizes=True, museum=True, **pca):
     model = Linear(weights, np.zeros(4, dtype=np.float32))
     metadata = METADATA | {"feature_names": names, "kinds": transformer.describe()}
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(model_bytes(transformer, model, 2.0, metadata))
+    path.write_bytes(model_bytes(transformer, {PROBABILITIES: (model, 2.0)}, metadata))
     return ModelFile(path), rows
 
 

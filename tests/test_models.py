@@ -165,7 +165,9 @@ fitted = cache(fit)
 
 def file_of(model, classes=4, temperature=1.0, data=None):
     data = data or made_up(classes)
-    return model_bytes(data.transformer, model, temperature, {"labels": data.labels})
+    return model_bytes(
+        data.transformer, {PROBABILITIES: (model, temperature)}, {"labels": data.labels}
+    )
 
 
 def loss(model, rows):

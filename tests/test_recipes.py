@@ -114,7 +114,8 @@ def test_the_file_of_the_new_model_says_what_the_library_says(trained):
     folder = trained.folder
     votes = 5 * np.array(json.loads(trained.run(sys.executable, "-c", LIBRARY).stdout))
     session = onnxruntime.InferenceSession(folder / "models/model.onnx")
-    temperature = json.loads(session.get_modelmeta().custom_metadata_map["temperature"])
+    answers = json.loads(session.get_modelmeta().custom_metadata_map["answers"])
+    temperature = answers["probabilities"]["temperature"]
     expected = softmax(np.log(votes + 0.1) / temperature, axis=1)
     files = pq.read_table(folder / "data/features/test.parquet")["image_file"].to_pylist()
     # What `evaluate` wrote is NumPy's answer.
