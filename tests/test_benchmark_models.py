@@ -180,7 +180,8 @@ def test_the_document_has_a_row_and_a_command_for_each_model_and_says_synthetic(
     for name, row in zip(benchmark.descriptions(), rows, strict=True):
         assert row.startswith(f"| `{name}` ")
         assert row in text
-        assert f"\ndvc exp run -S download.synthetic.preset=full -S train.model={name}\n" in text
+        command = f"dvc exp run -S download.synthetic.preset=full -S train.model={name}"
+        assert f"\n{command} -S train.without_sizes=false\n" in text
     assert rows[1] == (
         "| `kernel_ridge` | 0.8000 | 0.7900 to 0.8100 | 0.5000 | 1.2500 | 0.0300 | 0.0200 |  "
         "| 19.0 | 200 | 50.0 | 2.5 |"
