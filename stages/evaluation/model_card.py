@@ -7,9 +7,14 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from stages.model_file.interface import MEDIUM, PROBABILITIES
+from stages.model_file.interface import (
+    MEDIUM,
+    MEDIUM_WITHOUT_SIZES,
+    PROBABILITIES,
+    PROBABILITIES_WITHOUT_SIZES,
+)
 from stages.model_file.words import Words
-from stages.tables.artefacts import identity_in_words
+from stages.tables.artefacts import EMBEDDING, identity_in_words
 
 
 class Source(NamedTuple):
@@ -104,6 +109,7 @@ def model_card(
             f"| accuracy on the {distinct['rows']:,} rows without a near-duplicate in train | "
             f"{distinct['accuracy']:.4f} | |"
         )
+    lines += _metrics_of_answers(details)
     majority = metrics["baseline"]["majority"]["accuracy"]
     by_chance = details["test_if_calibrated"]["calibration_error"]["mean"]
     names = ", ".join(f"`{_one_line(value['name'])}`" for value in inputs)
@@ -122,13 +128,15 @@ def model_card(
         _probabilities(metrics, details, metadata, words),
         *(f"- {_one_line(limit)}" for limit in limits),
         "",
+        *_commands(metadata),
         "## How to load it",
         "",
         f"Inputs: {names}. Outputs: "
         f"`{PROBABILITIES}`, in the order of `labels` in the file's metadata, and `{MEDIUM}`, the "
         "most probable label. A row with a number that cannot be used (missing where it is needed, "
         "infinite, out of its range, or so large that the arithmetic overflows) has no answer: "
-        f"each of its probabilities is `nan`, and its `{MEDIUM}` is empty.",
+        f"each of its probabilities is `nan`, and its `{MEDIUM}` is empty."
+        + _outputs_without_sizes(metadata),
         "",
         *_python(inputs),
         "",
@@ -228,6 +236,71 @@ def _rows(metadata: dict[str, Any]) -> str:
     )
 
 
+def _metrics_of_answers(details: dict[str, Any]) -> list[str]:
+    """Lines of the table of metrics: the answers that are sure, and those without the sizes."""
+    sure, without = details["test_sure"], details.get("test_without_sizes")
+    parts = []
+    if sure["rows"]:
+        parts.append((f"accuracy of the sure answers, {sure['share']:.1%} of the rows", sure))
+    if without:
+        parts.append(("accuracy without width and height", without))
+    return [
+        f"| {name} | {part['accuracy']:.4f} | {part['accuracy_low']:.4f} to "
+        f"{part['accuracy_high']:.4f} |"
+        for name, part in parts
+    ]
+
+
+def _commands(metadata: dict[str, Any]) -> list[str]:
+    """What to type to get answers, and what they say of themselves."""
+    with_embedding = any(
+        value["name"] == EMBEDDING for kind in metadata["kinds"] for value in kind["inputs"]
+    )
+    asked = "photographs" if with_embedding else "table.parquet"
+    sure = metadata["answers"][PROBABILITIES]["sure"]
+    if sure["threshold"] is None:
+        said = (
+            f"No answer is called sure: on val, there is no probability from which on "
+            f"{sure['accuracy']:.0%} of the answers are right."
+        )
+    else:
+        said = (
+            f"An answer is called sure from a probability of {sure['threshold']:.4f} on: on val, "
+            f"{sure['share']:.0%} of the answers are sure, and {sure['accuracy']:.0%} of these or "
+            "more are right."
+        )
+    if PROBABILITIES_WITHOUT_SIZES in metadata["answers"]:
+        said += (
+            " Where width and height say nothing, because photographs were exported otherwise than "
+            "those of train, `--ignore-sizes` answers without them."
+        )
+    return [
+        "## How to ask it",
+        "",
+        "In the folder of the project:",
+        "",
+        "```sh",
+        f"python -m commands.predict /somewhere/{asked} -o predictions.csv",
+        "python -m commands.explain IMAGE_FILE",
+        *(["python -m commands.serve"] if with_embedding else []),
+        "```",
+        "",
+        "The first answers for the rows of a table, or for photographs; the second says why, for "
+        f"one of them{'; the third opens a page to try photographs on' if with_embedding else ''}. "
+        f"{said}",
+        "",
+    ]
+
+
+def _outputs_without_sizes(metadata: dict[str, Any]) -> str:
+    if PROBABILITIES_WITHOUT_SIZES not in metadata["answers"]:
+        return ""
+    return (
+        f" `{PROBABILITIES_WITHOUT_SIZES}` and `{MEDIUM_WITHOUT_SIZES}` are the same without width "
+        "and height, which may then be anything."
+    )
+
+
 def _python(inputs: list[dict[str, Any]]) -> list[str]:
     """Code that loads and runs the model, on one example."""
     arrays = []
@@ -247,7 +320,7 @@ def _python(inputs: list[dict[str, Any]]) -> list[str]:
         "import onnxruntime",
         "",
         'model = onnxruntime.InferenceSession("models/model.onnx")',
-        f"{PROBABILITIES}, {MEDIUM} = model.run(None, {{",
+        f'{PROBABILITIES}, {MEDIUM} = model.run(["{PROBABILITIES}", "{MEDIUM}"], {{',
         *arrays,
         "})",
         'labels = json.loads(model.get_modelmeta().custom_metadata_map["labels"])',

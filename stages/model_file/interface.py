@@ -10,7 +10,9 @@ TRAINING_CURVE = Path("models/training_curve.csv")
 PROBABILITIES, MEDIUM = "probabilities", "medium"
 # The same by a model that was fitted without the sizes; not each file has them.
 PROBABILITIES_WITHOUT_SIZES = f"{PROBABILITIES}_without_sizes"
-ANSWERS = (PROBABILITIES, PROBABILITIES_WITHOUT_SIZES)
+MEDIUM_WITHOUT_SIZES = f"{MEDIUM}_without_sizes"
+# Each output of probabilities, with that of the most probable label.
+ANSWERS = {PROBABILITIES: MEDIUM, PROBABILITIES_WITHOUT_SIZES: MEDIUM_WITHOUT_SIZES}
 # What the features are called within the file. What a member of a blend adds to the logarithms of
 # an output is called `/OUTPUT/MEMBER`.
 FEATURES = "/features"

@@ -162,7 +162,7 @@ class ModelFile:
     @property
     def outputs(self) -> list[str]:
         """`PROBABILITIES`, and `PROBABILITIES_WITHOUT_SIZES` where it can also do without them."""
-        return [name for name in ANSWERS if name in self.metadata["answers"]]
+        return [value.name for value in self._model.graph.output if value.name in ANSWERS]
 
     def threshold(self, output: str = PROBABILITIES) -> float | None:
         """From which probability of its first answer on it is sure; None where it never is."""

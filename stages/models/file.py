@@ -9,9 +9,8 @@ from stages.features.kinds.sizes import SIZES
 from stages.features.transformer import Transformer
 from stages.model_file.graph import Graph
 from stages.model_file.interface import (
+    ANSWERS,
     FEATURES,
-    MEDIUM,
-    PROBABILITIES,
     PROBABILITIES_WITHOUT_SIZES,
 )
 from stages.models.base import Classifier
@@ -70,5 +69,4 @@ def _add_answer(
     place = graph.add("Where", usable, best, graph.constant(np.int64(len(labels))))
     texts = graph.constant(np.array([*labels, ""], dtype=object))
     graph.output(output, probabilities, np.float32, len(labels))
-    label = output.replace(PROBABILITIES, MEDIUM)
-    graph.output(label, graph.add("Gather", texts, place), np.str_)
+    graph.output(ANSWERS[output], graph.add("Gather", texts, place), np.str_)
