@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pyarrow.parquet as pq
 import pytest
+from onnx import numpy_helper
 from test_model_file import LABELS, write_features
 from test_models import artefacts, made_up, strangers
 
@@ -235,3 +237,15 @@ def test_a_model_that_needs_the_sizes_says_so(train_on):
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(PipelineError, match=r"no model .*model\.onnx: `dvc repro` makes it"):
         Answerer(tmp_path / "model.onnx")
+
+
+def test_what_both_answers_have_in_common_is_in_the_file_once(train_on):
+    data = only(made_up(), "embedding", "sizes")
+    train_on(data, model="kernel_ridge")
+    kept = [
+        numpy_helper.to_array(constant)
+        for constant in onnx.load(MODEL).graph.initializer
+        if constant.data_type == onnx.TensorProto.INT8
+    ]
+    # The training rows in 8 bits: their embeddings, which both see, and their sizes.
+    assert [part.shape for part in kept] == [(6, 120), (5, 120)]

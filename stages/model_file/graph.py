@@ -4,6 +4,7 @@ ONNX is a file format for models that runs without the library that trained them
 https://onnx.ai. The same operators and constants give the same bytes.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -28,7 +29,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
+        self._constants: dict[bytes, onnx.TensorProto] = {}  # by the digest of their content
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         # Of what is being added: names of one scope do not meet those of another.
@@ -40,10 +41,13 @@ class Graph:
         return name
 
     def constant(self, values: np.ndarray | np.generic) -> str:
-        """An array, or texts, that the model holds."""
-        name = f"/constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
+        """An array, or texts, that the model holds; the same values are held once."""
+        tensor = numpy_helper.from_array(np.asarray(values))
+        content = hashlib.sha256(tensor.SerializeToString(deterministic=True)).digest()
+        if content not in self._constants:
+            tensor.name = f"/constant_{len(self._constants)}"
+            self._constants[content] = tensor
+        return self._constants[content].name
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """An operator of the ONNX standard and its inputs; returns the name of its one output."""
@@ -104,7 +108,7 @@ class Graph:
     def to_bytes(self, metadata: Mapping[str, Any], description: str) -> bytes:
         """The content of the .onnx file; each value of `metadata` is kept as JSON."""
         graph = helper.make_graph(
-            self._nodes, "graph", self._inputs, self._outputs, self._constants
+            self._nodes, "graph", self._inputs, self._outputs, list(self._constants.values())
         )
         model = helper.make_model(
             graph,

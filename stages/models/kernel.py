@@ -68,7 +68,12 @@ class Kernel:
         """Add the kernel to an ONNX model: (n, m) for what `features` names."""
         centres = self.centres()
         scaled = graph.add("Mul", features, graph.constant(self.scales))
-        kept = graph.cast(graph.constant(np.ascontiguousarray(self.steps.T)), np.float32)
+        # Those of the embedding apart from the others: another kernel, which does not see the
+        # others, may have the same, and a file holds what is the same once.
+        ends = np.flatnonzero(np.diff(self.scales)) + 1
+        parts = [graph.constant(part) for part in np.split(self.steps.T, ends)]
+        steps = graph.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+        kept = graph.cast(steps, np.float32)
         columns = graph.add("Mul", kept, graph.constant(self.step[:, None]))
         gamma = np.float32(self.gamma)
         product = graph.add(
