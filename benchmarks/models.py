@@ -671,7 +671,7 @@ Ours is the stage `train`, and then a process that reads the test rows and score
 file, by ONNX Runtime. Seconds are the sum of the two, memory is the larger. `train` also calibrates
 the probabilities on val, cross-fits them there, and writes the file. It fits one model: without
 `train.without_sizes=false` it fits a second, for photographs whose sizes say nothing, which takes
-about as long again and makes the file about twice as large.
+about as long again.
 
 Ours computes linear algebra and trees in one thread, `kernel_ridge` in two, so that the next
 machine gives the same bytes. Scoring uses all cores. The others use as many threads as their
