@@ -26,6 +26,7 @@ GUIDE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FEWER_EXAMPLES = GUIDE.replace("FUZZ_EXAMPLES=100000", "FUZZ_EXAMPLES=5")
 PROMISES = (PROJECT / "docs/reproducibility.md").read_text(encoding="utf-8")
 PHOTOGRAPHS = (PROJECT / "docs/photographs.md").read_text(encoding="utf-8")
+CURATORS = (PROJECT / "docs/curators.md").read_text(encoding="utf-8")
 RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
 SHARED = PROJECT.parent / "shared"
 
@@ -102,7 +103,7 @@ def add_environment(project: Project) -> None:
 
 
 def test_commands_that_are_run_elsewhere_are_in_the_documents_and_can_be_run():
-    documents = (README, GUIDE, PROMISES, PHOTOGRAPHS)
+    documents = (README, GUIDE, PROMISES, PHOTOGRAPHS, CURATORS)
     assert set(ELSEWHERE) <= {command for document in documents for command in commands(document)}
     for command in ELSEWHERE:
         if command.startswith("make"):
