@@ -29,6 +29,7 @@ from photographs.pictures import places
 from photographs.pictures.picture import (
     FORMATS,
     MOST_PIXELS,
+    Limits,
     PictureError,
     Reading,
     network_input,
@@ -317,6 +318,15 @@ def test_the_limit_of_pixels_is_that_of_what_a_file_declares():
     ):
         with pytest.raises(PictureError, match=reason):
             module.read_picture(tiny_png(1000, height), COURSE)
+
+
+def test_other_limits_are_of_pixels_and_of_formats():
+    limits = Limits(60 * 40, ("PNG",))
+    read_picture(encoded(drawn(), "PNG"), COURSE, limits)
+    with pytest.raises(PictureError, match="more than 2,400 pixels"):
+        read_picture(encoded(drawn((61, 40)), "PNG"), COURSE, limits)
+    with pytest.raises(PictureError, match="no picture"):
+        read_picture(jpeg(), COURSE, limits)
 
 
 def test_large_pictures_are_decoded_one_after_the_other(monkeypatch):

@@ -14,6 +14,8 @@ import numpy as np
 from photographs.networks.description import LAST, Resize, read_description
 from photographs.pictures.cache import Embedded
 from photographs.pictures.picture import (
+    OWN,
+    Limits,
     PictureError,
     Reading,
     in_few_words,
@@ -63,12 +65,12 @@ class Embedder:
         if self.outputs != known:
             self._session = _session(network, inputs, self.outputs)
 
-    def embed(self, content: bytes) -> Embedded:
+    def embed(self, content: bytes, limits: Limits = OWN) -> Embedded:
         """The embedding of a photograph, by the content of its file.
 
         Raises PictureError when it cannot be read as a picture.
         """
-        pixels, width, height = read_picture(content, self._reading)
+        pixels, width, height = read_picture(content, self._reading, limits)
         numbers = np.concatenate(self._run(pixels), axis=1)[0]
         if not np.isfinite(numbers).all():
             raise PictureError("what the network says to it are no finite numbers")

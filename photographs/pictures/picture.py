@@ -3,7 +3,10 @@
 import io
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -36,7 +39,17 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 Image.preinit()
 Image.init()
 # All but PostScript, a program that Pillow would have run by Ghostscript where that is installed.
-FORMATS = [name for name in Image.ID if name != "EPS"]
+FORMATS = tuple(name for name in Image.ID if name != "EPS")
+
+
+class Limits(NamedTuple):
+    """What is read as a picture: no more pixels than these, and no other formats of Pillow's."""
+
+    pixels: int
+    formats: tuple[str, ...]
+
+
+OWN = Limits(MOST_PIXELS, FORMATS)  # for photographs of one's own
 
 
 class PictureError(Exception):
@@ -66,32 +79,45 @@ class Reading:
         )
 
 
-def read_picture(content: bytes, how: Reading) -> tuple[np.ndarray, int, int]:
-    """A picture's pixels (height, width, 3) uint8 as the network takes them, its width and height.
+@contextmanager
+def open_picture(content: bytes, limits: Limits = OWN) -> Iterator[Image.Image]:
+    """A picture, by the content of its file. Its pixels are decoded in the block.
 
-    As Keras's `load_img` with `target_size` reads it, where `how` has the course's values: the
-    first frame, converted to RGB, which drops transparency, then resized.
-
-    Raises PictureError where Pillow cannot read it.
+    Raises PictureError where Pillow cannot read it, also for what goes wrong in the block.
     """
     if not content:
         raise PictureError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(content), formats=limits.formats) as picture:
             width, height = picture.size
+            if width * height > limits.pixels:
+                raise Image.DecompressionBombError
             if width * height > LARGE_PIXELS:
                 with _one_large_at_a_time:
-                    return _decode(picture, how)
-            return _decode(picture, how)
+                    yield picture
+            else:
+                yield picture
     except UnidentifiedImageError:
         raise PictureError("no picture that Pillow knows") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"it has more than {MOST_PIXELS:,} pixels") from None
+        raise PictureError(f"it has more than {limits.pixels:,} pixels") from None
     except MemoryError:
         raise PictureError("it takes more memory than there is") from None
     except Exception as error:
         # Pillow's decoders raise errors of many kinds for broken files.
         raise PictureError(f"Pillow cannot read it: {in_few_words(error)}") from None
+
+
+def read_picture(content: bytes, how: Reading, limits: Limits = OWN) -> tuple[np.ndarray, int, int]:
+    """A picture's pixels (height, width, 3) uint8 as the network takes them, its width and height.
+
+    As Keras's `load_img` with `target_size` reads it, where `how` has the course's values: the
+    first frame, converted to RGB, which drops transparency, then resized.
+
+    Raises PictureError where Pillow cannot read it, or the limits do not allow it.
+    """
+    with open_picture(content, limits) as picture:
+        return _decode(picture, how)
 
 
 def _decode(picture: Image.Image, how: Reading) -> tuple[np.ndarray, int, int]:
