@@ -4,6 +4,7 @@ Both come from the run that made the model: data/features/train.parquet, data/ar
 data/predictions.parquet.
 """
 
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ from stages.common.stage import PipelineError
 from stages.evaluation.intervals import wilson
 from stages.features.transformer import is_embedding
 from stages.model_file.interface import PROBABILITIES
-from stages.tables.artefacts import ARTEFACTS, Artefacts
-from stages.tables.features import read_features
+from stages.model_file.scoring import check_same_embedding
+from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_identity
+from stages.tables.features import features_path, read_features
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.split import unit_rows
 
@@ -62,15 +64,27 @@ class Training:
     def read(cls, answerer: Answerer) -> "Training":
         """Read the run in the current folder.
 
-        Raises PipelineError when it has made another model.
+        Raises PipelineError when there is none, or when it has made another model.
         """
+        for path in (ARTEFACTS, features_path("train"), PREDICTIONS):
+            if not path.is_file():
+                raise PipelineError(
+                    f"there is no run in this folder, as {path} is missing: `dvc repro` makes it, "
+                    "and `dvc pull` fetches it where a team shares results"
+                )
         rows = read_features("train")
         predictions = pq.read_table(PREDICTIONS)
-        if rows.names != answerer.model.metadata["feature_names"]:
-            raise PipelineError(
-                f"{answerer.path} was trained on other features than those of the run in this "
-                "folder: run `dvc repro`, or name the model of this run"
-            )
+        model = answerer.model
+        check_same_embedding(model.metadata["embedding"], embedding_identity(ARTEFACTS))
+        for what, of_model, of_run in (
+            ("features", model.metadata["feature_names"], rows.names),
+            ("labels", model.labels, json.loads(predictions.schema.metadata[b"labels"])),
+        ):
+            if of_model != of_run:
+                raise PipelineError(
+                    f"{answerer.path} was trained on other {what} than those of the run in this "
+                    "folder: run `dvc repro`, or name the model of this run"
+                )
         embedding = [place for place, name in enumerate(rows.names) if is_embedding(name)]
         columns = np.array(embedding or range(len(rows.names)))
         table = pq.read_table(ARTEFACTS, columns=["image_file", "museum"])
@@ -81,12 +95,19 @@ class Training:
             answerer, rows.image_files, rows.mediums, museums, columns, directions, predictions
         )
 
-    def similar(self, artefact: Artefacts, count: int = 5) -> list[Similar]:
-        """The training rows that are the most alike to an artefact (one row), itself left out."""
+    def similar(
+        self, artefact: Artefacts, count: int = 5, medium: str | None = None
+    ) -> list[Similar]:
+        """The training rows that are the most alike to an artefact (one row), itself left out.
+
+        Those of one medium, where that is given.
+        """
         cosines = self.cosines(artefact)
-        order = np.argsort(-cosines, kind="stable")[: count + 1]
-        itself = artefact["image_file"][0]
-        places = [place for place in order if self.image_files[place] != itself][:count]
+        others = self.image_files != artefact["image_file"][0]
+        if medium is not None:
+            others &= self.mediums == medium
+        places = np.flatnonzero(others)
+        places = places[np.argsort(-cosines[places], kind="stable")[:count]]
         return [
             Similar(
                 self.image_files[place],
