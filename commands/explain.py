@@ -1,0 +1,161 @@
+"""Tell why the model answers as it does about one artefact.
+
+    python -m commands.explain IMAGE_FILE [--html FILE]
+
+IMAGE_FILE is the image file of a row of the run in this folder, or the path of a photograph.
+"""
+
+import argparse
+from pathlib import Path, PurePosixPath
+
+from answers.answerer import Answerer
+from answers.explanation import Asked, Explanation, explain, no_such_row, read_asked
+from answers.photographs import as_artefacts, check_columns, embedder_for
+from answers.telling import Picture, Telling, as_page, as_text, share
+from answers.thumbnail import thumbnail
+from answers.training import Training
+from photographs.networks.description import NETWORK
+from photographs.pictures.picture import PictureError
+from photographs.pictures.places import Place, open_place, shown_name
+from stages.common.files import write_text
+from stages.common.params import load_value
+from stages.common.stage import PipelineError, run, shorten
+from stages.model_file.interface import MODEL
+from stages.model_file.words import Words
+from stages.reporting.inputs import WORDS
+
+STAGE = "explain"
+
+
+def main() -> str:
+    arguments = parse_arguments()
+    answerer = Answerer(arguments.model)
+    if arguments.ignore_sizes:
+        answerer.check_ignore_sizes()
+    training = Training.read(answerer)
+    place = open_place(arguments.photographs) if arguments.photographs else None
+    name: str = arguments.image_file
+    asked, sample = read_asked(name, training)
+    content = None
+    if asked is None:
+        content = read_photograph(name)
+        asked = embedded(name, content, answerer, arguments.network, arguments.museum)
+    elif arguments.museum is not None:
+        raise PipelineError(
+            f"{shorten(name)} is a row of the run, which has its museum: --museum is for "
+            "photographs"
+        )
+    found = explain(training, asked, sample, arguments.ignore_sizes)
+    words = Words(*(load_value(f"evaluate.{word}") for word in WORDS))
+    telling = Telling(words, found)
+    print(as_text(telling), end="\n\n", flush=True)
+    said = f"{found.answer.label} ({share(found.answer.probability)})"
+    if arguments.html is None:
+        return said
+    write_text(arguments.html, as_page(telling, pictures_of(found, place, content)))
+    return f"{said}, {arguments.html} written"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m commands.{STAGE}",
+        description="Tell why the model answers as it does about one artefact.",
+    )
+    parser.add_argument(
+        "image_file",
+        metavar="IMAGE_FILE",
+        help="the image file of a row of the run in this folder, or the path of a photograph",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, too")
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        metavar="FOLDER_OR_ZIP",
+        help="where the photographs of the run are, so that the page shows them",
+    )
+    parser.add_argument(
+        "--ignore-sizes",
+        action="store_true",
+        help="answer without the photograph's width and height",
+    )
+    parser.add_argument(
+        "--museum", metavar="NAME", help="of a photograph, for a model that takes the museum"
+    )
+    parser.add_argument(
+        "--model", type=Path, default=MODEL, help="the model's file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--network",
+        type=Path,
+        default=NETWORK,
+        help="what makes the embedding of a photograph (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def read_photograph(name: str) -> bytes:
+    """The content of a photograph's file.
+
+    Raises PipelineError when there is none.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise no_such_row(name)
+    return path.read_bytes()
+
+
+def embedded(
+    name: str, content: bytes, answerer: Answerer, network: Path, museum: str | None
+) -> Asked:
+    """A photograph as what the model takes.
+
+    Raises PipelineError when it cannot be read as a picture, and as `embedder_for` and
+    `check_columns` do.
+    """
+    check_columns(answerer, museum)
+    embedder = embedder_for(answerer, network)
+    try:
+        photograph = embedder.embed(content)
+    except PictureError as error:
+        raise PipelineError(f"{shorten(name, 120)} cannot be embedded: {error}") from None
+    return Asked(as_artefacts([name], [photograph], embedder, museum))
+
+
+def pictures_of(
+    found: Explanation, place: Place | None, content: bytes | None
+) -> dict[str, Picture]:
+    """Thumbnails by image file: of the photograph, whose file has this content where that is known,
+    and of the similar training rows."""
+    pictures = {}
+    if content is not None:
+        pictures[found.image_file] = _picture(content)
+    if place is not None:
+        names = place.names()
+        for image_file in [found.image_file, *(near.image_file for near in found.similar)]:
+            if image_file not in pictures:
+                pictures[image_file] = _find(image_file, place, names)
+    return pictures
+
+
+def _find(image_file: str, place: Place, names: list[str]) -> Picture:
+    """The photograph of a row: the path below the place, or a file's name that no other has."""
+    shown = {shown_name(name): name for name in names}
+    alike = [name for name in shown if PurePosixPath(name).name == image_file]
+    if image_file not in shown and len(alike) != 1:
+        return Picture(None, "several files have this name" if alike else "the file is not there")
+    try:
+        return _picture(place.read(shown[image_file if image_file in shown else alike[0]]))
+    except PictureError as error:
+        return Picture(None, str(error))
+
+
+def _picture(content: bytes) -> Picture:
+    try:
+        return Picture(thumbnail(content))
+    except PictureError as error:
+        return Picture(None, str(error))
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
