@@ -26,6 +26,7 @@ from stages.tables.val_probabilities import VAL_PROBABILITIES
 # Training rows whose values take the place of an artefact's own; another seed draws others.
 SAMPLE_ROWS = 128
 SAMPLE_SEED = 0
+READING = "reading"  # what the progress bar says
 NAMES_SHOWN = 3  # of rows, where one is asked for that there is not
 # A row's probabilities are this near to those of the run, which scored it beside others.
 ALIKE = 1e-5
@@ -134,9 +135,9 @@ def read_asked(name: str, training: Training) -> tuple[Asked | None, Artefacts]:
     drawn = np.random.default_rng(SAMPLE_SEED).permutation(training.image_files)
     sampled = [other for other in drawn[: SAMPLE_ROWS + 1] if other != name][:SAMPLE_ROWS]
     asked = {*sampled, *({name} & subset_of.keys())}
-    wanted = {other: "wanted" if other in asked else "" for other in subset_of}
+    wanted = {other: READING if other in asked else "" for other in subset_of}
     columns = ["medium", "museum", *SIZES, *model.inputs]
-    rows = Artefacts.join(list(read_artefacts("wanted", wanted, columns, "explain")))
+    rows = Artefacts.join(list(read_artefacts(READING, wanted, columns, "explain")))
     places = {other: place for place, other in enumerate(rows["image_file"])}
     sample = rows.take(np.array([places[other] for other in sampled]))
     if name not in places:

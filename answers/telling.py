@@ -178,8 +178,8 @@ class Telling:
         asked = percent(found.sure_accuracy, 0)
         if found.threshold is None:
             sure = (
-                f"It is sure of no answer at all: on val, not even the most probable ones were "
-                f"right in {asked} of all cases."
+                "It is sure of no answer at all: val does not show that any, however probable, "
+                f"are right in {asked} of all cases."
             )
         else:
             sure = (
@@ -257,10 +257,11 @@ class Telling:
             if found.log_odds >= 0
             else f"{other} is {times(-found.log_odds)} as probable as {answer}"
         )
+        who = "the model's file" if found.subset == "val" else "the model"
         before = [
             f"The model adds up the opinions of {counted(len(found.members), 'part')}, as "
             f"logarithms. A positive share speaks for {answer}, a negative one for {other}. "
-            f"Their sum is exactly what the model says: {total}."
+            f"Their sum is exactly what {who} says: {total}."
         ]
         rows = [
             [
@@ -279,10 +280,10 @@ class Telling:
         found = self.found
         answer, count = found.answer.label, len(found.similar)
         agree = sum(near.medium == answer for near in found.similar)
-        text = f"Of these {count}, {_are(agree)} {answer}, which is the answer"
+        text = f"Of these {count}, {_are(agree, count)} {answer}, which is the answer"
         if found.mistake:
             right = sum(near.medium == found.medium for near in found.similar)
-            text += f", and {_are(right)} {found.medium}, which is right"
+            text += f", and {_are(right, count)} {found.medium}, which is right"
         rows = [
             [near.image_file, near.medium, near.museum or UNKNOWN, f"{near.cosine:.2f}"]
             for near in found.similar
@@ -335,7 +336,7 @@ class Telling:
             f"{answer} is {nearest(mistake.nearest_answered)}.",
             f"Train has {mistake.training_rows:,} of {right} and "
             f"{mistake.training_rows_answered:,} of {answer}. Of the {mistake.rows:,} rows of "
-            f"{right} in val and test, {_are(mistake.taken)} taken for {answer}.",
+            f"{right} in val and test, {_are(mistake.taken, mistake.rows)} taken for {answer}.",
         ]
         return Section("What would have been needed", before, table, after)
 
@@ -345,7 +346,8 @@ class Telling:
         changes = [(WITHOUT, found.without_sizes)] if found.without_sizes else []
         changes += [(f"without the part {part.name}", part) for part in found.without_members]
         return changes + [
-            (f"{self._kind(group.name)} of {self._others}", group) for group in found.groups
+            (f"with {self._kind(group.name)} of {self._others}, on average", group)
+            for group in found.groups
         ]
 
 
@@ -388,9 +390,10 @@ def nearest(similar: Similar | None) -> str:
     return f"{similar.image_file} (similarity {similar.cosine:.2f})"
 
 
-def _are(number: int) -> str:
-    """`none is`, `1 is`, `2 are`"""
-    return f"{number or 'none'} {'are' if number > 1 else 'is'}"
+def _are(number: int, count: int) -> str:
+    """`none is`, `1 is`, `2 are`, `all are`, of so many."""
+    shown = "all" if number == count > 1 else number or "none"
+    return f"{shown} {'are' if number > 1 else 'is'}"
 
 
 def as_text(telling: Telling) -> str:

@@ -29,6 +29,9 @@ STAGE = "explain"
 
 def main() -> str:
     arguments = parse_arguments()
+    html: Path | None = arguments.html
+    if html is not None and html.suffix != ".html":
+        raise PipelineError(f"{html}: the page is written to a file whose name ends in .html")
     answerer = Answerer(arguments.model)
     if arguments.ignore_sizes:
         answerer.check_ignore_sizes()
@@ -50,10 +53,10 @@ def main() -> str:
     telling = Telling(words, found)
     print(as_text(telling), end="\n\n", flush=True)
     said = f"{found.answer.label} ({share(found.answer.probability)})"
-    if arguments.html is None:
+    if html is None:
         return said
-    write_text(arguments.html, as_page(telling, pictures_of(found, place, content)))
-    return f"{said}, {arguments.html} written"
+    write_text(html, as_page(telling, pictures_of(found, place, content)))
+    return f"{said}, {html} written"
 
 
 def parse_arguments() -> argparse.Namespace:

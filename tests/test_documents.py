@@ -60,6 +60,7 @@ ELSEWHERE = {
     "python -m commands.network FILE": "the same, with a file",
     "cd photographs && dvc repro": "tests/test_photographs_pipeline.py, with a server of ours",
     "dvc repro embed": "tests/test_photographs_pipeline.py, in the folder photographs",
+    "python -m commands.explain synthetic-000002.jpg": "tests/test_explain.py, about other rows",
     "make requirements": "it asks the index of packages for the newest",
 }
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_csv_table, write_params
+from conftest import PARAMS, PROJECT, as_published, read_yaml, write_csv_table, write_params
 from pictures import draw, random_weights, write_network
 from playwright.sync_api import sync_playwright
 from test_report_page import CHROMIUM, SCREENSHOTS, contrast
@@ -31,6 +31,7 @@ from stages import parse_embeddings_to_parquet as parse
 from stages.common.stage import PipelineError
 from stages.model_file.interface import PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.words import Words
+from stages.sources import simulator
 from stages.tables.parquet import matrix
 
 MEDIUMS = ["Oil <on> canvas", "Etching", "Faience"]
@@ -375,6 +376,7 @@ def test_a_model_that_is_no_blend_says_so_in_a_line(other):
         (["1-7.jpg", "--model", "../other/models/model.onnx"], "trained on other features"),
         (["../catalogue.csv"], "catalogue.csv cannot be embedded: no picture that Pillow knows"),
         (["../photographs/1/1-7.jpg", "--network", "none.onnx"], r"none\.onnx"),
+        (["1-7.jpg", "--html", "../photographs/1/1-7.jpg"], r"name ends in \.html"),
         (["1-7.jpg", "--photographs", "nowhere"], "there is no folder or zip file nowhere"),
     ],
 )
@@ -433,6 +435,15 @@ def test_predictions_of_another_run_are_refused(run, tmp_path, monkeypatch, tabl
 )
 def test_no_probability_looks_impossible_or_certain_that_is_not(probability, shown):
     assert share(probability) == shown
+
+
+@as_published
+def test_the_row_that_the_readme_asks_about_is_one_of_test():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"commands\.explain (\S+)\n", readme)
+    synthetic = read_yaml(PARAMS)["download"]["synthetic"]
+    table = simulator.simulate_metadata(synthetic["preset"], synthetic["seed"])
+    assert table.set_index("Image file").loc[name, "Subset"] == "test"
 
 
 def test_odds_are_told_as_how_many_times():
