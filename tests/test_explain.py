@@ -311,7 +311,9 @@ def test_the_page_reads_well_in_a_browser(here, tmp_path, monkeypatch):
             shown = opened.evaluate(
                 """() => {
                     const body = getComputedStyle(document.body);
-                    const narrow = document.documentElement.scrollWidth <= window.innerWidth;
+                    const tables = document.querySelectorAll(".scroll");
+                    const parts = [document.documentElement, ...tables];
+                    const narrow = parts.every(part => part.scrollWidth <= part.clientWidth);
                     const sizes = [...document.images].map(image => image.naturalWidth);
                     return [narrow, sizes, body.color, body.backgroundColor];
                 }"""
