@@ -27,7 +27,7 @@ from stages.common.stage import ParameterError, PipelineError, log, run
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
-from stages.parser.contract import LEAST_FIRST_ROWS, OUTLIER, RULES, Conditions
+from stages.parser.contract import LEAST_FIRST_ROWS, NO_MEDIUMS, OUTLIER, RULES, Conditions
 from stages.parser.croissant import CROISSANT, croissant
 from stages.parser.embeddings import kept_type, norms, read_numbers, usable_rows
 from stages.parser.identity import Identity, find_identity
@@ -125,7 +125,7 @@ def main() -> str:
     with closing(raw.batches(columns.all)) as batches:
         first = next(batches, None)
         if first is None:
-            raise _no_rows(raw)
+            raise no_rows(raw)
         read = [first]
         length, longest = None, math.inf
         if columns.embedding:
@@ -200,7 +200,7 @@ def log_columns(names: list[str], columns: Columns) -> None:
         log(STAGE, f"left out: {backticked(dropped)}; `{STAGE}.extra_columns` keeps those it names")
 
 
-def _no_rows(raw: RawFile) -> PipelineError:
+def no_rows(raw: RawFile) -> PipelineError:
     if raw.skipped_rows == 0:
         return PipelineError(f"{raw.path} has a header but no rows")
     return PipelineError(
@@ -241,10 +241,12 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
             yield waiting.popleft().result()
 
 
-def with_progress(batches: Iterable[ParsedBatch], raw: RawFile) -> Iterator[ParsedBatch]:
+def with_progress(
+    batches: Iterable[ParsedBatch], raw: RawFile, title: str = STAGE
+) -> Iterator[ParsedBatch]:
     """The same batches, with a bar of the megabytes that were read and the rows."""
     rows = 0
-    with tqdm(desc=STAGE, total=raw.size, unit="B", unit_scale=True, disable=None) as bar:
+    with tqdm(desc=title, total=raw.size, unit="B", unit_scale=True, disable=None) as bar:
         for batch in batches:
             rows += len(batch.image_files)
             bar.set_postfix_str(f"{rows:,} rows", refresh=False)
@@ -296,6 +298,8 @@ def accepted(
     bad.locate(raw, columns.metadata["image_file"])
     if bad.count == 0:
         return
+    if bad.count_of_rule["medium"] == rows:
+        raise PipelineError(f"no row of {raw.path} has a medium, and {NO_MEDIUMS}")
     if not bad.keep_all:
         raise PipelineError(
             f"{bad.report(rows)} Nothing was written: mend the table, or set "

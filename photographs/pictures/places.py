@@ -1,4 +1,4 @@
-"""Where photographs lie: a folder, or a zip file, which is read as it is.
+"""Where photographs lie: a folder, a zip file, which is read as it is, or one file alone.
 
 Nothing outside of the folder is read: links that lead out of it are listed as left out.
 """
@@ -36,15 +36,19 @@ class Place(Protocol):
         """
 
 
-def open_place(path: Path, except_for: Collection[Path] = ()) -> Place:
+def open_place(path: Path, except_for: Collection[Path] = (), single: bool = False) -> Place:
     """A folder or a zip file; `except_for` are files in it that are no photographs.
 
-    Raises PipelineError when the path is neither.
+    With `single`, any other file is a photograph by itself.
+
+    Raises PipelineError when the path is none of these.
     """
     if path.is_dir():
         return Folder(path, except_for)
     if zipfile.is_zipfile(path):
         return Zip(path)
+    if single and path.exists():
+        return Single(path)
     if not path.exists():
         raise PipelineError(f"there is no folder or zip file {path}")
     raise PipelineError(f"{path} is neither a folder nor a zip file of photographs")
@@ -90,30 +94,50 @@ class Folder:
     def read(self, name: str) -> bytes:
         if name in self._problems:
             raise PictureError(self._problems[name])
-        path = self._root / name
-        try:
-            real = path.resolve(strict=True)
-            if not real.is_relative_to(self._root):
-                raise PictureError("a link that leads out of the folder")
-            if real.is_dir():
-                raise PictureError("a folder, or a link to one")
-            # Not to wait for a pipe that nobody writes to, nor to follow what has become a link.
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-            with open(os.open(real, flags | getattr(os, "O_BINARY", 0)), "rb") as file:  # noqa: PTH123
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise PictureError("no regular file")
-                if status.st_size > MOST_BYTES:
-                    raise PictureError(TOO_LARGE)
-                return file.read(status.st_size)  # and not what is being added
-        except RuntimeError:  # Python 3.13 has an OSError
-            raise PictureError("a link that leads to itself") from None
-        except FileNotFoundError:
-            raise PictureError("there is no such file, or it is a broken link") from None
-        except MemoryError:
-            raise PictureError("it takes more memory than there is") from None
-        except OSError as error:
-            raise PictureError(f"the file cannot be read: {error.strerror}") from None
+        return _content(self._root / name, self._root)
+
+
+class Single:
+    """One file, which is named itself, so that a link is followed wherever it leads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> list[str]:
+        return [self._path.name]
+
+    def read(self, name: str) -> bytes:
+        return _content(self._path)
+
+
+def _content(path: Path, root: Path | None = None) -> bytes:
+    """The content of a file, which has to lie below the root.
+
+    Raises PictureError when it may not or cannot be read.
+    """
+    try:
+        real = path.resolve(strict=True)
+        if root is not None and not real.is_relative_to(root):
+            raise PictureError("a link that leads out of the folder")
+        if real.is_dir():
+            raise PictureError("a folder, or a link to one")
+        # Not to wait for a pipe that nobody writes to, nor to follow what has become a link.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(real, flags | getattr(os, "O_BINARY", 0)), "rb") as file:  # noqa: PTH123
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PictureError("no regular file")
+            if status.st_size > MOST_BYTES:
+                raise PictureError(TOO_LARGE)
+            return file.read(status.st_size)  # and not what is being added
+    except RuntimeError:  # Python 3.13 has an OSError
+        raise PictureError("a link that leads to itself") from None
+    except FileNotFoundError:
+        raise PictureError("there is no such file, or it is a broken link") from None
+    except MemoryError:
+        raise PictureError("it takes more memory than there is") from None
+    except OSError as error:
+        raise PictureError(f"the file cannot be read: {error.strerror}") from None
 
 
 class Zip:

@@ -88,14 +88,14 @@ def write_table(
     Raises PipelineError when no photograph is left.
     """
     result = Result()
-    files = _files(place, result)
+    files = files_of(place, result)
     if catalogue is None:
         catalogue = catalogue_of_files(list(files), label_from_folder)
     else:
         files = _matched(files, catalogue, result)
     schema = _schema(catalogue, embedder)
     # Closed at once where something fails, so that no thread works on.
-    with closing(_embedded(place, files, embedder, cache, result, workers)) as done:
+    with closing(embed_each(place, files, embedder, cache, result, workers)) as done:
         batches = _batches(done, catalogue, schema, result, output)
         write_batches(output, schema, batches, "gzip", GROUP_ROWS, GZIP_LEVEL)
     return result
@@ -112,7 +112,7 @@ def _batches(
 
     After the last ones, what is left out is listed. An empty table is an error.
     """
-    for group in _groups(done):
+    for group in in_groups(done):
         embedded = [found for _, found in group]
         widths = pa.array([float(found.width) for found in embedded])
         heights = pa.array([float(found.height) for found in embedded])
@@ -127,7 +127,7 @@ def _batches(
         arrays = [*(column.combine_chunks() for column in rows.columns), vectors]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
     result.left_out.sort()
-    _write_left_out(left_out_path(output), result.left_out)
+    write_left_out(left_out_path(output), result.left_out)
     if not result.rows:
         raise PipelineError(_nothing_left(result.left_out))
 
@@ -137,7 +137,7 @@ def left_out_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.left_out.csv")
 
 
-def _write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
+def write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
     """Write the names and reasons as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -146,7 +146,7 @@ def _write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
     write_text(path, text.getvalue())
 
 
-def _files(place: Place, result: Result) -> dict[str, str]:
+def files_of(place: Place, result: Result) -> dict[str, str]:
     """The place's own name of each file, by the name that stands in the table, sorted by that."""
     files: dict[str, str] = {}
     for own in place.names():
@@ -197,15 +197,20 @@ def _matched(files: dict[str, str], catalogue: Catalogue, result: Result) -> dic
     return {row: files[name] for row, name in sorted(found.items())}
 
 
-def _embedded(
+def embed_each(
     place: Place,
     files: dict[str, str],
     embedder: Embedder,
-    cache: Cache,
+    cache: Cache | None,
     result: Result,
     workers: int,
+    title: str = "embed",
 ) -> Generator[tuple[str, Embedded], None, None]:
-    """The photographs' names and embeddings, in the order of the names."""
+    """The names and embeddings of photographs, in the order of `files`.
+
+    `files` is what `files_of` gives, `title` stands before a bar. What cannot be embedded is added
+    to the result.
+    """
 
     locks = [threading.Lock() for _ in range(LOCKS)]
 
@@ -214,11 +219,12 @@ def _embedded(
         content = place.read(own)
         key = hashlib.sha256(content).digest()
         with locks[key[0]]:  # or two copies beside each other would both be computed and counted
-            known = cache.get(key)
+            known = None if cache is None else cache.get(key)
             if known is not None:
                 return known, False
             embedded = embedder.embed(content)
-            cache.add(key, embedded)
+            if cache is not None:
+                cache.add(key, embedded)
             return embedded, True
 
     waiting: deque[tuple[str, Future[tuple[Embedded, bool]]]] = deque()
@@ -226,7 +232,7 @@ def _embedded(
     # Pillow and ONNX Runtime release the GIL while they work.
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(desc="embed", total=len(files), unit=" photographs", disable=None) as bar,
+        tqdm(desc=title, total=len(files), unit=" photographs", disable=None) as bar,
     ):
         try:
             while True:
@@ -248,9 +254,10 @@ def _embedded(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _groups(
+def in_groups(
     rows: Iterable[tuple[str, Embedded]],
 ) -> Iterator[list[tuple[str, Embedded]]]:
+    """Photographs, `GROUP_ROWS` at a time."""
     group = []
     for row in rows:
         group.append(row)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.common.stage import PipelineError, shorten
-from stages.parser.contract import MOST_TEXT, Artefact
+from stages.parser.contract import MOST_TEXT, NO_MEDIUMS, Artefact
 from stages.parser.embeddings import holds_numbers, to_float, to_numbers
 from stages.tables.artefacts import EMBEDDING, METADATA, ExtraKind
 
@@ -56,7 +56,7 @@ def choose_columns(
         raise PipelineError(
             f"the raw table has no column {backticked([metadata[key] for key in missing])}; it has "
             f"{backticked(names)}; `{SECTION}.{missing[0]}` says what the column is called"
-            + _other_delimiter(names)
+            + (f"; {NO_MEDIUMS}" if missing == ["medium"] else _other_delimiter(names))
         )
     missing = [name for name in extra if name not in names]
     if missing:

@@ -7,7 +7,7 @@ them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,11 @@ MOST_PIXELS = 1_000_000
 # rows there have to be for a median that means something.
 OUTLIER = 10
 LEAST_FIRST_ROWS = 30
+
+# What a user of a table without labels is told.
+NO_MEDIUMS = (
+    "a table without mediums cannot be trained on: `python -m commands.predict` answers for it"
+)
 
 # Anything but what Python and Arrow call white space, of which pydantic's \s lacks four.
 NOT_BLANK = r"[^\s\x1c-\x1f]"
@@ -187,6 +192,9 @@ class Conditions:
     mame: bool  # the table says that it is MAMe's
     official_split: bool  # the subsets are those of the table
     longest: float = math.inf  # the greatest norm that an embedding may have
+    # Of medium, width and height, those whose rules do not hold for a row that lacks the value: a
+    # model may answer without them.
+    may_lack: Collection[str] = ()
 
 
 class Artefact(BaseModel):
@@ -258,8 +266,14 @@ def broken_metadata(
         return [
             (int(problem["loc"][0]), _rule_of(problem), problem["input"])
             for problem in error.errors(include_url=False, include_context=False)
+            if not (_rule_of(problem) in conditions.may_lack and _is_missing(problem["input"]))
         ]
     return []
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value stands for nothing; nan does in the tables of pandas."""
+    return value is None or value == "" or value != value
 
 
 def _rule_of(problem: Mapping[str, Any]) -> str:

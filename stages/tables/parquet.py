@@ -71,7 +71,7 @@ def write_batches(
             ],
         ) as writer,
     ):
-        for batch in _regroup(batches, row_group_rows):
+        for batch in regroup(batches, row_group_rows):
             writer.write_table(batch, row_group_size=row_group_rows)
             rows += batch.num_rows
     return rows
@@ -81,7 +81,7 @@ def _is_vector(field: pa.Field) -> bool:
     return pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
 
 
-def _regroup(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+def regroup(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Join and cut batches so that each holds `rows` rows, the last one maybe fewer."""
     waiting: list[pa.RecordBatch] = []
     count = 0
