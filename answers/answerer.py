@@ -58,9 +58,14 @@ class Answerer:
         """Whether it was trained on simulated data, so that it says nothing of photographs."""
         return self.model.metadata["source"] == "synthetic"
 
+    @property
+    def can_ignore_sizes(self) -> bool:
+        """Whether it can answer without the sizes."""
+        return not self.ranges or PROBABILITIES_WITHOUT_SIZES in self.model.outputs
+
     def check_ignore_sizes(self) -> None:
         """Raises PipelineError when it cannot answer without the sizes."""
-        if self.ranges and PROBABILITIES_WITHOUT_SIZES not in self.model.outputs:
+        if not self.can_ignore_sizes:
             raise PipelineError(
                 f"{self.path} cannot answer without the sizes: train with `train.without_sizes` "
                 "true, on embeddings or further columns"

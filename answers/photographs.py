@@ -1,16 +1,19 @@
 """From photographs to what a model takes: by the network that made the embeddings of its train."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from answers.answerer import SIZES, Answerer
+from photographs.embed import usable_cores
 from photographs.networks.description import EXIF, LAST, Resize
-from photographs.pictures.cache import Embedded
+from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.embedder import Embedder
-from photographs.pictures.table import type_of_numbers
+from photographs.pictures.places import Place
+from photographs.pictures.table import Result, embed_each, files_of, in_groups, type_of_numbers
 from stages.common.stage import PipelineError
 from stages.features.kinds.category import MUSEUM
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
@@ -89,12 +92,65 @@ def as_artefacts(
     # As a table keeps them, so that the answer is the same by way of a table.
     kept = type_of_numbers(embedder).to_pandas_dtype()
     numbers = np.stack([photograph.embedding for photograph in embedded]).astype(kept)
-    return Artefacts(
+    artefacts = Artefacts(
         {
             "image_file": np.array(image_files, dtype=object),
             EMBEDDING: numbers.astype(np.float32),
             SIZES[0]: np.array([photograph.width for photograph in embedded], dtype=np.float64),
             SIZES[1]: np.array([photograph.height for photograph in embedded], dtype=np.float64),
-            MUSEUM: np.full(len(embedded), museum or "", dtype=object),
         }
     )
+    return fill_museum(artefacts, museum or "")
+
+
+def fill_museum(artefacts: Artefacts, museum: str | None) -> Artefacts:
+    """The artefacts with one museum for all of them; None leaves them as they are."""
+    if museum is None:
+        return artefacts
+    return artefacts.with_columns({MUSEUM: np.full(len(artefacts), museum, dtype=object)})
+
+
+class Photographs:
+    """Photographs for a model."""
+
+    labelled = False
+
+    def __init__(
+        self,
+        place: Place,
+        embedder: Embedder,
+        cache: Cache | None = None,
+        museum: str | None = None,
+        title: str = "predict",
+    ) -> None:
+        """`title` stands before a bar."""
+        self._place = place
+        self._embedder = embedder
+        self._cache = cache
+        self._museum = museum
+        self._title = title
+        self._result = Result()
+
+    def rows(self) -> Iterator[Artefacts]:
+        """What can be embedded, by all cores, in the order of the names, some at a time."""
+        files = files_of(self._place, self._result)
+        # Closed at once where something fails, so that no thread works on.
+        with closing(
+            embed_each(
+                self._place,
+                files,
+                self._embedder,
+                self._cache,
+                self._result,
+                usable_cores(),
+                self._title,
+            )
+        ) as done:
+            for group in in_groups(done):
+                names, embedded = zip(*group, strict=True)
+                yield as_artefacts(names, embedded, self._embedder, self._museum)
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """After the last row: the name of each file that cannot be embedded, and why."""
+        return sorted(self._result.left_out)
