@@ -11,7 +11,7 @@ from conftest import PROJECT, tiny_rows, write_csv_table
 from stages.common.params import ParameterError
 from stages.common.stage import PipelineError, shorten
 from stages.parser import csv_file, parquet_file
-from stages.parser.contract import MAME_MEDIUMS, RULES
+from stages.parser.contract import MAME_MEDIUMS, NO_MEDIUMS, RULES
 from stages.tables.artefacts import ARTEFACTS
 from stages.tables.quarantine import QUARANTINE, QUARANTINE_COLUMNS
 
@@ -570,6 +570,18 @@ def test_a_missing_column_is_named_beside_those_there_are_and_its_parameter(pars
     (sentence,) = refusal(parse, rows)
     assert "has no column `Medium`; it has `Image file`, `Museum`" in sentence
     assert "`parse_embeddings_to_parquet.columns.medium` says what the column is called" in sentence
+    assert sentence.endswith(NO_MEDIUMS)
+
+
+@pytest.mark.parametrize("on_bad_row", ["fail", "quarantine"])
+def test_a_table_without_a_medium_cannot_be_trained_on_and_predict_answers_for_it(
+    parse, set_params, on_bad_row
+):
+    set_params(**{f"{SECTION}.on_bad_row": on_bad_row})
+    rows = [row | {"Medium": ""} for row in tiny_rows()]
+    (sentence,) = refusal(parse, rows)
+    assert sentence == f"no row of data/raw/table.csv has a medium, and {NO_MEDIUMS}"
+    assert "`python -m commands.predict` answers for it" in NO_MEDIUMS
 
 
 @pytest.mark.parametrize(("delimiter", "called"), [(";", "semicolons"), ("\t", "tabs")])

@@ -538,6 +538,20 @@ def test_what_is_no_file_is_not_waited_for(folder):
     os.mkfifo(folder / "pipe.jpg")
     with no_longer_than(5):
         assert contents(Folder(folder)) == {"pipe.jpg": "no regular file"}
+        single = open_place(folder / "pipe.jpg", single=True)
+        assert contents(single) == {"pipe.jpg": "no regular file"}
+
+
+def test_a_file_alone_is_a_place_where_that_is_asked_for(folder, tmp_path, monkeypatch):
+    (folder / "a.jpg").write_bytes(b"content")
+    (tmp_path / "link.jpg").symlink_to(folder / "a.jpg")
+    for name in ("photographs/a.jpg", "link.jpg"):
+        single = open_place(tmp_path / name, single=True)
+        assert contents(single) == {Path(name).name: b"content"}
+    monkeypatch.setattr(places, "MOST_BYTES", 6)
+    assert contents(open_place(folder / "a.jpg", single=True)) == {"a.jpg": places.TOO_LARGE}
+    with pytest.raises(PipelineError, match="there is no folder or zip file"):
+        open_place(tmp_path / "nothing.jpg", single=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read all files")

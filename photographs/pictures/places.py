@@ -45,7 +45,7 @@ def open_place(path: Path, except_for: Collection[Path] = (), single: bool = Fal
     """
     if path.is_dir():
         return Folder(path, except_for)
-    if zipfile.is_zipfile(path):
+    if path.is_file() and zipfile.is_zipfile(path):
         return Zip(path)
     if single and path.exists():
         return Single(path)
