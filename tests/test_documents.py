@@ -176,10 +176,11 @@ def test_the_description_that_the_guide_shows_is_one():
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(clone_project, tmp_path):
-    # 144 training rows and 160 numbers an embedding: enough for its 128 components.
+    # 144 training rows and 256 numbers an embedding: enough for its 128 components, and as many as
+    # the network of the photographs gives.
     rows = [
         row | {"Medium": MAME_MEDIUMS[int(row["Medium"].split()[1])], "Year": 1850}
-        for row in tiny_rows(rows_each=48, length=160)
+        for row in tiny_rows(rows_each=48, length=256)
     ]
     table = tmp_path / "my_artefacts.parquet"
     pq.write_table(pa.Table.from_pylist(rows), table)
