@@ -10,7 +10,7 @@ has no answer is listed beside the output, with the reason. The README says more
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,9 +54,10 @@ def main() -> str:
     with ExitStack() as opened:
         source = source_of(arguments, answerer, opened)
         check_museum(answerer, arguments.museum)
-        tally = Tally(answerer)
+        tally = Tally(answerer, arguments.museum)
         schema = answers_schema(answerer, source.labelled)
-        batches = answered(source, tally, schema, arguments)
+        # Closed at once where something fails, before the cache is.
+        batches = opened.enter_context(closing(answered(source, tally, schema, arguments)))
         write_answers(arguments.output, schema, batches)
     tally.log(source)
     return f"{arguments.output}: {tally.rows:,} answers, {tally.unsure:,} of them unsure"
@@ -122,7 +123,7 @@ def answered(
     tally: "Tally",
     schema: pa.Schema,
     arguments: argparse.Namespace,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Rows of the output, in the order of the input; fills the tally.
 
     After the last one, what has no answer is listed.
@@ -172,6 +173,7 @@ class Tally:
     """What is counted on the way, and said at the end."""
 
     answerer: Answerer
+    museum: str | None  # that was said for all rows
     rows: int = 0
     unsure: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -189,7 +191,8 @@ class Tally:
         self._subset_of = subsets_of_artefacts() if SPLIT.is_file() else {}
         refit = model.metadata["parameters"].get("refit_on_val", False)
         self._fitted = ("train", "val") if refit else ("train",)
-        self._museums = known_museums(self.answerer) if MUSEUM in self.answerer.further else None
+        asks = MUSEUM in self.answerer.further and self.museum is None
+        self._museums = known_museums(self.answerer) if asks else None
 
     def add(
         self, artefacts: Artefacts, answers: Answers, far: np.ndarray, some: np.ndarray
@@ -221,7 +224,7 @@ class Tally:
         """Say it."""
         if self.far:
             log(STAGE, self._about_sizes())
-        if isinstance(source, Table) and self.strange:
+        if self.strange:
             log(
                 STAGE,
                 f"{self.strange.total():,} rows are from museums that train lacks, such as "
@@ -246,8 +249,8 @@ class Tally:
         if self.trained:
             log(
                 STAGE,
-                f"{self.trained:,} rows are not counted below: the model was trained on them, and "
-                "they would flatter it",
+                f"{self.trained:,} rows are not counted below: they are of train, where a model "
+                "looks better than it is",
             )
         if not known:
             left = "but those" if self.trained else "at all"

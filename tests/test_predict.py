@@ -175,6 +175,20 @@ def left_out(path="predictions.left_out.csv"):
     return [tuple(row) for row in rows]
 
 
+def same(found, expected):
+    """Whether answers agree that were computed beside other rows, which may change the last bit."""
+    return len(found) == len(expected) and all(
+        {name: value for name, value in one.items() if "probability" not in name}
+        == {name: value for name, value in other.items() if "probability" not in name}
+        and all(
+            float(value) == pytest.approx(float(other[name]), abs=1e-5)
+            for name, value in one.items()
+            if "probability" in name
+        )
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
 # What comes out
 
 
@@ -256,7 +270,7 @@ def test_the_runs_own_test_rows_have_the_answers_of_the_run(reproduced, ask, tmp
         assert ours["with_sizes"]
         assert ours["medium"] == row["predicted"]
         assert ours["probability"] == pytest.approx(row["probability"], abs=1e-5)
-    assert "72 rows are not counted below: the model was trained on them" in said
+    assert "72 rows are not counted below: they are of train" in said
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -340,7 +354,7 @@ def test_sizes_that_are_missing_or_far_off_are_not_looked_at_and_one_line_says_s
     ask(table_of(rows, "table.parquet"), "-o", "ignored.csv", "--ignore-sizes")
     ignored = read("ignored.csv")
     assert {row["with_sizes"] for row in ignored} == {"false"}
-    assert [ignored[n] for n in (0, 2, 4)] == [found[n] for n in (0, 2, 4)]
+    assert same([ignored[n] for n in (0, 2, 4)], [found[n] for n in (0, 2, 4)])
     assert ignored[1]["probability"] != found[1]["probability"]
     said = ask(table_of(without(rows, *SIZES), "none.parquet"), "-o", "none.csv")
     assert "no column `Width`, `Height`: no answer looks at the sizes" in said
@@ -469,6 +483,7 @@ def test_the_museum_may_be_said_for_all_rows(here, ask):
     said = ask(table, "-o", "found.csv", "--museum", "Louvre")
     assert "no photograph of train is from the museum Louvre" in said
     assert f"it knows {', '.join(sorted(MUSEUMS))}" in said
+    assert "that train lacks" not in said
     said = ask(table_of(new_rows(Museum="Prado")), "-o", "found.csv")
     assert "24 rows are from museums that train lacks, such as `Prado`" in said
     assert "takes the museum, and none.csv has no column" in ask(table, "-o", "p.csv", fails=True)
@@ -611,9 +626,9 @@ def test_photographs_are_answered_in_the_order_of_their_names(photographs, ask, 
         for path in photographs.rglob("*.*"):
             file.write(path, path.relative_to(photographs))
     ask("photographs.zip", "-o", "zip.csv", *network)
-    assert read("zip.csv") == read()
+    assert same(read("zip.csv"), read())
     ask(photographs / "1/3.jpg", "-o", "single.csv", *network)
-    assert read("single.csv") == [read()[4] | {"image_file": "3.jpg"}]
+    assert same(read("single.csv"), [read()[4] | {"image_file": "3.jpg"}])
 
 
 @pytest.mark.parametrize("layers", ["last", "all"])
@@ -624,7 +639,7 @@ def test_the_answer_is_the_same_by_way_of_a_table(photographs, ask, network, lay
     embed(photographs, Path("table.parquet"), embedder)
     ask("table.parquet", "-o", "table.csv")
     ask(photographs, "-o", "photographs.csv", *network)
-    assert read("photographs.csv") == without(read("table.csv"), "actual")
+    assert same(read("photographs.csv"), without(read("table.csv"), "actual"))
 
 
 def test_a_cache_saves_the_network(photographs, ask, network, monkeypatch):
