@@ -16,6 +16,8 @@ SIZES = ("width", "height")
 # of its range.
 FAR = 2.0
 SHOWN = 5  # labels of an answer
+# Rows that are best asked about at a time: more take more memory, and are no faster.
+ROWS = 256
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from answers.answerer import SIZES, Answerer
+from answers.answerer import ROWS, SIZES, Answerer
 from photographs.embed import usable_cores
 from photographs.networks.description import EXIF, LAST, Resize
 from photographs.pictures.cache import Cache, Embedded
@@ -132,7 +132,7 @@ class Photographs:
         self._result = Result()
 
     def rows(self) -> Iterator[Artefacts]:
-        """What can be embedded, by all cores, in the order of the names, some at a time."""
+        """What can be embedded, by all cores, in the order of the names, `ROWS` at a time."""
         files = files_of(self._place, self._result)
         # Closed at once where something fails, so that no thread works on.
         with closing(
@@ -146,7 +146,7 @@ class Photographs:
                 self._title,
             )
         ) as done:
-            for group in in_groups(done):
+            for group in in_groups(done, ROWS):
                 names, embedded = zip(*group, strict=True)
                 yield as_artefacts(names, embedded, self._embedder, self._museum)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from answers.answerer import SIZES, Answerer
+from answers.answerer import ROWS, SIZES, Answerer
 from answers.photographs import fill_museum
 from photographs.pictures.catalogue import COLUMNS
 from stages.common.params import PARAMS_FILE, load_params
 from stages.common.stage import PipelineError, log
 from stages.features.kinds.category import MUSEUM
-from stages.model_file.scoring import BATCH_ROWS, check_same_embedding
+from stages.model_file.scoring import check_same_embedding
 from stages.parse_embeddings_to_parquet import STAGE as PARSE
 from stages.parse_embeddings_to_parquet import (
     Params,
@@ -156,7 +156,7 @@ class Table:
             )
 
     def rows(self) -> Iterator[Artefacts]:
-        """The rows that break no rule, in their order, `BATCH_ROWS` at a time.
+        """The rows that break no rule, in their order, `ROWS` at a time.
 
         Beside what the model takes they have the image file, the medium and the subset, "" where
         the table does not say it. A width or height that is missing is nan, where the model can
@@ -187,7 +187,7 @@ class Table:
             conditions = Conditions(False, False, longest, may_lack)
             parse = partial(parse_batch, columns=columns, schema=schema, conditions=conditions)
             parsed = with_progress(in_order(parse, chain(read, batches)), raw, self._title)
-            for table in regroup(self._good(parsed), BATCH_ROWS):
+            for table in regroup(self._good(parsed), ROWS):
                 artefacts = Artefacts.of(table.combine_chunks().to_batches()[0])
                 yield fill_museum(artefacts, self._museum)
         self._bad.locate(raw, columns.metadata[IMAGE_FILE])

@@ -112,7 +112,7 @@ def _batches(
 
     After the last ones, what is left out is listed. An empty table is an error.
     """
-    for group in in_groups(done):
+    for group in in_groups(done, GROUP_ROWS):
         embedded = [found for _, found in group]
         widths = pa.array([float(found.width) for found in embedded])
         heights = pa.array([float(found.height) for found in embedded])
@@ -255,13 +255,13 @@ def embed_each(
 
 
 def in_groups(
-    rows: Iterable[tuple[str, Embedded]],
+    photographs: Iterable[tuple[str, Embedded]], rows: int
 ) -> Iterator[list[tuple[str, Embedded]]]:
-    """Photographs, `GROUP_ROWS` at a time."""
+    """Photographs, so many at a time."""
     group = []
-    for row in rows:
-        group.append(row)
-        if len(group) == GROUP_ROWS:
+    for photograph in photographs:
+        group.append(photograph)
+        if len(group) == rows:
             yield group
             group = []
     if group:
