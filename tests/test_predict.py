@@ -17,6 +17,8 @@ import pytest
 from conftest import MUSEUMS, tiny_rows, write_csv_table, write_params
 from pictures import draw, random_weights, write_network
 
+from answers import photographs as answers_photographs
+from answers import table as answers_table
 from answers.answerer import Answerer
 from answers.output import answers_schema, write_answers
 from commands import predict
@@ -192,7 +194,11 @@ def same(found, expected):
 # What comes out
 
 
-def test_each_row_has_the_models_answer_in_the_order_of_the_input(here, ask):
+@pytest.mark.parametrize("at_a_time", [7, 256])
+def test_each_row_has_the_models_answer_in_the_order_of_the_input(
+    here, ask, at_a_time, monkeypatch
+):
+    monkeypatch.setattr(answers_table, "ROWS", at_a_time)
     rows = new_rows()[::-1]
     ask(table_of(rows), "-o", "predictions.csv")
     answers = Answerer().answer(artefacts_of(rows))
@@ -202,7 +208,10 @@ def test_each_row_has_the_models_answer_in_the_order_of_the_input(here, ask):
         best = answers.best(place)
         ends = ["", "_2", "_3", "_4", "_5"]
         assert [row[f"medium{end}"] for end in ends] == [medium for medium, _ in best]
-        assert [row[f"probability{end}"] for end in ends] == [f"{p:.6f}" for _, p in best]
+        found_probabilities = [row[f"probability{end}"] for end in ends]
+        assert all(len(text.partition(".")[2]) == 6 for text in found_probabilities)
+        expected = [probability for _, probability in best]
+        assert list(map(float, found_probabilities)) == pytest.approx(expected, abs=2e-6)
         assert row["unsure"] == ("false" if answers.sure[place] else "true")
         assert (row["with_sizes"], row["actual"]) == ("true", rows[place]["Medium"])
     assert {row["unsure"] for row in found} == {"true", "false"}
@@ -613,7 +622,9 @@ def photographs(here, pictures):
     return here / "photographs"
 
 
-def test_photographs_are_answered_in_the_order_of_their_names(photographs, ask, network):
+def test_photographs_are_answered_in_the_order_of_their_names(
+    photographs, ask, network, monkeypatch
+):
     (photographs / "0/notes.txt").write_text("no picture")
     said = ask(photographs, "-o", "predictions.csv", *network)
     names = [f"{number % 2}/{number}.jpg" for number in (0, 2, 4, 1, 3, 5)]
@@ -625,8 +636,11 @@ def test_photographs_are_answered_in_the_order_of_their_names(photographs, ask, 
     with zipfile.ZipFile("photographs.zip", "w") as file:
         for path in photographs.rglob("*.*"):
             file.write(path, path.relative_to(photographs))
+    monkeypatch.setattr(answers_photographs, "ROWS", 4)
     ask("photographs.zip", "-o", "zip.csv", *network)
     assert same(read("zip.csv"), read())
+    ask("photographs.zip", "-o", "ignored.csv", *network, "--ignore-sizes")
+    assert {row["with_sizes"] for row in read("ignored.csv")} == {"false"}
     ask(photographs / "1/3.jpg", "-o", "single.csv", *network)
     assert same(read("single.csv"), [read()[4] | {"image_file": "3.jpg"}])
 
