@@ -1,0 +1,152 @@
+"""What is told of one photograph that somebody gives, in sentences and numbers."""
+
+import base64
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from answers.answerer import Answerer
+from answers.photographs import as_artefacts
+from answers.thumbnail import thumbnail
+from answers.training import Training
+from photographs.pictures.embedder import Embedder
+from photographs.pictures.picture import Limits, PictureError
+from photographs.pictures.places import Place, shown_name
+from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
+from stages.reporting.captions import percent
+
+# For a photograph that somebody gives: what cameras and browsers make. 100 million pixels take
+# 400 MB.
+GIVEN = Limits(100_000_000, ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP"))
+
+
+@dataclass(frozen=True)
+class Replies:
+    """A model, and what its answers are explained by. Several threads may use one."""
+
+    answerer: Answerer
+    embedder: Embedder
+    training: Training
+    museum: str | None = None  # where the photographs come from, for a model that takes that
+    place: Place | None = None  # where the photographs of the training rows lie
+    ignore_sizes: bool = False  # not to look at width and height, unless it is asked for
+
+    def to(self, content: bytes, ignore_sizes: bool | None = None) -> dict[str, Any]:
+        """The reply to a photograph, by the content of its file.
+
+        `mediums` are the five most probable, each with its `probability`, also in words (`share`);
+        `sure` says whether the first of them is; `sentences` say how often such answers are right,
+        and what was made of the sizes; `similar` are the most similar training artefacts.
+
+        Raises PictureError when it cannot be read as a picture, or the model has no answer.
+        """
+        if ignore_sizes is None:
+            ignore_sizes = self.ignore_sizes
+        embedded = self.embedder.embed(content, GIVEN)
+        artefact = as_artefacts([""], [embedded], self.embedder, self.museum)
+        far = bool(self.answerer.far(artefact)[0])
+        ignored = ignore_sizes or (far and self.answerer.can_ignore_sizes)
+        answers = self.answerer.answer(artefact, ignored)
+        if np.isnan(answers.probabilities).any():
+            raise PictureError("the model has no answer to it")
+        best = answers.best(0)
+        looked_at = bool(answers.with_sizes[0])
+        size = f"{embedded.width:,} x {embedded.height:,} pixels"
+        sure = bool(answers.sure[0])
+        return {
+            "mediums": [
+                {
+                    "medium": medium,
+                    "probability": round(probability, 6),
+                    "share": share(probability),
+                }
+                for medium, probability in best
+            ],
+            "sure": sure,
+            "sentences": [
+                *self._how_sure(best[0][1], sure, looked_at),
+                self._sizes(size, looked_at, far, ignore_sizes),
+            ],
+            "sizes": looked_at,
+            "synthetic": self.answerer.synthetic,
+            "similar": [
+                {
+                    "image_file": near.image_file,
+                    "medium": near.medium,
+                    "museum": near.museum,
+                    "cosine": round(near.cosine, 4),
+                    "picture": self._picture(near.image_file),
+                }
+                for near in self.training.similar(artefact)
+            ],
+        }
+
+    def _how_sure(self, probability: float, sure: bool, looked_at: bool) -> list[str]:
+        """From when on the model is sure, and how often it was right with such a probability."""
+        without = self.answerer.ranges and not looked_at
+        output = PROBABILITIES_WITHOUT_SIZES if without else PROBABILITIES
+        threshold = self.answerer.model.threshold(output)
+        asked = percent(self.answerer.model.metadata["answers"][output]["sure"]["accuracy"], 0)
+        if threshold is None:
+            sentences = [
+                "This model is never sure: nothing has shown that its answers, however probable, "
+                f"are right in {asked} of all cases."
+            ]
+        else:
+            verdict = "sure" if sure else "unsure"
+            sentences = [
+                f"The model is {verdict}: it is sure of an answer from {share(threshold)} on, as "
+                f"at least {asked} of such answers were right when it was tried."
+            ]
+        if (known := self.training.right_when(probability, output)) is not None:
+            least, most = share(known.least), share(known.most)
+            about = least if least == most else f"{least} to {most}"
+            sentences.append(
+                f"Answers about as sure as this one ({about}) were right in {known.right:,} of "
+                f"{known.rows:,} cases, on artefacts that the model had not seen."
+            )
+        return sentences
+
+    def _sizes(self, size: str, looked_at: bool, far: bool, ignore: bool) -> str:
+        """Whether width and height were looked at, and why not."""
+        if not self.answerer.ranges:
+            return "This model does not look at width and height."
+        if ignore:
+            return "The width and height were not looked at, as you asked."
+        if not far:
+            return f"The width and height, {size}, were looked at too."
+        (low, high), (lowest, highest) = self.answerer.ranges.values()
+        text = (
+            f"{size} is far from what the model was trained on ({low:,.0f} to {high:,.0f} wide, "
+            f"{lowest:,.0f} to {highest:,.0f} high)"
+        )
+        if looked_at:
+            return f"{text}, and it cannot answer without the sizes: do not rely on this answer."
+        return f"The width and height were not looked at: {text}."
+
+    def _picture(self, image_file: str) -> str | None:
+        """A training photograph, small, as a page holds it; None where there is none."""
+        if self.place is None or (name := self._names.get(image_file)) is None:
+            return None
+        try:
+            small = thumbnail(self.place.read(name))
+        except PictureError:
+            return None
+        return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """The names of files in the place, by the image files of tables that are made of it."""
+        names = self.place.names() if self.place else []
+        return {shown_name(name): name for name in names}
+
+
+def share(probability: float) -> str:
+    """0.314 as `31.4 %`; neither 0 nor all of it where that is not so."""
+    if 0 < probability < 0.0005:
+        return "under 0.1 %"
+    if 0.9995 <= probability < 1:
+        return "over 99.9 %"
+    return percent(probability)
