@@ -123,7 +123,7 @@ def read_picture(content: bytes, how: Reading, limits: Limits = OWN) -> tuple[np
 def _decode(picture: Image.Image, how: Reading) -> tuple[np.ndarray, int, int]:
     size = (how.width, how.height)
     if how.exif_rotation:
-        picture = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)  # without a second picture in memory
     own = picture.size
     if picture.mode != "RGB":
         picture = picture.convert("RGB")
