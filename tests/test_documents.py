@@ -58,6 +58,7 @@ ELSEWHERE = {
     "python -m commands.network": "it asks Keras's place; tests/test_network.py has one of ours",
     'python -m commands.network WEIGHTS --name "our own"': "tests/test_network.py",
     "python -m commands.network FILE": "the same, with a file",
+    "python -m commands.serve": "it serves until Ctrl-C; tests/test_serve.py presses that",
     "cd photographs && dvc repro": "tests/test_photographs_pipeline.py, with a server of ours",
     "dvc repro embed": "tests/test_photographs_pipeline.py, in the folder photographs",
     "python -m commands.explain synthetic-000002.jpg": "tests/test_explain.py, about other rows",
