@@ -267,8 +267,8 @@ def _output(answerer: Answerer, ignore_sizes: bool, far: bool) -> str:
     """The output of the model that answers."""
     if ignore_sizes:
         answerer.check_ignore_sizes()
-    can = bool(answerer.ranges) and PROBABILITIES_WITHOUT_SIZES in answerer.model.outputs
-    return PROBABILITIES_WITHOUT_SIZES if can and (ignore_sizes or far) else PROBABILITIES
+    without = bool(answerer.ranges) and answerer.can_ignore_sizes and (ignore_sizes or far)
+    return PROBABILITIES_WITHOUT_SIZES if without else PROBABILITIES
 
 
 def _with_sample(

@@ -5,29 +5,23 @@ import hashlib
 import re
 from pathlib import Path
 
-import jinja2
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from answers import rendering
 from answers.reply import GIVEN, Replies
 from stages.model_file.interface import MODEL_CARD
-from stages.reporting import page as report
 
 TEMPLATE = Path(__file__).with_name("page.html")
-REPORT = Path(report.__file__).with_name("template.html")  # whose style the page has
 CARD_BELOW = 2  # the card's headings stand so many levels below those of the page
 
 
 def render(replies: Replies, most_bytes: int) -> str:
     """The page in HTML; a photograph may have `most_bytes`."""
     answerer = replies.answerer
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    (style,) = re.findall(r"<style>\n(.*?)</style>", REPORT.read_text(encoding="utf-8"), re.DOTALL)
     card = answerer.path.with_name(MODEL_CARD.name)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        style=Markup(style),
+    return rendering.render(
+        TEMPLATE,
         synthetic=answerer.synthetic,
         mediums=len(answerer.model.labels),
         training_rows=len(replies.training.image_files),

@@ -14,7 +14,7 @@ from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import Place
 from photographs.pictures.table import Result, embed_each, files_of, in_groups, type_of_numbers
-from stages.common.stage import PipelineError
+from stages.common.stage import PipelineError, shorten
 from stages.features.kinds.category import MUSEUM
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
 
@@ -73,6 +73,20 @@ def check_columns(answerer: Answerer, museum: str | None) -> None:
             f"{answerer.path} takes the museum: say it with --museum, one of "
             f'{", ".join(known_museums(answerer))}, or "" for another'
         )
+
+
+def about_museum(answerer: Answerer, museum: str | None) -> str | None:
+    """What to say of a museum that was given and tells the model nothing; None of any other."""
+    if museum is None:
+        return None
+    if MUSEUM not in answerer.further:
+        return f"{answerer.path} does not look at the museum: --museum changes nothing"
+    if museum in (known := known_museums(answerer)):
+        return None
+    return (
+        f"no photograph of train is from the museum {shorten(museum) or 'without a name'}, so that "
+        f"it tells the model nothing; it knows {', '.join(known)}"
+    )
 
 
 def known_museums(answerer: Answerer) -> list[str]:

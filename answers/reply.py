@@ -1,6 +1,5 @@
 """What is told of one photograph that somebody gives, in sentences and numbers."""
 
-import base64
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from answers.answerer import Answerer
 from answers.photographs import as_artefacts
+from answers.rendering import data_uri, share
 from answers.thumbnail import thumbnail
 from answers.training import Training
 from photographs.pictures.embedder import Embedder
@@ -131,22 +131,12 @@ class Replies:
         if self.place is None or (name := self._names.get(image_file)) is None:
             return None
         try:
-            small = thumbnail(self.place.read(name))
+            return data_uri(thumbnail(self.place.read(name)))
         except PictureError:
             return None
-        return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
 
     @cached_property
     def _names(self) -> dict[str, str]:
         """The names of files in the place, by the image files of tables that are made of it."""
         names = self.place.names() if self.place else []
         return {shown_name(name): name for name in names}
-
-
-def share(probability: float) -> str:
-    """0.314 as `31.4 %`; neither 0 nor all of it where that is not so."""
-    if 0 < probability < 0.0005:
-        return "under 0.1 %"
-    if 0.9995 <= probability < 1:
-        return "over 99.9 %"
-    return percent(probability)

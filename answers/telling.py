@@ -1,24 +1,19 @@
 """An explanation in words: the same sections of sentences and tables as text and as a page."""
 
-import base64
 import math
-import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from answers.explanation import Explanation, Variant
+from answers.rendering import data_uri, render, share
 from answers.training import Similar
 from stages.common.stage import shorten
 from stages.features.kinds.category import MUSEUM
 from stages.features.kinds.sizes import SIZES
 from stages.model_file.words import Words
 from stages.models.registry import DESCRIPTIONS
-from stages.reporting import page
 from stages.reporting.captions import counted, listed, percent
 from stages.tables.artefacts import EMBEDDING
 from stages.tables.predictions import PREDICTIONS
@@ -28,7 +23,6 @@ COLUMNS = 80  # of a terminal
 GAP = 2  # blanks between the columns of a table
 LEAST = 8  # characters of a column, however many there are
 TEMPLATE = Path(__file__).with_name("explanation.html")
-REPORT = Path(page.__file__).with_name("template.html")  # whose style the page has
 WITHOUT = "without width and height"
 
 
@@ -62,9 +56,7 @@ class Picture:
     @property
     def uri(self) -> str | None:
         """The picture as the page holds it."""
-        if self.jpeg is None:
-            return None
-        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
+        return None if self.jpeg is None else data_uri(self.jpeg)
 
 
 @dataclass(frozen=True)
@@ -351,15 +343,6 @@ class Telling:
         ]
 
 
-def share(probability: float) -> str:
-    """0.314 as `31.4 %`; neither 0 nor all of it where that is not so."""
-    if 0 < probability < 0.0005:
-        return "under 0.1 %"
-    if 0.9995 <= probability < 1:
-        return "over 99.9 %"
-    return percent(probability)
-
-
 def between(low: float, high: float) -> str:
     """`31.4 % to 40.0 %`, or one of them where they are the same."""
     return share(low) if share(low) == share(high) else f"{share(low)} to {share(high)}"
@@ -439,10 +422,4 @@ def _lines(table: Table) -> list[str]:
 
 def as_page(telling: Telling, pictures: Mapping[str, Picture]) -> str:
     """What is told, as a page in HTML of one file; `pictures` are by image file."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["prose"] = page.prose
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    (style,) = re.findall(r"<style>\n(.*?)</style>", REPORT.read_text(encoding="utf-8"), re.DOTALL)
-    return template.render(telling=telling, pictures=pictures, style=Markup(style))
+    return render(TEMPLATE, telling=telling, pictures=pictures)

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from answers.answerer import Answerer
 from answers.explanation import Asked, Explanation, explain, no_such_row, read_asked
-from answers.photographs import as_artefacts, check_columns, embedder_for
-from answers.telling import Picture, Telling, as_page, as_text, share
+from answers.photographs import about_museum, as_artefacts, check_columns, embedder_for
+from answers.rendering import share
+from answers.telling import Picture, Telling, as_page, as_text
 from answers.thumbnail import thumbnail
 from answers.training import Training
 from photographs.networks.description import NETWORK
@@ -19,7 +20,7 @@ from photographs.pictures.picture import PictureError
 from photographs.pictures.places import Place, open_place, shown_name
 from stages.common.files import write_text
 from stages.common.params import load_value
-from stages.common.stage import PipelineError, run, shorten
+from stages.common.stage import PipelineError, log, run, shorten
 from stages.model_file.interface import MODEL
 from stages.model_file.words import Words
 from stages.reporting.inputs import WORDS
@@ -117,6 +118,8 @@ def embedded(
     `check_columns` do.
     """
     check_columns(answerer, museum)
+    if note := about_museum(answerer, museum):
+        log(STAGE, note)
     embedder = embedder_for(answerer, network)
     try:
         photograph = embedder.embed(content)

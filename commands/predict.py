@@ -20,7 +20,13 @@ import pyarrow as pa
 
 from answers.answerer import SIZES, Answerer, Answers
 from answers.output import answers_batch, answers_schema, check_output, write_answers
-from answers.photographs import Photographs, check_columns, embedder_for, known_museums
+from answers.photographs import (
+    Photographs,
+    about_museum,
+    check_columns,
+    embedder_for,
+    known_museums,
+)
 from answers.table import ENDINGS, IMAGE_FILE, MEDIUM, SUBSET, Table, is_table
 from commands.embed import columns_of
 from photographs.networks.description import NETWORK
@@ -53,7 +59,8 @@ def main() -> str:
         )
     with ExitStack() as opened:
         source = source_of(arguments, answerer, opened)
-        check_museum(answerer, arguments.museum)
+        if note := about_museum(answerer, arguments.museum):
+            log(STAGE, note)
         tally = Tally(answerer, arguments.museum)
         schema = answers_schema(answerer, source.labelled)
         # Closed at once where something fails, before the cache is.
@@ -102,20 +109,6 @@ def source_of(
         recipe = recipe_key(embedder.path, embedder.outputs, embedder.identity, embedder.answer)
         cache = opened.enter_context(closing(Cache(arguments.cache, recipe)))
     return Photographs(place, embedder, cache, museum, STAGE)
-
-
-def check_museum(answerer: Answerer, museum: str | None) -> None:
-    """Say when a museum that was given tells the model nothing."""
-    if museum is None:
-        return
-    if MUSEUM not in answerer.further:
-        log(STAGE, f"{answerer.path} does not look at the museum: --museum changes nothing")
-    elif museum not in (known := known_museums(answerer)):
-        log(
-            STAGE,
-            f"no photograph of train is from the museum {shorten(museum) or 'without a name'}, so "
-            f"that it tells the model nothing; it knows {', '.join(known)}",
-        )
 
 
 def answered(

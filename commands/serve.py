@@ -11,7 +11,7 @@ import webbrowser
 from pathlib import Path
 
 from answers.answerer import Answerer
-from answers.photographs import check_columns, embedder_for
+from answers.photographs import about_museum, check_columns, embedder_for
 from answers.reply import Replies
 from answers.server import Site, is_local, listen, make_server
 from answers.training import Training
@@ -30,6 +30,8 @@ def main() -> str:
     if arguments.ignore_sizes:
         answerer.check_ignore_sizes()
     check_columns(answerer, arguments.museum)
+    if note := about_museum(answerer, arguments.museum):
+        log(STAGE, note)
     embedder = embedder_for(answerer, arguments.network, exif_rotation=True)
     place = open_place(arguments.photographs) if arguments.photographs else None
     training = Training.read(answerer)
