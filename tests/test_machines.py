@@ -57,7 +57,9 @@ def project(clone_project, tmp_path_factory):
         **{
             "download.source": "file",
             "download.file.path": str(table),
-            "train.mlp.epochs": 5,
+            # Its products take an emulated processor half of all its time.
+            "train.mlp.networks": 2,
+            "train.mlp.epochs": 2,
             "train.xgboost.rounds": 5,
         }
     )
