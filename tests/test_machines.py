@@ -1,4 +1,4 @@
-"""Every stage and every model give the same bytes on machines of other kinds.
+"""Every stage and every model give the same bytes on machines of other kinds, and in other shells.
 
 Machines with 1 and 4 cores are played by a library that answers for the system, the same
 with all processes on one core is real, and a processor that has AVX2 and no AVX-512 is emulated.
@@ -11,11 +11,13 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import PROJECT, Project, tiny_rows, write_csv_table
 from test_network import folder_of_photographs, small, small_network  # noqa: F401
+from test_same_bytes import SETTINGS, style_of_ones_own
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,6 +42,7 @@ class Machine:
             [*self.before, sys.executable, *arguments],
             cwd=project.folder,
             env=kept | self.settings,
+            umask=project.umask,
             capture_output=True,
             text=True,
         )
@@ -48,37 +51,46 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def project(clone_project, tmp_path_factory):
+def unrun(clone_project, shared):
     """The project on a table that is large enough to cut products in blocks."""
-    project = clone_project()
-    rows = tiny_rows(rows_each=60, length=64)
-    table = write_csv_table(tmp_path_factory.mktemp("table") / "table.csv", rows)
-    project.set_params(
-        **{
-            "download.source": "file",
-            "download.file.path": str(table),
-            # Its products take an emulated processor half of all its time.
-            "train.mlp.networks": 2,
-            "train.mlp.epochs": 2,
-            "train.xgboost.rounds": 5,
-        }
-    )
-    return project
+
+    def make(folder: Path) -> None:
+        project = clone_project(folder / "project")
+        rows = tiny_rows(rows_each=60, length=64)
+        project.set_params(
+            **{
+                "download.source": "file",
+                "download.file.path": str(write_csv_table(folder / "table.csv", rows)),
+                # Its products take an emulated processor half of all its time.
+                "train.mlp.networks": 2,
+                "train.mlp.epochs": 2,
+                "train.xgboost.rounds": 5,
+            }
+        )
+
+    return Project(shared("unrun", make) / "project")
+
+
+@pytest.fixture
+def project(unrun, tmp_path):
+    return unrun.copy(tmp_path / "project")
 
 
 def checksums(machine: Machine, project: Project) -> dict[str, str]:
     """The MD5 of each file that each run writes on a machine."""
-    path = project.folder / "params.yaml"
-    before = path.read_bytes()
     found = json.loads(machine.run(project, str(PROJECT / "tests/every_stage.py")))
-    path.write_bytes(before)
     return {f"{run}: {name}": md5 for run, files in found.items() for name, md5 in files.items()}
 
 
 @pytest.fixture(scope="module")
-def expected(project):
+def expected(unrun, shared):
     """What this machine gives."""
-    found = checksums(Machine(), project)
+
+    def make(folder: Path) -> None:
+        found = checksums(Machine(), unrun.copy(folder / "project"))
+        (folder / "expected.json").write_text(json.dumps(found), encoding="utf-8")
+
+    found = json.loads((shared("expected", make) / "expected.json").read_text(encoding="utf-8"))
     assert len(found) > 300
     for name in ("data/predictions.parquet", "models/model.onnx", "reports/metrics.json"):
         assert f"default: {name}" in found
@@ -107,6 +119,13 @@ def test_all_libraries_see_the_cores_that_are_played(project, play_cores, cores)
 @pytest.mark.parametrize("cores", CORES)
 def test_another_number_of_cores_gives_the_same_bytes(project, expected, play_cores, cores):
     assert differing(expected, checksums(Machine(play_cores(cores)), project)) == []
+
+
+def test_another_folder_and_other_settings_give_the_same_bytes(unrun, expected, tmp_path):
+    other = unrun.copy(tmp_path / "a folder with blanks")
+    other.umask = 0o077
+    settings = SETTINGS | style_of_ones_own(tmp_path)
+    assert differing(expected, checksums(Machine(settings), other)) == []
 
 
 def test_one_core_for_all_threads_gives_the_same_bytes(project, expected):
