@@ -205,36 +205,46 @@ def branch(project: Project, name: str, **values: object) -> None:
     project.commit()
 
 
-@pytest.mark.slow
-def test_branches_that_change_stages_apart_in_the_lock_merge_without_a_hand(project):
-    branch(project, "draw", **{"split.stratified.seed": 7})
-    branch(project, "picture", **{"evaluate.plots_subset": "val"})
-    project.git("merge", "--quiet", "--no-edit", "draw")
-    assert project.repro() == []
-    assert uncommitted(project) == ""
+@pytest.fixture
+def redrawn(reproduced, shared, tmp_path):
+    """A copy of the project with a branch `plots`, off main, whose plots show other rows."""
+
+    def make(folder: Path) -> None:
+        project = reproduced.copy(folder / "project")
+        branch(project, "plots", **{"evaluate.plots_subset": "val"})
+
+    return Project(shared("redrawn", make) / "project").copy(tmp_path / "project")
 
 
 @pytest.mark.slow
-def test_a_conflict_of_the_lock_is_solved_as_the_guide_says(project):
-    branch(project, "features", **{"featurize.embedding": "raw"})
-    branch(project, "plots", **{"evaluate.plots_subset": "val"})
-    merge = project.run("git", "merge", "features", check=False)
+def test_branches_that_change_stages_apart_in_the_lock_merge_without_a_hand(redrawn):
+    branch(redrawn, "draw", **{"featurize.pca.components": 5})
+    redrawn.git("merge", "--quiet", "--no-edit", "plots")
+    redrawn.dvc("checkout")
+    assert redrawn.repro() == []
+    assert uncommitted(redrawn) == ""
+
+
+@pytest.mark.slow
+def test_a_conflict_of_the_lock_is_solved_as_the_guide_says(redrawn):
+    branch(redrawn, "features", **{"featurize.embedding": "raw"})
+    merge = redrawn.run("git", "merge", "plots", check=False)
     assert merge.returncode == 1
     assert "CONFLICT (content): Merge conflict in dvc.lock" in merge.stdout
     # The guide tells to merge these; Git has done it, as the changes lie apart.
-    assert "<<<<<<<" not in (project.folder / "params.yaml").read_text(encoding="utf-8")
+    assert "<<<<<<<" not in (redrawn.folder / "params.yaml").read_text(encoding="utf-8")
 
-    (project.folder / "dvc.lock").unlink()
+    (redrawn.folder / "dvc.lock").unlink()
     # The model of the branch comes from the cache; only what is new to both is computed.
-    assert project.repro() == ["evaluate", "report"]
-    project.commit()
+    assert redrawn.repro() == ["evaluate", "report"]
+    redrawn.commit()
 
-    assert project.repro() == []
-    assert uncommitted(project) == ""
-    assert len(project.git("log", "-1", "--format=%P").stdout.split()) == 2
+    assert redrawn.repro() == []
+    assert uncommitted(redrawn) == ""
+    assert len(redrawn.git("log", "-1", "--format=%P").stdout.split()) == 2
     # The figures are those of the one branch; the other chose the rows that the plots show.
-    metrics = (project.folder / "reports/metrics.json").read_text(encoding="utf-8")
-    assert metrics == project.git("show", "features:reports/metrics.json").stdout
-    assert metrics != project.git("show", "plots^1:reports/metrics.json").stdout
-    reliability = (project.folder / "reports/plots/reliability.csv").read_text(encoding="utf-8")
-    assert reliability != project.git("show", "features:reports/plots/reliability.csv").stdout
+    metrics = (redrawn.folder / "reports/metrics.json").read_text(encoding="utf-8")
+    assert metrics == redrawn.git("show", "features^1:reports/metrics.json").stdout
+    assert metrics != redrawn.git("show", "plots:reports/metrics.json").stdout
+    reliability = (redrawn.folder / "reports/plots/reliability.csv").read_text(encoding="utf-8")
+    assert reliability != redrawn.git("show", "features^1:reports/plots/reliability.csv").stdout
