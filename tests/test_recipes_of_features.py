@@ -36,7 +36,7 @@ def catalogue(reproduced, shared):
         project.set_params(
             **{"download.file.path": str(write_csv_table(folder / "catalogue.csv", rows))}
         )
-        project.repro()
+        project.repro("evaluate")
         project.commit()
 
     return Project(shared("catalogue", make) / "project")
