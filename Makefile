@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro verify test test-slow lint format bench bench-models bench-pipeline bench-photographs requirements
+.PHONY: repro verify test test-slow test-all lint format bench bench-models bench-pipeline bench-photographs requirements
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -23,6 +23,10 @@ test: $(VENV)/.requirements-dev
 # Those that run whole pipelines on larger tables, or many of them.
 test-slow: $(VENV)/.requirements-dev
 	python -m pytest -n 2 -m slow
+
+# Both at once, which share what they prepare.
+test-all: $(VENV)/.requirements-dev
+	python -m pytest -n 2
 
 lint: $(VENV)/.requirements-dev
 	ruff check .
