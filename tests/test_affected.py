@@ -1,8 +1,10 @@
 """Which stages a change affects: for each parameter, each script, and all other files."""
 
+import pickle
 import shutil
 from contextlib import chdir
 from fnmatch import fnmatch
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
@@ -11,6 +13,7 @@ import pytest
 from conftest import Project, params_of_tests
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
+from dvc.utils.serialize import parse_yaml
 from ruamel.yaml import YAML
 
 from stages.models.registry import NAMES
@@ -103,12 +106,25 @@ def another(name: str, value: object) -> object:
     pytest.fail(f"{name}: no other value for {value!r}")
 
 
+@cache
+def pickled(text: str, path: str, typ: str) -> bytes:
+    return pickle.dumps(parse_yaml(text, path, typ))
+
+
+def parse_once(text: str, path: str, typ: str = "safe") -> object:
+    """What DVC's own function makes of a text of YAML; of the same text, it is a copy."""
+    return pickle.loads(pickled(text, path, typ))
+
+
 @pytest.fixture
 def project(project, monkeypatch) -> Project:
     """The reproduced project, which DVC may look at in this process."""
     for name, value in project.environment().items():
         if name.startswith("DVC_"):
             monkeypatch.setenv(name, value)
+    # Each look at the project reads dvc.yaml and dvc.lock again: it is what takes most of the time.
+    for module in ("serialize._yaml", "strictyaml"):
+        monkeypatch.setattr(f"dvc.utils.{module}.parse_yaml", parse_once)
     return project
 
 
