@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +20,15 @@ from pictures import draw, write_network
 from test_download import give, server
 
 from photographs.networks.description import Description
+from stages.models.registry import NAMES
 from stages.parser.contract import MAME_MEDIUMS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 GUIDE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-# The guide's 100,000 files take hours.
+# The guide's 100,000 files take hours, and a run with each model some minutes.
 FEWER_EXAMPLES = GUIDE.replace("FUZZ_EXAMPLES=100000", "FUZZ_EXAMPLES=5")
+EVERY_MODEL = f'"train.model={",".join(NAMES)}"'
+FEWER_MODELS = README.replace(EVERY_MODEL, '"train.model=ensemble,lda"')
 PROMISES = (PROJECT / "docs/reproducibility.md").read_text(encoding="utf-8")
 PHOTOGRAPHS = (PROJECT / "docs/photographs.md").read_text(encoding="utf-8")
 CURATORS = (PROJECT / "docs/curators.md").read_text(encoding="utf-8")
@@ -82,9 +86,9 @@ def commands(document: str) -> list[str]:
     return found
 
 
-def run_commands(project: Project, document: str, folder: Path) -> None:
-    """Run the commands of a document that are not run elsewhere; `/somewhere` is `folder`."""
-    for command in commands(document):
+def run_commands(project: Project, typed: Iterable[str], folder: Path) -> None:
+    """Run the commands that are not run elsewhere; `/somewhere` is `folder`."""
+    for command in typed:
         if command in ELSEWHERE:
             continue
         project.run("bash", "-c", command.replace("/somewhere", str(folder)))
@@ -164,7 +168,7 @@ OTHER_NAMES = ("file", "material")
 @pytest.mark.slow
 def test_the_commands_for_photographs_run(project, tmp_path):
     add_photographs(project, tmp_path)
-    run_commands(project, PHOTOGRAPHS, tmp_path)
+    run_commands(project, commands(PHOTOGRAPHS), tmp_path)
     for table, length in (("extended", 256), ("all_layers", 2736)):
         rows = pq.read_table(tmp_path / f"{table}.parquet").to_pylist()
         assert {len(row["MobileNetV1 features"]) for row in rows} == {length}
@@ -207,14 +211,19 @@ def test_the_commands_of_the_readme_run(clone_project, tmp_path):
             }
         )
         project.commit()
-        run_commands(project, README, tmp_path)
+        run_commands(project, commands(FEWER_MODELS), tmp_path)
+
+
+def test_the_readme_queues_every_model():
+    assert README.count(f"dvc exp run --queue -S {EVERY_MODEL}\n") == 1
 
 
 @pytest.mark.slow
 def test_the_commands_of_the_guide_and_of_the_promises_run(project, tmp_path):
     add_environment(project)
-    run_commands(project, FEWER_EXAMPLES, tmp_path)
-    run_commands(project, PROMISES, tmp_path)
+    # Each once: between two that are the same, nothing changes.
+    typed = dict.fromkeys(commands(FEWER_EXAMPLES) + commands(PROMISES))
+    run_commands(project, typed, tmp_path)
     # The style was right before, so that `make format` has nothing to mend.
     assert project.git("status", "--porcelain").stdout == ""
 
