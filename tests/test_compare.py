@@ -502,6 +502,7 @@ def accuracy_of(metrics, subset="val"):
     return f"{json.loads(metrics)[subset]['accuracy']:.4f}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subset", ["test", "val"])
 def test_two_branches_have_the_accuracies_of_their_metrics(branches, subset):
     result = run_compare(branches, "main", "other", "--subset", subset)
@@ -517,6 +518,7 @@ def test_two_branches_have_the_accuracies_of_their_metrics(branches, subset):
     assert result.stdout.splitlines()[-1].startswith("[compare] 36 rows, ")
 
 
+@pytest.mark.slow
 def test_an_experiment_is_compared_by_its_name_and_is_what_the_workspace_has(branches):
     workspace = accuracy_of((branches.folder / "reports/metrics.json").read_text())
     main = accuracy_of(branches.git("show", "main:reports/metrics.json").stdout)
@@ -533,6 +535,7 @@ STOPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", STOPPED)
 def test_a_revision_that_cannot_be_compared_ends_with_its_sentence(branches, revision):
     result = run_compare(branches, "main", revision)
@@ -540,6 +543,7 @@ def test_a_revision_that_cannot_be_compared_ends_with_its_sentence(branches, rev
     assert result.stderr == f"[compare] error: {STOPPED[revision]}\n"
 
 
+@pytest.mark.slow
 def test_other_rows_end_with_their_sentence(branches, tmp_path):
     project = branches.copy(tmp_path / "project")
     predicted = project.folder / PREDICTIONS
@@ -553,6 +557,7 @@ def test_other_rows_end_with_their_sentence(branches, tmp_path):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_empty_cache_ends_with_its_sentence(branches, tmp_path):
     project = branches.copy(tmp_path / "project")
     shutil.rmtree(project.folder / ".dvc/cache")
@@ -565,6 +570,7 @@ def test_an_empty_cache_ends_with_its_sentence(branches, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_folder_without_git_ends_with_its_sentence(branches, tmp_path):
     project = branches.copy(tmp_path / "project")
     shutil.rmtree(project.folder / ".git")
@@ -576,6 +582,7 @@ def test_a_folder_without_git_ends_with_its_sentence(branches, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_broken_pipeline_file_ends_with_its_sentence(branches, tmp_path):
     project = branches.copy(tmp_path / "project")
     (project.folder / "dvc.yaml").write_text("stages: [\n")

@@ -78,6 +78,7 @@ def source(tmp_path_factory):
     return {"/p.zip": photographs, "/m.zip": metadata}, [name for name, _ in rows]
 
 
+@pytest.mark.slow
 def test_the_pipeline_makes_the_table_of_what_a_server_has_and_asks_the_main_one_nothing(
     reproduced, source, tmp_path
 ):
@@ -118,6 +119,7 @@ def test_the_pipeline_makes_the_table_of_what_a_server_has_and_asks_the_main_one
     assert sorted(changed) == [" M photographs/params.yaml", "?? photographs/dvc.lock"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_is_watched_and_only_what_is_new_is_computed(clone_project, tmp_path):
     photographs = photographs_of(clone_project())
     rows = pictures_in(tmp_path / "mine")
