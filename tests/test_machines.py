@@ -63,7 +63,7 @@ def unrun(clone_project, shared):
                 "download.file.path": str(write_csv_table(folder / "table.csv", rows)),
                 # Its products take an emulated processor half of all its time.
                 "train.mlp.networks": 2,
-                "train.mlp.epochs": 2,
+                "train.mlp.epochs": 3,
                 "train.xgboost.rounds": 5,
             }
         )
@@ -147,6 +147,8 @@ def test_a_processor_without_avx_512_gives_the_same_bytes(project, expected):
     emulator = shutil.which("qemu-x86_64")
     if emulator is None:
         pytest.skip("there is no qemu-x86_64 (qemu-user), which emulates another processor")
+    # QEMU 7.2 computes NumPy's argsort of nine or more whole numbers wrongly where AVX2 does it: if
+    # nothing but the order of lines in reliability.csv differs, it is that.
     haswell = Machine(None, emulator, "-cpu", "Haswell")
     assert haswell.run(Project(project.folder.parent), "-c", FEATURES) == "1 0"
     assert differing(expected, checksums(haswell, project)) == []
