@@ -241,7 +241,7 @@ def explain(
         with_sizes=with_sizes,
         far=far,
         ranges=answerer.ranges,
-        right_when=training.right_when(float(shown[first]), output),
+        right_when=training.right_when(float(shown[first]), output, image_file),
         other=Choice(model.labels[other], float(shown[other])),
         own=itself.first,
         own_answer=itself.answer,

@@ -24,7 +24,8 @@ from stages.tables.features import features_path, read_features
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.split import unit_rows
 
-# Rows of val and test that are as sure as an answer, whose share of right ones is told.
+# Rows of val and test, at least, that are about as sure as an answer, whose share of right ones is
+# told.
 ALIKE_ROWS = 100
 
 
@@ -123,23 +124,27 @@ class Training:
         features = self.answerer.model.features(artefact)[:, self.columns]
         return self.directions @ unit_rows(features)[0]
 
-    def right_when(self, probability: float, output: str = PROBABILITIES) -> RightWhen | None:
+    def right_when(
+        self, probability: float, output: str = PROBABILITIES, image_file: str | None = None
+    ) -> RightWhen | None:
         """How often the first answers of val and test were right that were about as probable.
 
-        Those of the `ALIKE_ROWS` rows with the nearest probabilities. Test has decided nothing, and
-        those of val are cross-fitted. None where nothing is known.
+        Those of the `ALIKE_ROWS` rows with the nearest probabilities, and of all that are as near
+        as the last of these; the row with the `image_file` is left out. Test has decided nothing,
+        and those of val are cross-fitted. None where nothing is known.
         """
         end = output.removeprefix(PROBABILITIES)
-        table = self.predictions.select(
-            ["medium", f"predicted{end}", f"probability{end}"]
-        ).drop_null()
+        names = ["image_file", "medium", f"predicted{end}", f"probability{end}"]
+        table = self.predictions.select(names).drop_null()
+        if image_file is not None:
+            table = table.filter(pc.field("image_file") != image_file)
         if not len(table):
             return None
-        medium, predicted, probabilities = (column.to_numpy() for column in table.columns)
-        nearest = np.argsort(np.abs(probabilities - probability), kind="stable")[:ALIKE_ROWS]
-        right = int((medium[nearest] == predicted[nearest]).sum())
-        low, high = wilson(np.array(right), np.array(len(nearest)))
+        _, medium, predicted, probabilities = (column.to_numpy() for column in table.columns)
+        away = np.abs(probabilities - probability)
+        # Not the first of those that are alike: rows stand in an order that may mean something.
+        nearest = away <= np.sort(away)[:ALIKE_ROWS][-1]
+        rows, right = int(nearest.sum()), int((medium == predicted)[nearest].sum())
+        low, high = wilson(np.array(right), np.array(rows))
         some = probabilities[nearest]
-        return RightWhen(
-            len(nearest), right, float(low), float(high), float(some.min()), float(some.max())
-        )
+        return RightWhen(rows, right, float(low), float(high), float(some.min()), float(some.max()))

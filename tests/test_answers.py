@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from onnx import numpy_helper
@@ -12,6 +13,7 @@ from test_model_file import LABELS, write_features
 from test_models import artefacts, made_up, strangers
 
 from answers.answerer import Answerer
+from answers.training import Training
 from stages import train
 from stages.common.stage import PipelineError
 from stages.evaluation.details import of_answers
@@ -232,6 +234,46 @@ def test_a_model_that_needs_the_sizes_says_so(train_on):
     train_on(model="lda", without_sizes=False)
     with pytest.raises(PipelineError, match="cannot answer without the sizes: train with `train"):
         Answerer().answer(new_rows(), without_sizes=True)
+
+
+def training_with(probabilities, right):
+    """What is known of a run whose rows have these first answers, and none without the sizes."""
+    names = [f"{place}.jpg" for place in range(len(right))]
+    table = pa.table(
+        {
+            "image_file": names,
+            "medium": ["Gold"] * len(right),
+            "predicted": ["Gold" if one else "Iron" for one in right],
+            "probability": pa.array(probabilities, pa.float32()),
+            "predicted_without_sizes": pa.nulls(len(right), pa.string()),
+            "probability_without_sizes": pa.nulls(len(right), pa.float32()),
+        }
+    )
+    return Training(None, None, None, None, None, None, table)
+
+
+def test_it_is_told_how_often_the_answers_were_right_that_were_about_as_probable():
+    probabilities = np.linspace(0, 0.999, 1000)
+    training = training_with(probabilities, probabilities < 0.75)
+    known = training.right_when(0.7446)
+    assert known.rows == 100
+    assert (known.least, known.most) == pytest.approx((0.695, 0.795), abs=2e-3)
+    assert known.right == pytest.approx(55, abs=1)
+    assert known.low < 0.55 < known.high
+    assert training.right_when(0.9).right == 0
+    assert training.right_when(0.9, PROBABILITIES_WITHOUT_SIZES) is None
+    assert training_with([0.5] * 3, [True] * 3).right_when(0.9).rows == 3
+
+
+def test_the_order_of_rows_that_are_as_sure_decides_nothing():
+    known = training_with([1.0] * 150 + [0.2] * 50, [True] * 100 + [False] * 100).right_when(1.0)
+    assert (known.rows, known.right, known.least) == (150, 100, 1.0)
+
+
+def test_a_row_does_not_say_of_itself_how_often_the_model_is_right():
+    training = training_with([0.5, 0.5, 0.5], [True, False, True])
+    known = training.right_when(0.5, image_file="1.jpg")
+    assert (known.rows, known.right) == (2, 2)
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
