@@ -43,6 +43,8 @@ from stages.tables.split import SPLIT, subsets_of_artefacts
 
 STAGE = "predict"
 MOST_SHOWN = 5
+# Subsets that a model was made with: val has decided when to stop, and how sure to be.
+OWN = {"train", "val"}
 NO_NUMBERS = "the model has no answer to its numbers"
 
 
@@ -173,17 +175,14 @@ class Tally:
     far: int = 0  # rows with sizes that are missing or far outside those of train
     example: str = ""
     strange: Counter[str] = field(default_factory=Counter)  # museums that train lacks
-    # Of the rows that have a medium: those that the model was trained on, and the others, which
+    # Of the rows that have a medium: those that the model was made with, and the others, which
     # are counted by whether the model is sure and whether it is right.
-    trained: int = 0
+    own: int = 0
     results: Counter[tuple[bool, bool]] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)  # their mediums that the model lacks
 
     def __post_init__(self) -> None:
-        model = self.answerer.model
         self._subset_of = subsets_of_artefacts() if SPLIT.is_file() else {}
-        refit = model.metadata["parameters"].get("refit_on_val", False)
-        self._fitted = ("train", "val") if refit else ("train",)
         asks = MUSEUM in self.answerer.further and self.museum is None
         self._museums = known_museums(self.answerer) if asks else None
 
@@ -204,8 +203,8 @@ class Tally:
         first = answers.probabilities.argmax(axis=1)
         for row in np.flatnonzero(some & (artefacts[MEDIUM] != "")):
             subsets = (self._subset_of.get(artefacts[IMAGE_FILE][row]), artefacts[SUBSET][row])
-            if any(subset in self._fitted for subset in subsets):
-                self.trained += 1
+            if not OWN.isdisjoint(subsets):
+                self.own += 1
                 continue
             medium = artefacts[MEDIUM][row]
             right = bool(medium == answers.labels[first[row]])
@@ -239,14 +238,14 @@ class Tally:
 
     def _log_accuracy(self) -> None:
         known = self.results.total()
-        if self.trained:
+        if self.own:
             log(
                 STAGE,
-                f"{self.trained:,} rows are not counted below: they are of train, where a model "
+                f"{self.own:,} rows are not counted below: they are of train or val, where a model "
                 "looks better than it is",
             )
         if not known:
-            left = "but those" if self.trained else "at all"
+            left = "but those" if self.own else "at all"
             log(STAGE, f"how often the answers are right is not known: no row has a medium {left}")
             return
         if self.unknown:
