@@ -20,7 +20,8 @@ def thumbnail(content: bytes) -> bytes:
     with open_picture(content) as picture:
         # A JPEG is decoded at an eighth of its size, where that is enough.
         picture.draft(None, (2 * LONGEST, 2 * LONGEST))
-        small = ImageOps.exif_transpose(picture).convert("RGB")
+        ImageOps.exif_transpose(picture, in_place=True)  # without a second picture in memory
+        small = picture if picture.mode == "RGB" else picture.convert("RGB")
         small.thumbnail((LONGEST, LONGEST))
         small.info = {}
         file = io.BytesIO()
