@@ -65,6 +65,10 @@ class Answerer:
         """Whether it can answer without the sizes."""
         return not self.ranges or PROBABILITIES_WITHOUT_SIZES in self.model.outputs
 
+    def output(self, without_sizes: bool) -> str:
+        """Which of the model's outputs answers with the sizes, or without them."""
+        return PROBABILITIES_WITHOUT_SIZES if without_sizes and self.ranges else PROBABILITIES
+
     def check_ignore_sizes(self) -> None:
         """Raises PipelineError when it cannot answer without the sizes."""
         if not self.can_ignore_sizes:
@@ -95,11 +99,9 @@ class Answerer:
             self.check_ignore_sizes()
         probabilities = np.full((rows, len(self.model.labels)), np.nan, dtype=np.float32)
         sure = np.zeros(rows, dtype=bool)
-        for output, some in (
-            (PROBABILITIES_WITHOUT_SIZES if self.ranges else PROBABILITIES, ignored),
-            (PROBABILITIES, ~ignored),
-        ):
+        for without, some in ((True, ignored), (False, ~ignored)):
             if some.any():
+                output = self.output(without)
                 found = self.model.predict_proba(artefacts.take(some), output)
                 probabilities[some] = rounded_probabilities(found)
                 sure[some] = is_sure(found, self.model.threshold(output))

@@ -267,8 +267,7 @@ def _output(answerer: Answerer, ignore_sizes: bool, far: bool) -> str:
     """The output of the model that answers."""
     if ignore_sizes:
         answerer.check_ignore_sizes()
-    without = bool(answerer.ranges) and answerer.can_ignore_sizes and (ignore_sizes or far)
-    return PROBABILITIES_WITHOUT_SIZES if without else PROBABILITIES
+    return answerer.output(ignore_sizes or (far and answerer.can_ignore_sizes))
 
 
 def _with_sample(

@@ -128,6 +128,7 @@ class Photographs:
     """Photographs for a model."""
 
     labelled = False
+    with_sizes = True
 
     def __init__(
         self,

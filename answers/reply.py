@@ -8,13 +8,12 @@ import numpy as np
 
 from answers.answerer import Answerer
 from answers.photographs import as_artefacts
-from answers.rendering import data_uri, share
+from answers.rendering import between, data_uri, share
 from answers.thumbnail import thumbnail
 from answers.training import Training
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import Limits, PictureError
 from photographs.pictures.places import Place, shown_name
-from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
 from stages.reporting.captions import percent
 
 # For a photograph that somebody gives: what cameras and browsers make. 100 million pixels take
@@ -26,12 +25,16 @@ GIVEN = Limits(100_000_000, ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP"
 class Replies:
     """A model, and what its answers are explained by. Several threads may use one."""
 
-    answerer: Answerer
-    embedder: Embedder
     training: Training
+    embedder: Embedder
     museum: str | None = None  # where the photographs come from, for a model that takes that
     place: Place | None = None  # where the photographs of the training rows lie
     ignore_sizes: bool = False  # not to look at width and height, unless it is asked for
+
+    @property
+    def answerer(self) -> Answerer:
+        """The model."""
+        return self.training.answerer
 
     def to(self, content: bytes, ignore_sizes: bool | None = None) -> dict[str, Any]:
         """The reply to a photograph, by the content of its file.
@@ -85,8 +88,7 @@ class Replies:
 
     def _how_sure(self, probability: float, sure: bool, looked_at: bool) -> list[str]:
         """From when on the model is sure, and how often it was right with such a probability."""
-        without = self.answerer.ranges and not looked_at
-        output = PROBABILITIES_WITHOUT_SIZES if without else PROBABILITIES
+        output = self.answerer.output(not looked_at)
         threshold = self.answerer.model.threshold(output)
         asked = percent(self.answerer.model.metadata["answers"][output]["sure"]["accuracy"], 0)
         if threshold is None:
@@ -101,11 +103,10 @@ class Replies:
                 f"at least {asked} of such answers were right when it was tried."
             ]
         if (known := self.training.right_when(probability, output)) is not None:
-            least, most = share(known.least), share(known.most)
-            about = least if least == most else f"{least} to {most}"
             sentences.append(
-                f"Answers about as sure as this one ({about}) were right in {known.right:,} of "
-                f"{known.rows:,} cases, on artefacts that the model had not seen."
+                f"Answers about as sure as this one ({between(known.least, known.most)}) were "
+                f"right in {known.right:,} of {known.rows:,} cases, on artefacts that the model "
+                "had not seen."
             )
         return sentences
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from answers.explanation import Explanation, Variant
-from answers.rendering import data_uri, render, share
+from answers.rendering import between, data_uri, render, share
 from answers.training import Similar
 from stages.common.stage import shorten
 from stages.features.kinds.category import MUSEUM
@@ -341,11 +341,6 @@ class Telling:
             (f"with {self._kind(group.name)} of {self._others}, on average", group)
             for group in found.groups
         ]
-
-
-def between(low: float, high: float) -> str:
-    """`31.4 % to 40.0 %`, or one of them where they are the same."""
-    return share(low) if share(low) == share(high) else f"{share(low)} to {share(high)}"
 
 
 def signed(number: float, digits: int = 2) -> str:

@@ -126,8 +126,7 @@ def answered(
     Raises PipelineError when nothing has an answer.
     """
     answerer = tally.answerer
-    look = isinstance(source, Photographs) or source.with_sizes
-    look = look and not arguments.ignore_sizes
+    look = source.with_sizes and not arguments.ignore_sizes
     for artefacts in source.rows():
         far = answerer.far(artefacts) if look else np.zeros(len(artefacts), dtype=bool)
         ignored = far if look and answerer.can_ignore_sizes else not look

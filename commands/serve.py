@@ -35,7 +35,7 @@ def main() -> str:
     embedder = embedder_for(answerer, arguments.network, exif_rotation=True)
     place = open_place(arguments.photographs) if arguments.photographs else None
     training = Training.read(answerer)
-    replies = Replies(answerer, embedder, training, arguments.museum, place, arguments.ignore_sizes)
+    replies = Replies(training, embedder, arguments.museum, place, arguments.ignore_sizes)
     with listen(arguments.host, arguments.port) as listening:
         local = is_local(listening)
         if answerer.synthetic:

@@ -80,7 +80,7 @@ def replies(answering):
     embedder = embedder_for(answerer, answering / "network.onnx", exif_rotation=True)
     with chdir(answering):
         training = Training.read(answerer)
-    return Replies(answerer, embedder, training, place=open_place(answering / "photographs"))
+    return Replies(training, embedder, place=open_place(answering / "photographs"))
 
 
 def start(replies, host="127.0.0.1"):
