@@ -9,7 +9,6 @@ from stages.common.stage import PipelineError
 from stages.model_file.interface import MODEL, PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.scoring import ModelFile, is_sure
 from stages.tables.artefacts import EMBEDDING, Artefacts
-from stages.tables.parquet import rounded_probabilities
 
 SIZES = ("width", "height")
 # Sizes are far outside those of train when they are so many times smaller or larger than the ends
@@ -25,26 +24,32 @@ class Answers:
     """What a model says of n artefacts."""
 
     labels: list[str]  # k
-    probabilities: np.ndarray  # (n, k) float32 with six decimals; nan where there is no answer
+    probabilities: np.ndarray  # (n, k) float32; nan where there is no answer
     with_sizes: np.ndarray  # (n,) bool, whether width and height were looked at
     sure: np.ndarray  # (n,) bool
 
     def best(self, row: int, count: int = SHOWN) -> list[tuple[str, float]]:
-        """The most probable labels of a row with their probabilities, the most probable first."""
-        order = np.argsort(-self.probabilities[row], kind="stable")[:count]
-        return [(self.labels[place], float(self.probabilities[row, place])) for place in order]
+        """The most probable labels of a row, the most probable first.
+
+        With their probabilities, of six decimals: what lies below says nothing, but for the order.
+        """
+        said = self.probabilities[row]
+        order = np.argsort(-said, kind="stable")[:count]
+        return [(self.labels[place], round(float(said[place]), 6)) for place in order]
 
 
 class Answerer:
     """A model of `train`. Several threads may use one."""
 
     def __init__(self, path: Path = MODEL) -> None:
-        """Raises PipelineError for a file that is no model of this pipeline."""
+        """Raises PipelineError for a file that is no model of this pipeline, as it is now."""
         if not path.is_file():
             raise PipelineError(f"there is no model {path}: `dvc repro` makes it")
         self.path = path
         self.model = ModelFile(path)
         metadata = self.model.metadata
+        if "answers" not in metadata:
+            raise PipelineError(f"{path} was made by an earlier pipeline: run `dvc repro`")
         inputs = {value["name"]: value for kind in metadata["kinds"] for value in kind["inputs"]}
         # The columns of artefacts that it takes beside the embedding and the sizes: their types.
         self.further: dict[str, str] = {
@@ -103,7 +108,7 @@ class Answerer:
             if some.any():
                 output = self.output(without)
                 found = self.model.predict_proba(artefacts.take(some), output)
-                probabilities[some] = rounded_probabilities(found)
+                probabilities[some] = found
                 sure[some] = is_sure(found, self.model.threshold(output))
         with_sizes = ~ignored if self.ranges else np.zeros(rows, dtype=bool)
         return Answers(self.model.labels, probabilities, with_sizes, sure)

@@ -60,11 +60,7 @@ class Replies:
         sure = bool(answers.sure[0])
         return {
             "mediums": [
-                {
-                    "medium": medium,
-                    "probability": round(probability, 6),
-                    "share": share(probability),
-                }
+                {"medium": medium, "probability": probability, "share": share(probability)}
                 for medium, probability in best
             ],
             "sure": sure,

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from test_model_file import LABELS, write_features
 from test_models import artefacts, made_up, strangers
 
-from answers.answerer import Answerer
+from answers.answerer import Answerer, Answers
 from answers.training import Training
 from stages import train
 from stages.common.stage import PipelineError
@@ -219,6 +219,12 @@ def test_rows_are_answered_with_or_without_their_sizes_as_asked(train_on):
     assert found.sure.tolist() == (expected.max(axis=1).round(6) >= least).tolist()
 
 
+def test_labels_whose_probabilities_look_the_same_stand_in_the_models_order():
+    said = np.array([[1e-9, 0.9999994, 3e-8, 2e-8]], dtype=np.float32)
+    answers = Answers(list("abcd"), said, np.array([True]), np.array([True]))
+    assert answers.best(0) == [("b", 0.999999), ("c", 0.0), ("d", 0.0), ("a", 0.0)]
+
+
 def test_sizes_are_far_where_they_are_missing_or_twice_as_far_out_as_those_of_train(train_on):
     train_on(model="lda")
     answerer = Answerer()
@@ -279,6 +285,16 @@ def test_a_row_does_not_say_of_itself_how_often_the_model_is_right():
 def test_a_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(PipelineError, match=r"no model .*model\.onnx: `dvc repro` makes it"):
         Answerer(tmp_path / "model.onnx")
+
+
+def test_a_model_of_an_earlier_pipeline_is_no_riddle(train_on):
+    train_on(model="lda")
+    model = onnx.load(MODEL)
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != "answers"}
+    onnx.helper.set_model_props(model, kept)
+    onnx.save(model, MODEL)
+    with pytest.raises(PipelineError, match="was made by an earlier pipeline: run `dvc repro`"):
+        Answerer()
 
 
 def test_what_both_answers_have_in_common_is_in_the_file_once(train_on):
