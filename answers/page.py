@@ -27,7 +27,7 @@ def render(replies: Replies, most_bytes: int) -> str:
         training_rows=len(replies.training.image_files),
         sizes=bool(answerer.ranges) and answerer.can_ignore_sizes,
         ignore_sizes=replies.ignore_sizes,
-        pictures=replies.place is not None,
+        pictures=replies.pictures is not None,
         most_bytes=most_bytes,
         most_pixels=GIVEN.pixels,
         formats=GIVEN.formats,

@@ -1,6 +1,5 @@
 """What the pages and sentences about answers have in common."""
 
-import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,6 @@ def share(probability: float) -> str:
 def between(low: float, high: float) -> str:
     """`31.4 % to 40.0 %`, or one of them where they are the same."""
     return share(low) if share(low) == share(high) else f"{share(low)} to {share(high)}"
-
-
-def data_uri(jpeg: bytes) -> str:
-    """A picture as a page holds it."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def render(template: Path, **values: Any) -> str:

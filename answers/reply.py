@@ -1,19 +1,17 @@
 """What is told of one photograph that somebody gives, in sentences and numbers."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from answers.answerer import Answerer
 from answers.photographs import as_artefacts
-from answers.rendering import between, data_uri, share
-from answers.thumbnail import thumbnail
+from answers.rendering import between, share
+from answers.thumbnail import Pictures
 from answers.training import Training
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import Limits, PictureError
-from photographs.pictures.places import Place, shown_name
 from stages.reporting.captions import percent
 
 # For a photograph that somebody gives: what cameras and browsers make. 100 million pixels take
@@ -28,7 +26,7 @@ class Replies:
     training: Training
     embedder: Embedder
     museum: str | None = None  # where the photographs come from, for a model that takes that
-    place: Place | None = None  # where the photographs of the training rows lie
+    pictures: Pictures | None = None  # of the training rows
     ignore_sizes: bool = False  # not to look at width and height, unless it is asked for
 
     @property
@@ -76,7 +74,7 @@ class Replies:
                     "medium": near.medium,
                     "museum": near.museum,
                     "cosine": round(near.cosine, 4),
-                    "picture": self._picture(near.image_file),
+                    "picture": self.pictures and self.pictures.of(near.image_file).uri,
                 }
                 for near in self.training.similar(artefact)
             ],
@@ -122,18 +120,3 @@ class Replies:
         if looked_at:
             return f"{text}, and it cannot answer without the sizes: do not rely on this answer."
         return f"The width and height were not looked at: {text}."
-
-    def _picture(self, image_file: str) -> str | None:
-        """A training photograph, small, as a page holds it; None where there is none."""
-        if self.place is None or (name := self._names.get(image_file)) is None:
-            return None
-        try:
-            return data_uri(thumbnail(self.place.read(name)))
-        except PictureError:
-            return None
-
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        """The names of files in the place, by the image files of tables that are made of it."""
-        names = self.place.names() if self.place else []
-        return {shown_name(name): name for name in names}

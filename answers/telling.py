@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from answers.explanation import Explanation, Variant
-from answers.rendering import between, data_uri, render, share
+from answers.rendering import between, render, share
+from answers.thumbnail import Picture
 from answers.training import Similar
 from stages.common.stage import shorten
 from stages.features.kinds.category import MUSEUM
@@ -44,19 +45,6 @@ class Section:
     before: list[str]  # sentences before the table
     table: Table | None = None
     after: list[str] | None = None  # and after it
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A thumbnail, or why there is none."""
-
-    jpeg: bytes | None
-    problem: str = ""
-
-    @property
-    def uri(self) -> str | None:
-        """The picture as the page holds it."""
-        return None if self.jpeg is None else data_uri(self.jpeg)
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ IMAGE_FILE is the image file of a row of the run in this folder, or the path of 
 """
 
 import argparse
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from answers.answerer import Answerer
 from answers.explanation import Asked, Explanation, explain, no_such_row, read_asked
 from answers.photographs import about_museum, as_artefacts, check_columns, embedder_for
 from answers.rendering import share
-from answers.telling import Picture, Telling, as_page, as_text
-from answers.thumbnail import thumbnail
+from answers.telling import Telling, as_page, as_text
+from answers.thumbnail import Picture, Pictures
 from answers.training import Training
 from photographs.networks.description import NETWORK
 from photographs.pictures.picture import PictureError
-from photographs.pictures.places import Place, open_place, shown_name
+from photographs.pictures.places import open_place
 from stages.common.files import write_text
 from stages.common.params import load_value
 from stages.common.stage import PipelineError, log, run, shorten
@@ -37,7 +37,7 @@ def main() -> str:
     if arguments.ignore_sizes:
         answerer.check_ignore_sizes()
     training = Training.read(answerer)
-    place = open_place(arguments.photographs) if arguments.photographs else None
+    photographs = Pictures(open_place(arguments.photographs)) if arguments.photographs else None
     name: str = arguments.image_file
     asked, sample = read_asked(name, training)
     content = None
@@ -56,7 +56,7 @@ def main() -> str:
     said = f"{found.answer.label} ({share(found.answer.probability)})"
     if html is None:
         return said
-    write_text(html, as_page(telling, pictures_of(found, place, content)))
+    write_text(html, as_page(telling, pictures_of(found, photographs, content)))
     return f"{said}, {html} written"
 
 
@@ -129,38 +129,17 @@ def embedded(
 
 
 def pictures_of(
-    found: Explanation, place: Place | None, content: bytes | None
+    found: Explanation, photographs: Pictures | None, content: bytes | None
 ) -> dict[str, Picture]:
     """Thumbnails by image file: of the photograph, whose file has this content where that is known,
     and of the similar training rows."""
     pictures = {}
+    if photographs is not None:
+        names = [found.image_file, *(near.image_file for near in found.similar)]
+        pictures = {name: photographs.of(name) for name in names}
     if content is not None:
-        pictures[found.image_file] = _picture(content)
-    if place is not None:
-        names = place.names()
-        for image_file in [found.image_file, *(near.image_file for near in found.similar)]:
-            if image_file not in pictures:
-                pictures[image_file] = _find(image_file, place, names)
+        pictures[found.image_file] = Picture.of(content)
     return pictures
-
-
-def _find(image_file: str, place: Place, names: list[str]) -> Picture:
-    """The photograph of a row: the path below the place, or a file's name that no other has."""
-    shown = {shown_name(name): name for name in names}
-    alike = [name for name in shown if PurePosixPath(name).name == image_file]
-    if image_file not in shown and len(alike) != 1:
-        return Picture(None, "several files have this name" if alike else "the file is not there")
-    try:
-        return _picture(place.read(shown[image_file if image_file in shown else alike[0]]))
-    except PictureError as error:
-        return Picture(None, str(error))
-
-
-def _picture(content: bytes) -> Picture:
-    try:
-        return Picture(thumbnail(content))
-    except PictureError as error:
-        return Picture(None, str(error))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from answers.answerer import Answerer
 from answers.photographs import about_museum, check_columns, embedder_for
 from answers.reply import Replies
 from answers.server import Site, is_local, listen, make_server
+from answers.thumbnail import Pictures
 from answers.training import Training
 from photographs.networks.description import NETWORK
 from photographs.pictures.places import open_place
@@ -33,9 +34,9 @@ def main() -> str:
     if note := about_museum(answerer, arguments.museum):
         log(STAGE, note)
     embedder = embedder_for(answerer, arguments.network, exif_rotation=True)
-    place = open_place(arguments.photographs) if arguments.photographs else None
+    pictures = Pictures(open_place(arguments.photographs)) if arguments.photographs else None
     training = Training.read(answerer)
-    replies = Replies(training, embedder, arguments.museum, place, arguments.ignore_sizes)
+    replies = Replies(training, embedder, arguments.museum, pictures, arguments.ignore_sizes)
     with listen(arguments.host, arguments.port) as listening:
         local = is_local(listening)
         if answerer.synthetic:

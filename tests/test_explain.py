@@ -327,11 +327,6 @@ def test_the_page_reads_well_in_a_browser(here, tmp_path, monkeypatch):
     assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}
 
 
-def test_a_name_that_two_photographs_have_shows_none():
-    place = SimpleNamespace(names=lambda: ["a/x.jpg", "b/x.jpg"])
-    assert command._find("x.jpg", place, place.names()).problem == "several files have this name"
-
-
 def test_a_photograph_is_answered_as_its_row_is(here, tmp_path, monkeypatch, capsys):
     path = here / "photographs/1/1-7.jpg"
     page = tmp_path / "why.html"

@@ -29,6 +29,7 @@ from answers.page import as_html, policy, render
 from answers.photographs import as_artefacts, embedder_for
 from answers.reply import GIVEN, Replies, share
 from answers.server import CONTENT, MOST_BYTES, Site, listen, make_server
+from answers.thumbnail import Pictures
 from answers.training import Training
 from commands import serve
 from photographs.embed import embed
@@ -80,7 +81,7 @@ def replies(answering):
     embedder = embedder_for(answerer, answering / "network.onnx", exif_rotation=True)
     with chdir(answering):
         training = Training.read(answerer)
-    return Replies(training, embedder, place=open_place(answering / "photographs"))
+    return Replies(training, embedder, pictures=Pictures(open_place(answering / "photographs")))
 
 
 def start(replies, host="127.0.0.1"):
@@ -160,7 +161,7 @@ def test_the_most_similar_training_artefacts_come_with_their_photographs(port, r
 def test_a_similar_photograph_that_is_not_there_is_not_shown(replies, photograph, tmp_path):
     content = photograph(0).read_bytes()
     (tmp_path / replies.training.image_files[0]).write_bytes(b"no picture")
-    others = [replace(replies, place=None), replace(replies, place=open_place(tmp_path))]
+    others = [replace(replies, pictures=found) for found in (None, Pictures(open_place(tmp_path)))]
     for other in others:
         assert {near["picture"] for near in other.to(content)["similar"]} == {None}
 

@@ -1,4 +1,4 @@
-"""A photograph becomes a small picture that holds nothing else."""
+"""A photograph becomes a small picture that holds nothing else, and is found by its row's name."""
 
 import io
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from answers.thumbnail import thumbnail
+from answers.thumbnail import Pictures, thumbnail
 from photographs.pictures.picture import PictureError
+from photographs.pictures.places import open_place
 
 ORIENTATION, MAKER = 0x0112, 0x010F  # tags of EXIF
 
@@ -59,3 +60,23 @@ def test_a_small_picture_keeps_its_size():
 def test_what_is_no_picture_has_none():
     with pytest.raises(PictureError, match="no picture"):
         thumbnail(b"A letter to the museum.")
+
+
+def test_a_photograph_is_found_by_its_path_or_by_a_name_that_no_other_has(tmp_path):
+    for number, path in enumerate(["a/x.png", "b/x.png", "b/y.png", "x.png"], start=1):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(encoded(two_halves(size=(2 * number, 8)), "PNG"))
+    (tmp_path / "notes.txt").write_text("no picture")
+    pictures = Pictures(open_place(tmp_path))
+
+    def width(image_file):
+        with Image.open(io.BytesIO(pictures.of(image_file).jpeg)) as small:
+            return small.width
+
+    assert [width(name) for name in ("b/x.png", "y.png", "x.png")] == [4, 6, 8]
+    (tmp_path / "x.png").unlink()
+    problems = {name: Pictures(open_place(tmp_path)).of(name) for name in ("x.png", "notes.txt")}
+    assert problems["x.png"].problem == "several files have this name"
+    assert problems["notes.txt"].problem == "no picture that Pillow knows"
+    assert pictures.of("z.png").problem == "the file is not there"
+    assert pictures.of("z.png").uri is None
