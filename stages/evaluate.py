@@ -93,7 +93,8 @@ def main() -> str:
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     words = Words(params.label, params.labels, params.group, params.groups)
     write_text(MODEL_CARD, model_card(metrics, details, model.metadata, words))
-    write_predictions(train.source, model.labels, {"val": vals, "test": tests})
+    subsets = {"val": vals, "test": tests}
+    write_predictions(train.source, model.labels, model.digest, subsets)
     return (
         f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
         f"log loss {metrics['test']['log_loss']:.4f} on {len(test.mediums):,} rows"

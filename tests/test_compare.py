@@ -328,7 +328,7 @@ def test_fifteen_thousand_rows_are_resampled_within_the_bound_of_memory(monkeypa
 
 def write(model, subsets=None):
     """Write a model's rows, all of test if not said, in the working copy's predictions."""
-    schema = predictions_schema(model.source, model.labels)
+    schema = predictions_schema(model.source, model.labels, "")
     columns = {name: pa.nulls(len(model.mediums), schema.field(name).type) for name in schema.names}
     columns |= {
         "image_file": pa.array(model.image_files),

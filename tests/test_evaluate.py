@@ -444,9 +444,15 @@ def test_per_class_metrics_divide_by_the_right_sums(four_rows, recwarn):
 
 @pytest.mark.usefixtures("stage_folder")
 def test_predictions_are_kept_with_their_labels_and_source():
-    write_predictions("file", LABELS, {"val": {PROBABILITIES: VAL}, "test": {PROBABILITIES: TEST}})
+    write_predictions(
+        "file", LABELS, "1234", {"val": {PROBABILITIES: VAL}, "test": {PROBABILITIES: TEST}}
+    )
     table = pq.read_table(PREDICTIONS)
-    assert table.schema.metadata == {b"source": b"file", b"labels": b'["clay", "gold"]'}
+    assert table.schema.metadata == {
+        b"source": b"file",
+        b"labels": b'["clay", "gold"]',
+        b"model": b"1234",
+    }
     assert table["subset"].to_pylist() == ["val"] * 3 + ["test"] * 4
     assert table["medium"].to_pylist() == [*VAL.mediums, *TEST.mediums]
     assert table["museum"].to_pylist()[3:] == ["Met", "Met", "LACMA", ""]
@@ -461,7 +467,7 @@ def test_the_first_two_answers_stand_in_the_table_with_their_probabilities(four_
     # Two that are equal: the answer is the one that comes first, as in the metrics.
     probabilities = np.vstack([ANSWERS[:3], np.float32([0.4, 0.2, 0.4])])
     rows = replace(four_rows, probabilities=probabilities)
-    write_predictions("file", THREE, {"val": {PROBABILITIES: rows}})
+    write_predictions("file", THREE, "1234", {"val": {PROBABILITIES: rows}})
     table = pq.read_table(PREDICTIONS).to_pydict()
     assert table["predicted"] == ["bronze", "gold", "clay", "bronze"]
     assert table["second"] == ["gold", "bronze", "bronze", "gold"]
@@ -473,7 +479,7 @@ def test_the_first_two_answers_stand_in_the_table_with_their_probabilities(four_
 def test_an_answer_is_the_one_that_the_metrics_count_where_rounding_makes_two_equal():
     probabilities = np.tile(np.float32([0.4999998, 0.5000002]), (4, 1))
     rows = replace(TEST, probabilities=probabilities)
-    write_predictions("file", LABELS, {"test": {PROBABILITIES: rows}})
+    write_predictions("file", LABELS, "1234", {"test": {PROBABILITIES: rows}})
     table = pq.read_table(PREDICTIONS).to_pydict()
     assert table["predicted"] == [LABELS[place] for place in rows.best] == ["gold"] * 4
     assert table["probability"] == table["second_probability"] == [0.5] * 4
@@ -482,6 +488,6 @@ def test_an_answer_is_the_one_that_the_metrics_count_where_rounding_makes_two_eq
 @pytest.mark.usefixtures("stage_folder")
 def test_predictions_are_rounded_to_six_decimals():
     rows = replace(TEST, probabilities=np.array([[1 / 3, 2 / 3]] * 4, dtype=np.float32))
-    write_predictions("file", LABELS, {"test": {PROBABILITIES: rows}})
+    write_predictions("file", LABELS, "1234", {"test": {PROBABILITIES: rows}})
     found = matrix(pq.read_table(PREDICTIONS)["probabilities"])
     assert found[0].tolist() == [np.float32(0.333333), np.float32(0.666667)]

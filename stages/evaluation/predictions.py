@@ -12,10 +12,13 @@ from stages.tables.predictions import PREDICTIONS, predictions_schema
 
 
 def write_predictions(
-    source: str, labels: list[str], subsets: Mapping[str, Mapping[str, Scored]]
+    source: str, labels: list[str], model: str, subsets: Mapping[str, Mapping[str, Scored]]
 ) -> None:
-    """Write what each output of the model says of each row of val, cross-fitted, and of test."""
-    schema = predictions_schema(source, labels)
+    """Write what each output of the model says of each row of val, cross-fitted, and of test.
+
+    `model` is the SHA-256 of its file.
+    """
+    schema = predictions_schema(source, labels, model)
     batches = [
         pa.RecordBatch.from_pydict(_columns(subset, rows, np.array(labels, dtype=object)), schema)
         for subset, rows in subsets.items()

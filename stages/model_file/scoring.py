@@ -6,6 +6,7 @@ NumPy has the threads and kernels that stages/__init__.py fixes. Tests hold the 
 0.00001 of a probability.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,7 @@ class ModelFile:
     def __init__(self, path: Path) -> None:
         """Raises PipelineError for a file that is no ONNX model of this pipeline."""
         content = path.read_bytes()
+        self.digest = hashlib.sha256(content).hexdigest()
         try:
             model = onnx.load_from_string(content)
             texts = {entry.key: entry.value for entry in model.metadata_props}

@@ -8,8 +8,12 @@ import pyarrow as pa
 PREDICTIONS = Path("data/predictions.parquet")
 
 
-def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
-    """Schema of the predictions table; the labels of the probabilities are in its metadata."""
+def predictions_schema(source: str, labels: list[str], model: str) -> pa.Schema:
+    """Schema of the predictions table.
+
+    Its metadata has the labels of the probabilities, and `model`, the SHA-256 of the file that gave
+    them.
+    """
     return pa.schema(
         [
             ("image_file", pa.string()),
@@ -26,5 +30,9 @@ def predictions_schema(source: str, labels: list[str]) -> pa.Schema:
             ("probability_without_sizes", pa.float32()),
             ("probabilities", pa.list_(pa.float32(), len(labels))),
         ],
-        metadata={"source": source, "labels": json.dumps(labels, ensure_ascii=False)},
+        metadata={
+            "source": source,
+            "labels": json.dumps(labels, ensure_ascii=False),
+            "model": model,
+        },
     )
