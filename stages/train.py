@@ -96,7 +96,9 @@ def main() -> str:
     first = answer(fit, train, val, params)
     answers = {PROBABILITIES: first}
     others = places_without_sizes(train.names, seen) if params.without_sizes else np.empty(0, int)
-    if others.size:
+    if others.size and seen == {"embedding"}:
+        answers[PROBABILITIES_WITHOUT_SIZES] = first
+    elif others.size:
         log(STAGE, f"fitting {params.model} without the sizes")
         found = answer(fit, train.with_features(others), val.with_features(others), params)
         model = OnFeatures(found.fitted.model, others)

@@ -190,14 +190,14 @@ def test_a_model_that_is_never_sure_has_no_accuracy_of_sure_answers(train_on):
 
 def test_the_predictions_have_the_answer_without_sizes_beside_the_other(train_on):
     answers, _ = scored(train_on(model="lda"))
-    write_predictions("file", LABELS, {"test": answers})
+    write_predictions("file", LABELS, "", {"test": answers})
     table = pq.read_table(PREDICTIONS)
     said = answers[PROBABILITIES_WITHOUT_SIZES].probabilities
     labels = [LABELS[place] for place in said.argmax(axis=1)]
     assert table["predicted_without_sizes"].to_pylist() == labels
     found = table["probability_without_sizes"].to_numpy()
     np.testing.assert_allclose(found, said.max(axis=1), rtol=0, atol=1e-6)
-    write_predictions("file", LABELS, {"test": {PROBABILITIES: answers[PROBABILITIES]}})
+    write_predictions("file", LABELS, "", {"test": {PROBABILITIES: answers[PROBABILITIES]}})
     table = pq.read_table(PREDICTIONS)
     assert table["predicted_without_sizes"].null_count == len(labels)
 
@@ -271,6 +271,13 @@ def test_it_is_told_how_often_the_answers_were_right_that_were_about_as_probable
     assert training_with([0.5] * 3, [True] * 3).right_when(0.9).rows == 3
 
 
+def test_of_few_rows_those_that_are_far_away_say_nothing():
+    probabilities = np.linspace(0.3, 0.99, 50)
+    known = training_with(probabilities, probabilities > 0.5).right_when(0.4)
+    assert (known.rows, known.right) == (10, 0)
+    assert known.most < 0.5
+
+
 def test_the_order_of_rows_that_are_as_sure_decides_nothing():
     known = training_with([1.0] * 150 + [0.2] * 50, [True] * 100 + [False] * 100).right_when(1.0)
     assert (known.rows, known.right, known.least) == (150, 100, 1.0)
@@ -307,3 +314,11 @@ def test_what_both_answers_have_in_common_is_in_the_file_once(train_on):
     ]
     # The training rows in 8 bits: their embeddings, which both see, and their sizes.
     assert [part.shape for part in kept] == [(6, 120), (5, 120)]
+
+
+def test_a_model_that_never_sees_the_sizes_is_fitted_once(train_on, capsys):
+    model = train_on(**{"model": "lda", "ensemble.lda.features": "embedding"})
+    assert "without the sizes" not in capsys.readouterr().out
+    both = [model.predict_proba(new_rows(), output) for output in model.outputs]
+    assert len(both) == 2
+    np.testing.assert_array_equal(*both)
