@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from answers import rendering
+from answers.answerer import SYNTHETIC
 from answers.reply import GIVEN, Replies
 from stages.model_file.interface import MODEL_CARD
 
@@ -22,8 +23,9 @@ def render(replies: Replies, most_bytes: int) -> str:
     card = answerer.path.with_name(MODEL_CARD.name)
     return rendering.render(
         TEMPLATE,
-        synthetic=answerer.synthetic,
-        mediums=len(answerer.model.labels),
+        words=replies.words,
+        synthetic=SYNTHETIC if answerer.synthetic else None,
+        labels=len(answerer.model.labels),
         training_rows=len(replies.training.image_files),
         sizes=bool(answerer.ranges) and answerer.can_ignore_sizes,
         ignore_sizes=replies.ignore_sizes,

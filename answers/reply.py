@@ -12,6 +12,7 @@ from answers.thumbnail import Pictures
 from answers.training import Training
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import Limits, PictureError
+from stages.model_file.words import Words
 from stages.reporting.captions import percent
 
 # For a photograph that somebody gives: what cameras and browsers make. 100 million pixels take
@@ -25,6 +26,7 @@ class Replies:
 
     training: Training
     embedder: Embedder
+    words: Words  # what the page calls a label, and a group
     museum: str | None = None  # where the photographs come from, for a model that takes that
     pictures: Pictures | None = None  # of the training rows
     ignore_sizes: bool = False  # not to look at width and height, unless it is asked for
@@ -93,14 +95,15 @@ class Replies:
         else:
             verdict = "sure" if sure else "unsure"
             sentences = [
-                f"The model is {verdict}: it is sure of an answer from {share(threshold)} on, as "
-                f"at least {asked} of such answers were right when it was tried."
+                f"The model is {verdict}: it is sure of an answer from {share(threshold)} on. Of "
+                f"all such answers together, at least {asked} were right on val; of those near "
+                f"{share(threshold)}, fewer. That holds for photographs like those of train alone."
             ]
         if (known := self.training.right_when(probability, output)) is not None:
             sentences.append(
                 f"Answers about as sure as this one ({between(known.least, known.most)}) were "
                 f"right in {known.right:,} of {known.rows:,} cases, on artefacts that the model "
-                "had not seen."
+                "was not fitted on."
             )
         return sentences
 

@@ -43,7 +43,7 @@ HEADERS = [
 NOTHING = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 Environ = dict[str, Any]
-Answer = tuple[HTTPStatus, list[tuple[str, str]], bytes]
+Response = tuple[HTTPStatus, list[tuple[str, str]], bytes]
 
 
 class RequestError(Exception):
@@ -55,7 +55,7 @@ class RequestError(Exception):
         self.headers = headers
 
 
-def as_json(status: HTTPStatus, value: dict[str, Any], *headers: tuple[str, str]) -> Answer:
+def as_json(status: HTTPStatus, value: dict[str, Any], *headers: tuple[str, str]) -> Response:
     """An answer in JSON."""
     content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     return status, [("Content-Type", "application/json; charset=utf-8"), NOTHING, *headers], content
@@ -91,7 +91,7 @@ class Site:
         start_response(f"{status.value} {status.phrase}", headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
 
-    def _answer(self, environ: Environ) -> Answer:
+    def _answer(self, environ: Environ) -> Response:
         self._check_host(environ)
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if path == "/":
@@ -196,6 +196,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
+    except UnicodeError:  # a name that cannot be asked for
+        raise PipelineError(f"--host {host} is no address") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PipelineError(

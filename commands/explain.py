@@ -19,11 +19,9 @@ from photographs.networks.description import NETWORK
 from photographs.pictures.picture import PictureError
 from photographs.pictures.places import open_place
 from stages.common.files import write_text
-from stages.common.params import load_value
 from stages.common.stage import PipelineError, log, run, shorten
 from stages.model_file.interface import MODEL
 from stages.model_file.words import Words
-from stages.reporting.inputs import WORDS
 
 STAGE = "explain"
 
@@ -50,8 +48,7 @@ def main() -> str:
             "photographs"
         )
     found = explain(training, asked, sample, arguments.ignore_sizes)
-    words = Words(*(load_value(f"evaluate.{word}") for word in WORDS))
-    telling = Telling(words, found)
+    telling = Telling(Words.read(), found)
     print(as_text(telling), end="\n\n", flush=True)
     said = f"{found.answer.label} ({share(found.answer.probability)})"
     if html is None:
@@ -93,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
         "--network",
         type=Path,
         default=NETWORK,
-        help="what makes the embedding of a photograph (default: %(default)s)",
+        help="for a photograph: the ONNX file of the network (default: %(default)s)",
     )
     return parser.parse_args()
 
@@ -120,7 +117,7 @@ def embedded(
     check_columns(answerer, museum)
     if note := about_museum(answerer, museum):
         log(STAGE, note)
-    embedder = embedder_for(answerer, network)
+    embedder = embedder_for(answerer, network, STAGE)
     try:
         photograph = embedder.embed(content)
     except PictureError as error:

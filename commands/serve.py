@@ -10,7 +10,7 @@ import argparse
 import webbrowser
 from pathlib import Path
 
-from answers.answerer import Answerer
+from answers.answerer import SYNTHETIC, Answerer
 from answers.photographs import about_museum, check_columns, embedder_for
 from answers.reply import Replies
 from answers.server import Site, is_local, listen, make_server
@@ -20,6 +20,7 @@ from photographs.networks.description import NETWORK
 from photographs.pictures.places import open_place
 from stages.common.stage import log, run
 from stages.model_file.interface import MODEL
+from stages.model_file.words import Words
 
 STAGE = "serve"
 EVERYWHERE = ("0.0.0.0", "::")
@@ -33,23 +34,22 @@ def main() -> str:
     check_columns(answerer, arguments.museum)
     if note := about_museum(answerer, arguments.museum):
         log(STAGE, note)
-    embedder = embedder_for(answerer, arguments.network, exif_rotation=True)
+    embedder = embedder_for(answerer, arguments.network, STAGE, exif_rotation=True)
     pictures = Pictures(open_place(arguments.photographs)) if arguments.photographs else None
     training = Training.read(answerer)
-    replies = Replies(training, embedder, arguments.museum, pictures, arguments.ignore_sizes)
+    replies = Replies(
+        training, embedder, Words.read(), arguments.museum, pictures, arguments.ignore_sizes
+    )
     with listen(arguments.host, arguments.port) as listening:
         local = is_local(listening)
         if answerer.synthetic:
-            log(
-                STAGE,
-                f"{answerer.path} was trained on simulated data: its answers say nothing about "
-                "photographs",
-            )
+            log(STAGE, SYNTHETIC)
         if not local:
             log(
                 STAGE,
                 "warning: everyone in the network can use the page, and what they send is not "
-                "encrypted",
+                f"encrypted; their way to it is this machine's address, port "
+                f"{listening.getsockname()[1]}",
             )
         address = address_of(arguments.host, listening.getsockname()[1])
         log(STAGE, f"{address} shows the page, until Ctrl-C")
@@ -74,9 +74,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--photographs",
         type=Path,
-        metavar="PHOTOGRAPHS",
-        help="a folder or a zip file with the photographs of the training artefacts, to show those "
-        "that are similar (default: only their names are shown)",
+        metavar="FOLDER_OR_ZIP",
+        help="where the photographs of the run are, so that the page shows those that are similar",
     )
     parser.add_argument(
         "--ignore-sizes",
@@ -93,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
         "--network",
         type=Path,
         default=NETWORK,
-        help="the ONNX file that turns photographs into embeddings (default: %(default)s)",
+        help="the ONNX file of the network (default: %(default)s)",
     )
     parser.add_argument(
         "--host",

@@ -24,7 +24,7 @@ from test_photographs import tiny_png
 from test_report_page import CHROMIUM, SCREENSHOTS, WIDTHS, browser, contrast  # noqa: F401
 
 from answers import server as module
-from answers.answerer import Answerer
+from answers.answerer import SYNTHETIC, Answerer
 from answers.page import as_html, policy, render
 from answers.photographs import as_artefacts, embedder_for
 from answers.reply import GIVEN, Replies, share
@@ -41,12 +41,16 @@ from stages import download, evaluate, featurize, parse_embeddings_to_parquet, s
 from stages.common.stage import PipelineError
 from stages.model_file.interface import MODEL, MODEL_CARD, PROBABILITIES
 from stages.model_file.scoring import ModelFile
+from stages.model_file.words import Words
 
 MEDIUMS = ["Etching", "Bronze", "<b>Ivory</b>", "Oil & canvas", "Glass", "Wood"]
 EACH = 12  # photographs
 
 
 # A run on drawn photographs, and one server for all tests
+
+
+WORDS = Words("medium", "mediums", "museum", "museums")
 
 
 @pytest.fixture(scope="session")
@@ -78,10 +82,11 @@ def answering(shared):
 @pytest.fixture(scope="module")
 def replies(answering):
     answerer = Answerer(answering / MODEL)
-    embedder = embedder_for(answerer, answering / "network.onnx", exif_rotation=True)
+    embedder = embedder_for(answerer, answering / "network.onnx", "test", exif_rotation=True)
     with chdir(answering):
         training = Training.read(answerer)
-    return Replies(training, embedder, pictures=Pictures(open_place(answering / "photographs")))
+    pictures = Pictures(open_place(answering / "photographs"))
+    return Replies(training, embedder, WORDS, pictures=pictures)
 
 
 def start(replies, host="127.0.0.1"):
@@ -180,8 +185,9 @@ def test_it_says_whether_it_is_sure_and_from_when_on(replies, monkeypatch, photo
     else:
         verdict = "sure" if reply["sure"] else "unsure"
         assert reply["sentences"][0] == (
-            f"The model is {verdict}: it is sure of an answer from {share(threshold)} on, as at "
-            "least 95 % of such answers were right when it was tried."
+            f"The model is {verdict}: it is sure of an answer from {share(threshold)} on. Of all "
+            f"such answers together, at least 95 % were right on val; of those near "
+            f"{share(threshold)}, fewer. That holds for photographs like those of train alone."
         )
 
 
@@ -283,7 +289,7 @@ def encoded(kind, size=(60, 40)):
     ("content", "reason"),
     [
         (b"", "the file is empty"),
-        (b"A letter to the museum.\n" * 50, "no picture that Pillow knows"),
+        (b"A letter to the museum.\n" * 50, "no picture of a format that is read"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>', "no picture"),
         (encoded("PDF"), "no picture"),
         (encoded("ICO"), "no picture"),  # it may hold a picture that is larger than it says
@@ -460,6 +466,15 @@ def test_the_policy_allows_what_is_written_in_the_page_and_nothing_else(port):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_page_calls_labels_and_groups_what_the_parameters_call_them(replies):
+    words = Words("maker", "makers", "dealer", "dealers")
+    page = render(replace(replies, words=words), MOST_BYTES)
+    text = page.split("<body")[1].split("<script")[0]
+    assert "Telling the maker from a photograph" in text
+    assert "how a dealer exports" in text
+    assert 'data-unknown="dealer unknown"' in text
+
+
 def test_the_card_is_html_with_the_headings_below_those_of_the_page():
     header = "---\nlicense: mit\n---\n\n"
     card = as_html(f"{header}# A <b>card</b>\n\n| a | n |\n|---|---:|\n| x | 1 |\n")
@@ -472,12 +487,12 @@ def test_the_card_is_html_with_the_headings_below_those_of_the_page():
 def test_a_model_of_simulated_data_has_a_banner_and_the_page_does_without_a_card(
     replies, monkeypatch, tmp_path
 ):
-    assert "Synthetic data" not in render(replies, MOST_BYTES)
+    assert SYNTHETIC.capitalize() not in render(replies, MOST_BYTES)
     assert "its card" in render(replies, MOST_BYTES)
     monkeypatch.setitem(replies.answerer.model.metadata, "source", "synthetic")
     monkeypatch.setattr(replies.answerer, "path", tmp_path / MODEL.name)
     page = render(replies, MOST_BYTES)
-    assert "its answers say nothing\nabout photographs" in page
+    assert SYNTHETIC.capitalize() in page
     assert "its card" not in page
     (tmp_path / MODEL_CARD.name).write_text("# A card")
     assert "<h3>A card</h3>" in render(replies, MOST_BYTES)
@@ -508,11 +523,11 @@ def test_the_command_serves_until_ctrl_c(answering, monkeypatch, capsys, host):
     monkeypatch.setattr(serve.webbrowser, "open", visit)
     assert serve.main() == "stopped"
     address, page = seen
-    assert "What is it made of?" in page
+    assert "Telling the medium from a photograph" in page
     said = capsys.readouterr().out
     assert f"[serve] {address} shows the page, until Ctrl-C\n" in said
     assert ("everyone in the network" in said) == everywhere
-    assert ("its answers say nothing about photographs" in said) == everywhere
+    assert (SYNTHETIC in said) == everywhere
     assert address.startswith(f"http://{'localhost' if everywhere else host}:")
 
 
@@ -746,7 +761,7 @@ def test_wrong_files_have_a_sentence_and_names_are_no_html(visit, photograph):
     drop(page, given(page, b"A letter to the museum.", name))
     problem.wait_for()
     assert problem.text_content() == (
-        "This photograph cannot be looked at: no picture that Pillow knows."
+        "This photograph cannot be looked at: no picture of a format that is read."
     )
     assert faint(page) == []
     assert page.locator("#answer").is_hidden()

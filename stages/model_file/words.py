@@ -1,6 +1,8 @@
 """What people call the labels, and the groups that rows come from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+
+from stages.common.params import load_value
 
 
 @dataclass(frozen=True)
@@ -11,6 +13,11 @@ class Words:
     labels: str
     group: str
     groups: str
+
+    @classmethod
+    def read(cls) -> "Words":
+        """Those of params.yaml in the current folder."""
+        return cls(*(load_value(f"evaluate.{word.name}") for word in fields(cls)))
 
     def fill(self, text: str) -> str:
         """A text of the model's file, in which these words stand as `{label}` or `{groups}`."""

@@ -32,7 +32,6 @@ MISTAKES = 20
 NEIGHBOURS = 3  # training rows that are shown beside a mistake
 # Columns of the tables that are texts, whatever is in them.
 TEXTS = dict.fromkeys(("actual", "predicted", "medium", "group"), str)
-WORDS = ("label", "labels", "group", "groups")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def read_inputs() -> Inputs:
         curve=tables["training_curve"],
         model=ModelFile(MODEL).metadata,
         strategy=load_value("split.strategy"),
-        words=Words(*(load_value(f"evaluate.{name}") for name in WORDS)),
+        words=Words.read(),
     )
 
 
