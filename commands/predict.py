@@ -12,22 +12,21 @@ import os
 from collections import Counter
 from collections.abc import Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from answers.answerer import SIZES, Answerer, Answers
+from answers.answerer import SYNTHETIC, Answerer
 from answers.output import answers_batch, answers_schema, check_output, write_answers
 from answers.photographs import (
     Photographs,
     about_museum,
     check_columns,
     embedder_for,
-    known_museums,
 )
-from answers.table import ENDINGS, IMAGE_FILE, MEDIUM, SUBSET, Table, is_table
+from answers.table import ENDINGS, IMAGE_FILE, Table, is_table
+from answers.tally import Tally
 from commands.embed import columns_of
 from photographs.networks.description import NETWORK
 from photographs.pictures.cache import Cache, cache_files, recipe_key
@@ -35,16 +34,11 @@ from photographs.pictures.places import open_place
 from photographs.pictures.table import left_out_path, write_left_out
 from stages.common.files import partial_path
 from stages.common.stage import PipelineError, log, run, shorten
-from stages.evaluation.intervals import wilson
-from stages.features.kinds.category import MUSEUM
 from stages.model_file.interface import MODEL
-from stages.tables.artefacts import Artefacts
-from stages.tables.split import SPLIT, subsets_of_artefacts
 
 STAGE = "predict"
 MOST_SHOWN = 5
-# Subsets that a model was made with: val has decided when to stop, and how sure to be.
-OWN = {"train", "val"}
+SPREADSHEETS = (".xlsx", ".xls", ".ods")
 NO_NUMBERS = "the model has no answer to its numbers"
 
 
@@ -55,21 +49,30 @@ def main() -> str:
     answerer = Answerer(arguments.model)
     if arguments.ignore_sizes:
         answerer.check_ignore_sizes()
+    log(STAGE, about(answerer))
     if answerer.synthetic:
-        log(
-            STAGE, "the model was trained on simulated data: its answers say nothing of photographs"
-        )
+        log(STAGE, SYNTHETIC)
     with ExitStack() as opened:
         source = source_of(arguments, answerer, opened)
         if note := about_museum(answerer, arguments.museum):
             log(STAGE, note)
-        tally = Tally(answerer, arguments.museum)
+        tally = Tally(answerer, arguments.museum, STAGE)
         schema = answers_schema(answerer, source.labelled)
         # Closed at once where something fails, before the cache is.
         batches = opened.enter_context(closing(answered(source, tally, schema, arguments)))
         write_answers(arguments.output, schema, batches)
     tally.log(source)
     return f"{arguments.output}: {tally.rows:,} answers, {tally.unsure:,} of them unsure"
+
+
+def about(answerer: Answerer) -> str:
+    """Which model answers: that of the last run that came so far."""
+    labels, rows = answerer.model.labels, answerer.model.metadata["training_rows"]
+    more = ", ..." if len(labels) > MOST_SHOWN else ""
+    return (
+        f"{answerer.path} was trained on {rows:,} rows and knows {len(labels)} labels: "
+        f"{', '.join(map(shorten, labels[:MOST_SHOWN]))}{more}"
+    )
 
 
 def check_different(arguments: argparse.Namespace) -> None:
@@ -97,6 +100,8 @@ def source_of(
         raise PipelineError(f"there is no file or folder {path}")
     if not path.is_dir() and is_table(path):
         return Table(path, answerer, called, museum, arguments.ignore_sizes, STAGE)
+    if path.suffix.lower() in SPREADSHEETS:
+        raise PipelineError(f"{path} is a spreadsheet: save it as CSV, and give that")
     if called:
         raise PipelineError(f"--column says what a table calls columns, and {path} is none")
     # They may lie among the photographs, and are none.
@@ -104,7 +109,7 @@ def source_of(
     ours += [partial_path(path) for path in ours]
     ours += cache_files(arguments.cache) if arguments.cache else []
     place = open_place(path, ours, single=True)
-    embedder = embedder_for(answerer, arguments.network)
+    embedder = embedder_for(answerer, arguments.network, STAGE)
     check_columns(answerer, museum)
     cache = None
     if arguments.cache:
@@ -115,7 +120,7 @@ def source_of(
 
 def answered(
     source: Table | Photographs,
-    tally: "Tally",
+    tally: Tally,
     schema: pa.Schema,
     arguments: argparse.Namespace,
 ) -> Generator[pa.RecordBatch, None, None]:
@@ -160,120 +165,6 @@ def nothing_answered(path: Path, left_out: list[tuple[str, str]], listed: Path) 
         f"nothing in {path} has an answer: of {len(left_out):,}, which {listed} lists, the first "
         f"is {shorten(name)} ({shorten(reason, 200)}){hint}"
     )
-
-
-@dataclass
-class Tally:
-    """What is counted on the way, and said at the end."""
-
-    answerer: Answerer
-    museum: str | None  # that was said for all rows
-    rows: int = 0
-    unsure: int = 0
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    far: int = 0  # rows with sizes that are missing or far outside those of train
-    example: str = ""
-    strange: Counter[str] = field(default_factory=Counter)  # museums that train lacks
-    # Of the rows that have a medium: those that the model was made with, and the others, which
-    # are counted by whether the model is sure and whether it is right.
-    own: int = 0
-    results: Counter[tuple[bool, bool]] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)  # their mediums that the model lacks
-
-    def __post_init__(self) -> None:
-        self._subset_of = subsets_of_artefacts() if SPLIT.is_file() else {}
-        asks = MUSEUM in self.answerer.further and self.museum is None
-        self._museums = known_museums(self.answerer) if asks else None
-
-    def add(
-        self, artefacts: Artefacts, answers: Answers, far: np.ndarray, some: np.ndarray
-    ) -> None:
-        """Count some of n artefacts; `far` and `some` are (n,) bool."""
-        self.rows += int(some.sum())
-        self.unsure += int((some & ~answers.sure).sum())
-        self.far += int((some & far).sum())
-        if not self.example and (some & far).any():
-            self.example = _sizes_in_words(artefacts, int(np.flatnonzero(some & far)[0]))
-        if self._museums is not None:
-            museums = set(artefacts[MUSEUM]).difference(self._museums)
-            self.strange.update(museum for museum in artefacts[MUSEUM] if museum in museums)
-        if MEDIUM not in artefacts:
-            return
-        first = answers.probabilities.argmax(axis=1)
-        for row in np.flatnonzero(some & (artefacts[MEDIUM] != "")):
-            subsets = (self._subset_of.get(artefacts[IMAGE_FILE][row]), artefacts[SUBSET][row])
-            if not OWN.isdisjoint(subsets):
-                self.own += 1
-                continue
-            medium = artefacts[MEDIUM][row]
-            right = bool(medium == answers.labels[first[row]])
-            self.results[bool(answers.sure[row]), right] += 1
-            if medium not in answers.labels:
-                self.unknown[medium] += 1
-
-    def log(self, source: Table | Photographs) -> None:
-        """Say it."""
-        if self.far:
-            log(STAGE, self._about_sizes())
-        if self.strange:
-            log(
-                STAGE,
-                f"{self.strange.total():,} rows are from museums that train lacks, such as "
-                f"`{shorten(next(iter(self.strange)))}`: there the museum tells the model nothing",
-            )
-        if source.labelled:
-            self._log_accuracy()
-
-    def _about_sizes(self) -> str:
-        (low, high), (least, most) = (self.answerer.ranges[name] for name in SIZES)
-        done = "were answered without looking at them"
-        if not self.answerer.can_ignore_sizes:
-            done = "were answered all the same, and the answers may be off"
-        return (
-            f"{self.far:,} of {self.rows:,} have no width and height, or sizes far outside those "
-            f"of train, and {done}: {self.example}; train has {low:,.0f} to {high:,.0f} x "
-            f"{least:,.0f} to {most:,.0f} pixels"
-        )
-
-    def _log_accuracy(self) -> None:
-        known = self.results.total()
-        if self.own:
-            log(
-                STAGE,
-                f"{self.own:,} rows are not counted below: they are of train or val, where a model "
-                "looks better than it is",
-            )
-        if not known:
-            left = "but those" if self.own else "at all"
-            log(STAGE, f"how often the answers are right is not known: no row has a medium {left}")
-            return
-        if self.unknown:
-            log(
-                STAGE,
-                f"{self.unknown.total():,} rows have a medium that the model does not know, such "
-                f"as `{shorten(next(iter(self.unknown)))}`, and count as wrong",
-            )
-        right = self.results[True, True] + self.results[False, True]
-        log(STAGE, f"accuracy: {_share(right, known)}")
-        sure = self.results[True, True] + self.results[True, False]
-        if sure:
-            log(STAGE, f"accuracy where it is sure: {_share(self.results[True, True], sure)}")
-        else:
-            log(STAGE, "it is sure of none of these rows")
-
-
-def _share(right: int, rows: int) -> str:
-    """A share with its interval, in words."""
-    low, high = wilson(np.array(right), np.array(rows))
-    return f"{right / rows:.4f} ({right:,} of {rows:,} rows; 95 % interval {low:.4f} to {high:.4f})"
-
-
-def _sizes_in_words(artefacts: Artefacts, row: int) -> str:
-    width, height = (artefacts[name][row] for name in SIZES)
-    name = shorten(artefacts[IMAGE_FILE][row])
-    if np.isnan([width, height]).any():
-        return f"{name} lacks one"
-    return f"{name} has {width:,.0f} x {height:,.0f}"
 
 
 def parse_arguments() -> argparse.Namespace:
