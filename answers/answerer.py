@@ -14,6 +14,10 @@ SIZES = ("width", "height")
 # Sizes are far outside those of train when they are so many times smaller or larger than the ends
 # of its range.
 FAR = 2.0
+SYNTHETIC = (
+    "the model was trained on synthetic data: its answers show that the pipeline works, and say "
+    "nothing about photographs"
+)
 SHOWN = 5  # labels of an answer
 # Rows that are best asked about at a time: more take more memory, and are no faster.
 ROWS = 256

@@ -14,16 +14,19 @@ from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import Place
 from photographs.pictures.table import Result, embed_each, files_of, in_groups, type_of_numbers
-from stages.common.stage import PipelineError, shorten
+from stages.common.stage import PipelineError, log, shorten
 from stages.features.kinds.category import MUSEUM
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
 
 
-def embedder_for(answerer: Answerer, network: Path, exif_rotation: bool | None = None) -> Embedder:
+def embedder_for(
+    answerer: Answerer, network: Path, title: str, exif_rotation: bool | None = None
+) -> Embedder:
     """What turns photographs into embeddings as those were made that the model was trained on.
 
     `exif_rotation` turns photographs as EXIF says, whatever was done for train; None does what was
-    done there.
+    done there. Where nobody knows what made the embeddings of train, a line that begins with
+    `title` says so.
 
     Raises PipelineError for another network, and for a model that takes no embeddings.
     """
@@ -33,7 +36,14 @@ def embedder_for(answerer: Answerer, network: Path, exif_rotation: bool | None =
             f"{answerer.path} was trained without embeddings, so that it cannot look at "
             "photographs: give it a table with their sizes"
         )
-    identity = answerer.model.metadata["embedding"] or {}
+    identity = answerer.model.metadata["embedding"]
+    if identity is None:
+        log(
+            title,
+            f"{answerer.path} does not say what made the embeddings that it was trained on: the "
+            f"answers mean something only if {network} did",
+        )
+        identity = {}
     resize = identity.get("resize")
     turned = identity.get("orientation") == EXIF
     embedder = Embedder(

@@ -89,10 +89,10 @@ class Table:
         lacking = [names[name] for name in SIZES if names[name] not in self._raw.names]
         # Whether width and height are looked at.
         self.with_sizes = bool(answerer.ranges) and not ignore_sizes and not lacking
+        self._columns = choose_columns(self._raw.names, *self._wanted(names))
         if answerer.ranges and not ignore_sizes and lacking:
             answerer.check_ignore_sizes()
             log(title, f"{path} has no column {backticked(lacking)}: no answer looks at the sizes")
-        self._columns = choose_columns(self._raw.names, *self._wanted(names))
         if answerer.model.embedding_length is not None:
             self._check_embeddings(names[EMBEDDING])
 
@@ -148,12 +148,14 @@ class Table:
         of_model = self._answerer.model.metadata["embedding"]
         of_table = find_identity(self._raw, None, "file")
         check_same_embedding(of_model, of_table)
-        if of_model is not None and of_table is None:
-            log(
-                self._title,
-                f"{path} does not say what made its embeddings: the answers mean something only if "
-                "that is what made those of train",
-            )
+        for silent, known in ((path, of_table), (self._answerer.path, of_model)):
+            if known is None:
+                log(
+                    self._title,
+                    f"{silent} does not say what made its embeddings: the answers mean something "
+                    "only if it is what made those of the other",
+                )
+                break
 
     def rows(self) -> Iterator[Artefacts]:
         """The rows that break no rule, in their order, `ROWS` at a time.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from answers.answerer import SYNTHETIC
 from answers.explanation import Explanation, Variant
 from answers.rendering import between, render, share
 from answers.thumbnail import Picture
@@ -25,6 +26,7 @@ GAP = 2  # blanks between the columns of a table
 LEAST = 8  # characters of a column, however many there are
 TEMPLATE = Path(__file__).with_name("explanation.html")
 WITHOUT = "without width and height"
+SAME = 0.9999  # a similarity beyond that is one of a photograph to itself
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,7 @@ class Telling:
     @property
     def banner(self) -> str | None:
         """What has to be said first of a model of simulated data."""
-        if not self.found.synthetic:
-            return None
-        return (
-            "The model was trained on synthetic data: its answers show that the pipeline works, "
-            "and say nothing about photographs."
-        )
+        return f"{SYNTHETIC[0].upper()}{SYNTHETIC[1:]}." if self.found.synthetic else None
 
     @property
     def sections(self) -> list[Section]:
@@ -146,6 +143,11 @@ class Telling:
                 f"Its {self._size} are far outside of what the model was trained on (about "
                 f"{low:,.0f} to {high:,.0f} wide and {lowest:,.0f} to {highest:,.0f} high), "
             )
+            if found.with_sizes and found.without_sizes:
+                return [
+                    f"{text}and were looked at all the same, as the run did: asked about the "
+                    "photograph, the model answers without them."
+                ]
             if found.with_sizes:
                 return [f"{text}and the model cannot answer without them: rely on it for nothing."]
             return [f"{text}so that this answer does without width and height."]
@@ -163,8 +165,9 @@ class Telling:
             )
         else:
             sure = (
-                f"It is sure from {share(found.threshold)} on: of the answers on val with that "
-                f"or more, at least {asked} were right."
+                f"It is sure from {share(found.threshold)} on: of all answers on val with that "
+                f"or more, together, at least {asked} were right; of those near it, fewer. That "
+                "holds for photographs like those of train alone."
             )
         if known is None:
             return Section(
@@ -205,7 +208,7 @@ class Telling:
             ]
             for group in found.groups
         ]
-        header = ["with", f"{answer} then has", "change", f"in nats, against {other}"]
+        header = ["with", f"{answer} then has", "change", f"change in nats, against {other}"]
         after = [
             "What lowers the probability spoke for the answer; what raises it spoke against it. "
             "The others are training artefacts, drawn at random and the same each time. Nats are "
@@ -269,6 +272,12 @@ class Telling:
             for near in found.similar
         ]
         header = ["image file", self.words.label, self.words.group, "similarity"]
+        same = found.subset is None and found.similar and found.similar[0].cosine > SAME
+        if same:
+            text += (
+                f". {found.similar[0].image_file} seems to be this very photograph: the model was "
+                "fitted on it, so that its answer proves nothing"
+            )
         compared = "embeddings" if EMBEDDING in {g.name for g in found.groups} else "features"
         return Section(
             "The most similar artefacts that it was trained on",

@@ -357,10 +357,10 @@ def test_no_photograph_at_all(run_embed, tmp_path, output):
     (tmp_path / "empty/notes.txt").write_text("of the museum")
     with pytest.raises(
         PipelineError,
-        match=r"^no photograph is left: of 1, the first is notes.txt \(no picture that Pillow",
+        match=r"^no photograph is left: of 1, the first is notes.txt \(no picture of a",
     ):
         run_embed(tmp_path / "empty")
-    assert left_out_of(output) == {"notes.txt": "no picture that Pillow knows"}
+    assert left_out_of(output) == {"notes.txt": "no picture of a format that is read"}
     assert not output.exists()
 
 
@@ -708,7 +708,7 @@ def test_rows_and_photographs_without_each_other_are_listed(run_embed, catalogue
     assert list(rows_of(output)) == ["Clay/04.jpg"]
     reasons = left_out_of(output)
     assert reasons.pop("nowhere.jpg") == "there is no photograph of this row"
-    assert reasons.pop("Gold/02.jpg") == "no picture that Pillow knows"
+    assert reasons.pop("Gold/02.jpg") == "no picture of a format that is read"
     assert set(reasons.values()) == {"the catalogue has no row for it"}
     assert len(reasons) == DRAWN - 2
 

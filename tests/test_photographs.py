@@ -179,16 +179,16 @@ UNREADABLE = {
     ),
     "truncated.webp": (lambda: encoded(drawn(), "WEBP")[:200], "Pillow cannot read it: "),
     "empty.jpg": (lambda: b"", "the file is empty"),
-    "text.jpg": (lambda: b"A letter to the museum.\n" * 50, "no picture that Pillow knows"),
-    "zeros.jpg": (lambda: bytes(5000), "no picture that Pillow knows"),
+    "text.jpg": (lambda: b"A letter to the museum.\n" * 50, "no picture of a format that is read"),
+    "zeros.jpg": (lambda: bytes(5000), "no picture of a format that is read"),
     "bomb.png": (lambda: tiny_png(100_000, 100_000), "it has more than 500,000,000 pixels"),
     "bomb.ico": (lambda: icon(tiny_png(100_000, 100_000)), "it has more than 500,000,000 pixels"),
     "drawing.svg": (
         lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>',
-        "no picture that Pillow knows",
+        "no picture of a format that is read",
     ),
-    "page.pdf": (lambda: encoded(drawn(), "PDF"), "no picture that Pillow knows"),
-    "program.eps": (lambda: encoded(drawn(), "EPS"), "no picture that Pillow knows"),
+    "page.pdf": (lambda: encoded(drawn(), "PDF"), "no picture of a format that is read"),
+    "program.eps": (lambda: encoded(drawn(), "EPS"), "no picture of a format that is read"),
 }
 
 

@@ -77,6 +77,6 @@ def test_a_photograph_is_found_by_its_path_or_by_a_name_that_no_other_has(tmp_pa
     (tmp_path / "x.png").unlink()
     problems = {name: Pictures(open_place(tmp_path)).of(name) for name in ("x.png", "notes.txt")}
     assert problems["x.png"].problem == "several files have this name"
-    assert problems["notes.txt"].problem == "no picture that Pillow knows"
+    assert problems["notes.txt"].problem == "no picture of a format that is read"
     assert pictures.of("z.png").problem == "the file is not there"
     assert pictures.of("z.png").uri is None

@@ -98,7 +98,7 @@ def open_picture(content: bytes, limits: Limits = OWN) -> Iterator[Image.Image]:
             else:
                 yield picture
     except UnidentifiedImageError:
-        raise PictureError("no picture that Pillow knows") from None
+        raise PictureError("no picture of a format that is read") from None
     except Image.DecompressionBombError:
         raise PictureError(f"it has more than {limits.pixels:,} pixels") from None
     except MemoryError:

@@ -272,8 +272,8 @@ def broken_metadata(
 
 
 def _is_missing(value: object) -> bool:
-    """Whether a value stands for nothing; nan does in the tables of pandas."""
-    return value is None or value == "" or value != value
+    """Whether a value stands for nothing: nan does in the tables of pandas, 0 pixels in some."""
+    return value in (None, "", 0) or value != value
 
 
 def _rule_of(problem: Mapping[str, Any]) -> str:
