@@ -40,6 +40,9 @@ def test_details_have_the_agreed_keys(project):
         "test_without_near_duplicates",
         "test_without_near_duplicates_interval",
         "test_museum",
+        "test_sure",
+        "test_without_sizes",
+        "test_without_sizes_sure",
     }
     assert found["quarantined"] == {"rows": 0}
 
