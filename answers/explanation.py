@@ -17,6 +17,7 @@ from answers.training import RightWhen, Similar, Training
 from stages.common.stage import PipelineError, shorten
 from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.scoring import is_sure
+from stages.models.examples import log_softmax
 from stages.tables.artefacts import ARTEFACTS, Artefacts, read_artefacts
 from stages.tables.parquet import matrix, rounded_probabilities
 from stages.tables.split import subsets_of_artefacts
@@ -242,7 +243,9 @@ def explain(
         without_sizes=without_sizes,
         members=shares,
         without_members=[
-            variant(name, _softmax(sum(p for n, p in members.items() if n != name)))
+            variant(
+                name, np.exp(log_softmax(sum(p for n, p in members.items() if n != name)[None]))
+            )
             for name in members
             if len(members) > 1
         ],
@@ -284,12 +287,6 @@ def _variant(
     chosen = (round(float(mean[place]), 6) for place in (best, answer, other))
     first, of_answer, of_other = chosen
     return Variant(name, Choice(labels[best], first), of_answer, of_other, float(log_odds))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (1, k) of logits (k,)."""
-    powers = np.exp(logits - logits.max())
-    return (powers / powers.sum())[None]
 
 
 def _mistake(training: Training, asked: Asked, order: np.ndarray, output: str) -> Mistake:
