@@ -97,6 +97,13 @@ class Answerer:
             found |= ~((sizes >= low / FAR) & (sizes <= high * FAR))
         return found
 
+    def ignored(self, far: np.ndarray, asked: bool) -> np.ndarray:
+        """Which of n artefacts are to be answered without the sizes: (n,) bool.
+
+        All where that is asked, else those whose sizes are `far`, (n,) bool, if it can.
+        """
+        return (far & self.can_ignore_sizes) | asked
+
     def answer(self, artefacts: Artefacts, without_sizes: np.ndarray | bool = False) -> Answers:
         """What the model says of n artefacts; `without_sizes`, (n,) bool or one for all.
 

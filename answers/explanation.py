@@ -187,9 +187,12 @@ def explain(
     """
     answerer, artefact = training.answerer, asked.artefact
     model, image_file = answerer.model, str(artefact["image_file"][0])
-    far = bool(answerer.far(artefact)[0])
+    if ignore_sizes:
+        answerer.check_ignore_sizes()
+    far = answerer.far(artefact)
     # The run has looked at the sizes of its own rows whatever they were.
-    output = _output(answerer, ignore_sizes, far and asked.subset is None)
+    ignored = answerer.ignored(far & (asked.subset is None), ignore_sizes)
+    output = answerer.output(bool(ignored[0]))
     with_sizes = bool(answerer.ranges) and output == PROBABILITIES
     own = model.predict_proba(artefact, output)[0].astype(np.float64)
     if np.isnan(own).any():
@@ -228,7 +231,7 @@ def explain(
         threshold=answered["threshold"],
         sure_accuracy=answered["accuracy"],
         with_sizes=with_sizes,
-        far=far,
+        far=bool(far[0]),
         ranges=answerer.ranges,
         right_when=training.right_when(float(shown[first]), output, image_file),
         other=Choice(model.labels[other], float(shown[other])),
@@ -252,13 +255,6 @@ def explain(
         similar=training.similar(artefact),
         mistake=_mistake(training, asked, order, output) if wrong else None,
     )
-
-
-def _output(answerer: Answerer, ignore_sizes: bool, far: bool) -> str:
-    """The output of the model that answers."""
-    if ignore_sizes:
-        answerer.check_ignore_sizes()
-    return answerer.output(ignore_sizes or (far and answerer.can_ignore_sizes))
 
 
 def _with_sample(

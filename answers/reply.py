@@ -49,9 +49,8 @@ class Replies:
             ignore_sizes = self.ignore_sizes
         embedded = self.embedder.embed(content, GIVEN)
         artefact = as_artefacts([""], [embedded], self.embedder, self.museum)
-        far = bool(self.answerer.far(artefact)[0])
-        ignored = ignore_sizes or (far and self.answerer.can_ignore_sizes)
-        answers = self.answerer.answer(artefact, ignored)
+        far = self.answerer.far(artefact)
+        answers = self.answerer.answer(artefact, self.answerer.ignored(far, ignore_sizes))
         if np.isnan(answers.probabilities).any():
             raise PictureError("the model has no answer to it")
         best = answers.best(0)
@@ -66,7 +65,7 @@ class Replies:
             "sure": sure,
             "sentences": [
                 *self._how_sure(best[0][1], sure, looked_at),
-                self._sizes(size, looked_at, far, ignore_sizes),
+                self._sizes(size, looked_at, bool(far[0]), ignore_sizes),
             ],
             "sizes": looked_at,
             "synthetic": self.answerer.synthetic,

@@ -134,8 +134,7 @@ def answered(
     look = source.with_sizes and not arguments.ignore_sizes
     for artefacts in source.rows():
         far = answerer.far(artefacts) if look else np.zeros(len(artefacts), dtype=bool)
-        ignored = far if look and answerer.can_ignore_sizes else not look
-        answers = answerer.answer(artefacts, ignored)
+        answers = answerer.answer(artefacts, answerer.ignored(far, not look))
         some = ~np.isnan(answers.probabilities).any(axis=1)
         names = artefacts[IMAGE_FILE]
         tally.left_out += [(name, NO_NUMBERS) for name in names[~some]]
