@@ -9,12 +9,11 @@ parameters: photographs that were exported otherwise have sizes that mislead.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
@@ -31,8 +30,8 @@ from stages.model_file.interface import (
     TRAINING_CURVE,
 )
 from stages.models import ensemble
-from stages.models.base import Fitted, OnFeatures, Settings, fit_on_features, places_of
-from stages.models.calibration import FEW_VAL_ROWS, Sure, cross_fitted, fit_temperature, sure
+from stages.models.base import Calibrated, ModelParams, Settings, fit_one, places_of
+from stages.models.calibration import FEW_ROWS, sure
 from stages.models.examples import Examples, log_loss
 from stages.models.file import model_bytes
 from stages.models.registry import MODELS, NAMES
@@ -55,29 +54,9 @@ class Params(Section):
     sure_accuracy: float = Field(gt=0, lt=1)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A model, how sure it may be, and what it says of the n rows of val."""
-
-    fitted: Fitted
-    temperature: float
-    curve: pd.DataFrame | None
-    val_probabilities: np.ndarray  # (n, k), cross-fitted
-    sure: Sure
-
-
 def main() -> str:
     params, section, content = read_params()
-    settings = Settings(section, params.seed, params.device, params.class_weight)
-    if params.model == ENSEMBLE:
-        members = ensemble.check(section, content)
-        fit = partial(ensemble.fit, members, settings=settings)
-        seen = {member.features for member in members.values()}
-    else:
-        module = MODELS[params.model].module
-        model_params = check_section(section, content, module.Params)
-        fit = partial(fit_on_features, module, model_params, settings=settings)
-        seen = {model_params.features}
+    checked = check_models(params.model, section, content)
     train_rows, val_rows = read_features("train"), read_features("val")
     labels = sorted(set(train_rows.mediums))
     if len(labels) < 2:
@@ -85,31 +64,37 @@ def main() -> str:
             "the training rows have one label only, so there is nothing to tell apart"
         )
     train, val = (Examples.of(rows, labels) for rows in (train_rows, val_rows))
-    few = len(val.classes) < FEW_VAL_ROWS
+    settings = Settings(
+        section, params.seed, params.device, params.class_weight, params.refit_on_val
+    )
+    fit = fit_by(params.model, checked, train, val, settings)
+    seen = {model_params.features for model_params in checked.values()}
+    log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
+    every = np.arange(len(train.names))
+    answers = {PROBABILITIES: fit(every)}
+    others = places_without_sizes(train.names, seen) if params.without_sizes else np.empty(0, int)
+    if others.size and seen == {"embedding"}:
+        answers[PROBABILITIES_WITHOUT_SIZES] = answers[PROBABILITIES]
+    elif others.size:
+        log(STAGE, f"fitting {params.model} without the sizes")
+        answers[PROBABILITIES_WITHOUT_SIZES] = fit(others)
+    first = answers[PROBABILITIES]
+    few = first.calibrating_rows < FEW_ROWS
     if few:
         log(
             STAGE,
-            f"val has {len(val.classes)} rows, too few to calibrate well: how sure the model is "
+            f"{first.calibrating_rows} rows are too few to calibrate well: how sure the model is "
             "may be off",
-        )
-    log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
-    first = answer(fit, train, val, params)
-    answers = {PROBABILITIES: first}
-    others = places_without_sizes(train.names, seen) if params.without_sizes else np.empty(0, int)
-    if others.size and seen == {"embedding"}:
-        answers[PROBABILITIES_WITHOUT_SIZES] = first
-    elif others.size:
-        log(STAGE, f"fitting {params.model} without the sizes")
-        found = answer(fit, train.with_features(others), val.with_features(others), params)
-        model = OnFeatures(found.fitted.model, others)
-        answers[PROBABILITIES_WITHOUT_SIZES] = replace(
-            found, fitted=replace(found.fitted, model=model)
         )
     transformer = Transformer.load(TRANSFORMER)
     rows = len(train.classes) + (len(val.classes) if params.refit_on_val else 0)
+    sure_answers = {
+        output: sure(found.val_probabilities, val.classes, params.sure_accuracy)
+        for output, found in answers.items()
+    }
     file = model_bytes(
         transformer,
-        {output: (found.fitted.model, found.temperature) for output, found in answers.items()},
+        {output: (found.model, found.temperature) for output, found in answers.items()},
         {
             "labels": labels,
             "feature_names": train.names,
@@ -120,13 +105,15 @@ def main() -> str:
             "models": NAMES,
             "parameters": {**params.model_dump(), params.model: content},
             "answers": {
-                output: {"temperature": found.temperature, "sure": asdict(found.sure)}
+                output: {"temperature": found.temperature, "sure": asdict(sure_answers[output])}
                 for output, found in answers.items()
             },
             "training_rows": rows,
-            "rows_used": first.fitted.rows,
+            "rows_used": first.rows,
+            "chosen": first.chosen,
             "val_rows": len(val.classes),
-            "few_val_rows": few,
+            "calibrating_rows": first.calibrating_rows,
+            "few_calibrating_rows": few,
         },
     )
     with atomic_write(MODEL) as temporary:
@@ -141,18 +128,27 @@ def main() -> str:
     )
 
 
-def answer(fit: Callable[..., Fitted], train: Examples, val: Examples, params: Params) -> Answer:
-    """Fit a model on train, calibrate it on val, and fit it on both if `refit_on_val` says so."""
-    fitted = fit(train, val)
-    curve, row_weights = fitted.curve, val.row_weights(params.class_weight)
-    temperature = fit_temperature(fitted.model.logits(val.values), val.classes, row_weights)
-    probabilities = cross_fitted(fitted.parts_of_val(), val.classes, row_weights)
-    if params.refit_on_val:
-        both = train.join(val)
-        log(STAGE, f"fitting {params.model} again, on the {len(both.classes):,} rows of both")
-        fitted = fit(both, None, tuned=fitted.model.tuned)
-    found = sure(probabilities, val.classes, params.sure_accuracy)
-    return Answer(fitted, temperature, curve, probabilities, found)
+def check_models(model: str, section: str, content: Any) -> dict[str, ModelParams]:
+    """The checked parameters of the chosen model, or of each member of the ensemble, by its name.
+
+    Raises ParameterError for what is wrong in the content of their section.
+    """
+    if model == ENSEMBLE:
+        return ensemble.check(section, content)
+    return {model: check_section(section, content, MODELS[model].module.Params)}
+
+
+def fit_by(
+    model: str,
+    checked: dict[str, ModelParams],
+    train: Examples,
+    val: Examples,
+    settings: Settings,
+) -> Callable[[np.ndarray], Calibrated]:
+    """A function that fits the chosen model on the features at some places, (m,) int."""
+    if model == ENSEMBLE:
+        return ensemble.Ensemble(checked, train, val, settings).fit
+    return partial(fit_one, MODELS[model].module, checked[model], train, val, settings)
 
 
 def places_without_sizes(names: list[str], seen: Collection[str]) -> np.ndarray:
@@ -162,13 +158,12 @@ def places_without_sizes(names: list[str], seen: Collection[str]) -> np.ndarray:
     (`all`, `embedding`, `metadata`) would be left without any.
     """
     others = np.array([i for i, name in enumerate(names) if name not in sizes.NAMES], dtype=int)
-    left = [names[place] for place in others]
-    if len(left) < len(names) and any(places_of(part, left).size for part in seen):
+    if len(others) < len(names) and any(places_of(part, names, others).size for part in seen):
         return others
     return np.empty(0, dtype=int)
 
 
-def val_loss(found: Answer, val: Examples) -> float:
+def val_loss(found: Calibrated, val: Examples) -> float:
     """The log loss on val, in nats."""
     least = np.finfo(float).tiny
     return log_loss(np.log(np.maximum(found.val_probabilities, least)), val.classes)

@@ -218,7 +218,7 @@ def _probabilities(
     limit = details["test_if_calibrated"]["calibration_error"]["high"]
     found = "as right as chance can tell" if error <= limit else "off by more than chance explains"
     text = f"- On test, the probabilities are {found}."
-    if metadata["few_val_rows"]:
+    if metadata["few_calibrating_rows"]:
         text += " Val had too few rows to calibrate them well."
     return f"{text} For the photographs of another {words.group} they may be too sure."
 

@@ -6,11 +6,16 @@ fits on the rows of `train`. What it cannot compute from them, such as when to s
 decides on `val`. With `tuned`, which an earlier classifier has as its own, it takes those
 decisions as they are and `val` is None.
 
-A module that can use a graphics card (`train.device` cuda) also has `check_cuda()`, which raises
-PipelineError where there is none.
+A module whose parameters can be `auto` also has
+
+    chosen(params, train, settings) -> params
+
+which puts numbers in their place; the other functions take numbers. A module that can use a
+graphics card (`train.device` cuda) also has `check_cuda()`, which raises PipelineError where there
+is none.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
@@ -18,10 +23,10 @@ import numpy as np
 import pandas as pd
 
 from stages.common.params import Section
-from stages.common.stage import PipelineError
+from stages.common.stage import PipelineError, log
 from stages.features.transformer import is_embedding
 from stages.model_file.graph import Graph
-from stages.models.calibration import FOLDS
+from stages.models.calibration import FOLDS, cross_fitted, fit_temperature
 from stages.models.examples import Examples, accuracy, log_loss
 
 MOST_TRAIN_ROWS = 1000
@@ -36,12 +41,13 @@ class ModelParams(Section):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a model's section stands, and `train.seed`, `train.device` and `train.class_weight`."""
+    """Where a model's section stands, and what all models share in `train`."""
 
     section: str  # such as train.ensemble.lda, for messages
     seed: int
     device: Literal["cpu", "cuda"]
     class_weight: Literal["none", "balanced"]
+    refit_on_val: bool
 
     @property
     def name(self) -> str:
@@ -52,10 +58,6 @@ class Settings:
 class Classifier(Protocol):
     """A fitted model; its probabilities are the softmax of its logits."""
 
-    @property
-    def tuned(self) -> Any:
-        """What was decided on val."""
-
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) of n rows of features, (n, d) float32, by the training library."""
 
@@ -63,11 +65,19 @@ class Classifier(Protocol):
         """Add the model to an ONNX model; give the logits of what `features` names."""
 
 
+class Tuned(Classifier, Protocol):
+    """A classifier that knows what was decided on val."""
+
+    @property
+    def tuned(self) -> Any:
+        """It; None where nothing was."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What `fit` gives."""
 
-    model: Classifier
+    model: Tuned
     # A table with the columns `CURVE_COLUMNS` and a row for each iteration; one row where a model
     # is fitted in one step, or its solver shows the last iteration alone. None without val.
     curve: pd.DataFrame | None
@@ -93,11 +103,6 @@ class OnFeatures:
     model: Classifier
     columns: np.ndarray  # (m,) int, their places among all
 
-    @property
-    def tuned(self) -> Any:
-        """What was decided on val."""
-        return self.model.tuned
-
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) of n rows of all features."""
         return self.model.logits(np.ascontiguousarray(values[:, self.columns]))
@@ -109,17 +114,35 @@ class OnFeatures:
         )
 
 
-def fit_on_features(
+@dataclass(frozen=True)
+class Calibrated:
+    """A model whose probabilities can be taken at their word."""
+
+    model: Classifier
+    temperature: float  # by which its logits are divided
+    curve: pd.DataFrame  # as `Fitted` has it
+    rows: dict[str, int]  # as `Fitted` has it
+    chosen: dict[str, dict[str, float]]  # what `auto` has become, by the name of the model
+    # Of the n rows of val, (n, k): by decisions that the row had no part in, and from a model that
+    # had not seen it.
+    val_probabilities: np.ndarray
+    calibrating_rows: int  # how many rows the temperature rests on
+
+
+def fit_one(
     module: ModuleType,
     params: ModelParams,
     train: Examples,
-    val: Examples | None,
+    val: Examples,
     settings: Settings,
-    tuned: Any = None,
-) -> Fitted:
-    """Fit a model of `module` on the features that `params` choose.
+    allowed: np.ndarray,
+) -> Calibrated:
+    """Fit a model of `module` on train, and calibrate it on val.
 
-    Raises PipelineError when the table has none of them, and when the model cannot use
+    It sees those of the features that `params` choose whose places are `allowed`, (m,) int. With
+    `refit_on_val` it is fitted once more, on both, by what val has decided.
+
+    Raises PipelineError when the table has none of these features, and when the model cannot use
     `train.device`.
     """
     if settings.device != "cpu":
@@ -128,29 +151,55 @@ def fit_on_features(
                 f"`train.device` is {settings.device}, but {settings.name} runs on the cpu only"
             )
         module.check_cuda()
-    columns = places_of(params.features, train.names)
+    columns = places_of(params.features, train.names, allowed)
     if not columns.size:
         raise PipelineError(
             f"`{settings.section}.features` is {params.features}, and `featurize` leaves those out"
         )
-    fitted = module.fit(
-        params,
-        train.with_features(columns),
-        val and val.with_features(columns),
-        settings,
-        tuned,
+    own, own_val = train.with_features(columns), val.with_features(columns)
+    params, chosen = choose(module, params, own, settings)
+    fitted = module.fit(params, own, own_val, settings)
+    curve, row_weights = fitted.curve, val.row_weights(settings.class_weight)
+    temperature = fit_temperature(fitted.model.logits(own_val.values), val.classes, row_weights)
+    probabilities = cross_fitted(fitted.parts_of_val(), val.classes, row_weights)
+    if settings.refit_on_val:
+        both = own.join(own_val)
+        log("train", f"fitting {settings.name} again, on the {len(both.classes):,} rows of both")
+        fitted = module.fit(params, both, None, settings, fitted.model.tuned)
+    return Calibrated(
+        OnFeatures(fitted.model, columns),
+        temperature,
+        curve,
+        fitted.rows,
+        {settings.name: chosen} if chosen else {},
+        probabilities,
+        len(val.classes),
     )
-    return replace(fitted, model=OnFeatures(fitted.model, columns))
 
 
-def places_of(features: str, names: list[str]) -> np.ndarray:
-    """The places of all features, of those of the embedding, or of the others: (m,) int."""
+def choose(
+    module: ModuleType, params: ModelParams, train: Examples, settings: Settings
+) -> tuple[ModelParams, dict[str, float]]:
+    """The parameters with what `auto` becomes on the rows of train, and that alone."""
+    if not hasattr(module, "chosen"):
+        return params, {}
+    found = module.chosen(params, train, settings)
+    return found, {
+        name: value for name, value in found.model_dump().items() if value != getattr(params, name)
+    }
+
+
+def places_of(features: str, names: list[str], allowed: np.ndarray) -> np.ndarray:
+    """The places of all features, of those of the embedding, or of the others: (m,) int.
+
+    Of those alone that are `allowed`, (a,) int.
+    """
     wanted = {"all": (True, False), "embedding": (True,), "metadata": (False,)}[features]
-    return np.array([i for i, name in enumerate(names) if is_embedding(name) in wanted], dtype=int)
+    return np.array([place for place in allowed if is_embedding(names[place]) in wanted], dtype=int)
 
 
 def decided_nothing(
-    model: Classifier, train: Examples, val: Examples | None, settings: Settings, iteration: int = 1
+    model: Tuned, train: Examples, val: Examples | None, settings: Settings, iteration: int = 1
 ) -> Fitted:
     """What `fit` gives for a model for which val decided nothing, after its last iteration."""
     rows = {settings.name: len(train.classes)}
@@ -171,23 +220,44 @@ def curve_point(
 ) -> pd.DataFrame:
     """A curve of one row: what a model reaches after an iteration.
 
-    `val_logits` (n, k) are those of the rows of val. On train it is measured on
-    `MOST_TRAIN_ROWS`, evenly spaced: enough for a curve, while all would cost some models as
-    much as the fit. With balanced class weights, rows count as they do in the fit.
+    `val_logits` (n, k) are those of the rows of val. On train it is measured on some rows.
     """
-    chosen = np.unique(np.linspace(0, len(train.classes) - 1, MOST_TRAIN_ROWS).astype(int))
+    chosen = some_rows(train)
+    return point(iteration, model.logits(train.values[chosen]), train, settings, val, val_logits)
+
+
+def some_rows(train: Examples) -> np.ndarray:
+    """The places (m,) int of `MOST_TRAIN_ROWS` rows, evenly spaced.
+
+    They are enough for a curve, while all would cost some models as much as the fit.
+    """
+    return np.unique(np.linspace(0, len(train.classes) - 1, MOST_TRAIN_ROWS).astype(int))
+
+
+def point(
+    iteration: int,
+    train_logits: np.ndarray,
+    train: Examples,
+    settings: Settings,
+    val: Examples,
+    val_logits: np.ndarray,
+) -> pd.DataFrame:
+    """A curve of one row, from the logits (m, k) of `some_rows`, and (n, k) of the rows of val.
+
+    With balanced class weights, rows count as they do in the fit.
+    """
+    chosen = some_rows(train)
     weights = train.row_weights(settings.class_weight)[chosen]
-    some = train.take(chosen)
-    of_train = (model.logits(some.values), some.classes, weights)
+    of_train = (train_logits, train.classes[chosen], weights)
     of_val = (val_logits, val.classes, val.row_weights(settings.class_weight))
-    point = (
+    values = (
         iteration,
         log_loss(*of_train),
         log_loss(*of_val),
         accuracy(*of_train),
         accuracy(*of_val),
     )
-    return pd.DataFrame([point], columns=list(CURVE_COLUMNS))
+    return pd.DataFrame([values], columns=list(CURVE_COLUMNS))
 
 
 def uses_cuda(module: ModuleType) -> bool:

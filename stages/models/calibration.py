@@ -19,7 +19,7 @@ LEAST_LOG, MOST_LOG = -5.0, 5.0
 LOG_TEMPERATURE_SPREAD = 0.5
 WEIGHT_SPREAD = 0.25
 # With fewer rows, the priors still count.
-FEW_VAL_ROWS = 100
+FEW_ROWS = 100
 # Parts of val for cross-fitting.
 FOLDS = 5
 # Rows of val whose answers are sure, without which nothing is promised of sure answers.

@@ -1,9 +1,10 @@
-"""A blend of models: the weighted sum of the logarithms of their probabilities.
+"""A blend of models, whose opinions are weighed by what they say of rows they have not seen.
 
-The weights are fitted on val (`stages.models.calibration.fit_weights`).
+Kernel ridge regression tells for each row what it would say without it; other models are fitted
+without a fifth of the rows at a time (stages/models/held_out.py). So no rows have to be kept apart:
+with `refit_on_val`, all members learn from train and val together.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,59 +15,69 @@ from stages.common.params import check_section
 from stages.common.stage import ParameterError, PipelineError, log
 from stages.model_file.graph import Graph
 from stages.models.base import (
+    Calibrated,
     Classifier,
-    Fitted,
     ModelParams,
+    OnFeatures,
     Settings,
-    curve_point,
-    fit_on_features,
+    choose,
     places_of,
+    point,
+    some_rows,
     uses_cuda,
 )
-from stages.models.calibration import fit_weights, folds_of, own_parts
-from stages.models.examples import Examples, log_softmax
+from stages.models.examples import Examples, log_softmax, row_losses
+from stages.models.held_out import HeldOut, fit_held_out
+from stages.models.kernel_ridge import MOST_SCORED_ROWS, stratified_order
 from stages.models.registry import MODELS
+from stages.models.stack import Opinion, blended, cross_fitted_stack, fit_stack
 
 
 @dataclass(frozen=True)
 class Member:
-    """A model and its weight."""
+    """A model, and what becomes of its logits."""
 
     name: str
     model: Classifier
-    weight: float
-
-    def log_probabilities(self, values: np.ndarray) -> np.ndarray:
-        """Logarithms of the probabilities (n, k) of n rows of all features."""
-        return log_softmax(self.model.logits(values))
+    opinion: Opinion
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Models whose opinions are weighed."""
+    """Models whose opinions are added up."""
 
     members: list[Member]
 
-    @property
-    def tuned(self) -> dict[str, tuple[Any, float]]:
-        """What each member decided on val, and its weight."""
-        return {member.name: (member.model.tuned, member.weight) for member in self.members}
-
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) float64 of (n, d) features."""
-        return weighted_sum(
-            [member.weight for member in self.members],
-            [member.log_probabilities(values) for member in self.members],
+        return blended(
+            [member.opinion for member in self.members],
+            [member.model.logits(values) for member in self.members],
         )
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names."""
-        parts = []
-        for member in self.members:
-            opinion = graph.add("LogSoftmax", member.model.add_to(graph, features), axis=1)
-            weight = graph.constant(np.float32(member.weight))
-            parts.append(graph.name(graph.add("Mul", opinion, weight), member.name))
+        parts = [
+            graph.name(
+                member.opinion.add_to(graph, member.model.add_to(graph, features)), member.name
+            )
+            for member in self.members
+        ]
         return graph.add("Sum", *parts)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A member that was fitted."""
+
+    held_out: HeldOut  # whose model sees the member's own features
+    columns: np.ndarray  # (m,) int, the places of these
+    chosen: dict[str, float]  # what `auto` has become
+
+    @property
+    def model(self) -> Classifier:
+        """The model of all features."""
+        return OnFeatures(self.held_out.model, self.columns)
 
 
 def check(section: str, content: dict[str, Any]) -> dict[str, ModelParams]:
@@ -86,99 +97,164 @@ def check(section: str, content: dict[str, Any]) -> dict[str, ModelParams]:
     return checked
 
 
-def fit(
-    params: dict[str, ModelParams],
-    train: Examples,
-    val: Examples | None,
-    settings: Settings,
-    tuned: dict[str, tuple[Any, float]] | None = None,
-) -> Fitted:
-    """Fit as `stages.models.base` says; `params` are those of each member.
+class Ensemble:
+    """Fits blends of the same rows; what several of them have in common is fitted once."""
 
-    The curve has a row for each member that is added, in their order; its figures on val are
-    cross-fitted, as val decides the weights. `train.device` is for the members that can use it. A
-    member whose features are left out is left out too.
+    def __init__(
+        self,
+        params: dict[str, ModelParams],
+        train: Examples,
+        val: Examples,
+        settings: Settings,
+    ) -> None:
+        """`params` are those of each member. `train.device` is for the members that can use it.
 
-    Raises PipelineError when no member has features, or none can use the device.
-    """
-    kept = {
-        name: member
-        for name, member in params.items()
-        if places_of(member.features, train.names).size
-    }
-    for name in params:
-        if name not in kept:
-            log("train", f"{name} is left out of the ensemble: its features are left out")
-    if not kept:
-        raise PipelineError("no member of the ensemble has any features")
-    on_device = [name for name in kept if uses_cuda(MODELS[name].module)]
-    if settings.device != "cpu":
-        if not on_device:
-            raise PipelineError(
-                f"`train.device` is {settings.device}, but no member of the ensemble can use it"
+        Raises PipelineError when none can.
+        """
+        self._params, self._train, self._val, self._settings = params, train, val, settings
+        self._rows = train.join(val) if settings.refit_on_val else train
+        self._weights = self._rows.row_weights(settings.class_weight)
+        self._scored = scored_rows(self._rows, len(train.classes), settings.seed)
+        self._on_device = [name for name in params if uses_cuda(MODELS[name].module)]
+        if settings.device != "cpu":
+            if not self._on_device:
+                raise PipelineError(
+                    f"`train.device` is {settings.device}, but no member of the ensemble can use it"
+                )
+            # Before others are fitted, which may take long.
+            for name in self._on_device:
+                MODELS[name].module.check_cuda()
+        self._found: dict[tuple[str, bytes], Found] = {}
+
+    def fit(self, allowed: np.ndarray) -> Calibrated:
+        """Blend the members that have features among those `allowed`, (m,) int places.
+
+        Members are left out that have none, and where the metadata are no better than the shares
+        of the classes, those that see them. The curve has a row for each member that is added, in
+        their order.
+
+        Raises PipelineError when no member is left.
+        """
+        found = self._members(allowed)
+        classes, weights = self._rows.classes[self._scored], self._weights[self._scored]
+        seen = [member.held_out.logits for member in found.values()]
+        some = self._train.values[some_rows(self._train)]
+        of_train = [member.model.logits(some) for member in found.values()]
+        of_val = [member.model.logits(self._val.values) for member in found.values()]
+        points = []
+        for count, last in enumerate(found, start=1):
+            opinions = fit_stack(seen[:count], classes, weights)
+            crossed, temperature = cross_fitted_stack(seen[:count], classes, weights)
+            if self._settings.refit_on_val:
+                val_logits = crossed[self._places_of_val()]
+            else:
+                val_logits = blended(opinions, of_val[:count]) / temperature
+            train_logits = blended(opinions, of_train[:count]) / temperature
+            points.append(
+                point(count, train_logits, self._train, self._settings, self._val, val_logits)
             )
-        # Before others are fitted, which may take long.
-        for name in on_device:
-            MODELS[name].module.check_cuda()
-    fitted: dict[str, Fitted] = {}
-    for name, member_params in kept.items():
-        own = replace(
-            settings,
-            section=f"{settings.section}.{name}",
-            device=settings.device if name in on_device else "cpu",
+            log(
+                "train",
+                f"with {last}: log loss on val {points[-1]['val_log_loss'].item():.4f}, "
+                f"accuracy {points[-1]['val_accuracy'].item():.4f}, weights "
+                + ", ".join(f"{opinion.weight:.2f}" for opinion in opinions),
+            )
+        members = [
+            Member(name, member.model, opinion)
+            for (name, member), opinion in zip(found.items(), opinions, strict=True)
+        ]
+        return Calibrated(
+            Blend(members),
+            temperature,
+            pd.concat(points, ignore_index=True),
+            {name: member.held_out.rows for name, member in found.items()},
+            {name: member.chosen for name, member in found.items() if member.chosen},
+            np.exp(log_softmax(val_logits)),
+            len(self._scored),
         )
-        member_tuned = None if tuned is None else tuned[name][0]
-        fitted[name] = fit_on_features(
-            MODELS[name].module, member_params, train, val, own, member_tuned
+
+    def _places_of_val(self) -> np.ndarray:
+        """Where the rows of val, in their order, are among the scored ones."""
+        order = np.argsort(self._scored)
+        return order[np.searchsorted(self._scored[order], len(self._train.classes)) :]
+
+    def _members(self, allowed: np.ndarray) -> dict[str, Found]:
+        """The members that are worth a place, fitted, by their names."""
+        columns = {
+            name: places_of(params.features, self._train.names, allowed)
+            for name, params in self._params.items()
+        }
+        for name, own in list(columns.items()):
+            if not own.size:
+                log("train", f"{name} is left out of the ensemble: its features are left out")
+                del columns[name]
+            elif same := self._that_sees_the_same(name, columns):
+                log("train", f"{name} is left out of the ensemble: {same} sees the same")
+                del columns[name]
+        if not columns:
+            raise PipelineError("no member of the ensemble has any features")
+        metadata = places_of("metadata", self._train.names, allowed)
+        blind = [name for name, own in columns.items() if not np.isin(own, metadata).any()]
+        alone = [name for name, own in columns.items() if np.isin(own, metadata).all()]
+        if blind and alone and not any(self._says_anything(name, columns[name]) for name in alone):
+            others = [name for name in columns if name not in blind]
+            log(
+                "train",
+                f"{', '.join(others)} left out of the ensemble: what is not in the embedding tells "
+                "no more than how frequent each label is",
+            )
+            columns = {name: columns[name] for name in blind}
+        return {name: self._fitted(name, own) for name, own in columns.items()}
+
+    def _says_anything(self, name: str, columns: np.ndarray) -> bool:
+        """Whether a member says more of rows that it has not seen than the classes' shares do."""
+        classes, weights = self._rows.classes[self._scored], self._weights[self._scored]
+        logits, _ = cross_fitted_stack(
+            [self._fitted(name, columns).held_out.logits], classes, weights
         )
-    rows = {name: count for member in fitted.values() for name, count in member.rows.items()}
-    if val is None:
-        if tuned is None:
-            raise ValueError("without val, the weights have to be known")
-        blend = Blend([Member(name, fitted[name].model, tuned[name][1]) for name in fitted])
-        return Fitted(blend, None, rows, None)
-    weights = val.row_weights(settings.class_weight)
-    opinions = [log_softmax(member.model.logits(val.values)) for member in fitted.values()]
-    without_fold = [list(map(log_softmax, member.parts_of_val())) for member in fitted.values()]
-    points = []
-    for count, last in enumerate(fitted, start=1):
-        found = fit_weights(opinions[:count], val.classes, weights)
-        blend = Blend(
-            [
-                Member(name, member.model, float(weight))
-                for (name, member), weight in zip(fitted.items(), found, strict=False)
-            ]
-        )
-        parts = blend_without_folds(without_fold[:count], val.classes, weights)
-        logits = own_parts(parts, val.classes)
-        points.append(curve_point(count, blend, train, settings, val, logits))
-        point = points[-1].iloc[0]
-        log(
-            "train",
-            f"with {last}: log loss on val {point['val_log_loss']:.4f}, "
-            f"accuracy {point['val_accuracy']:.4f}, weights "
-            + ", ".join(f"{member.weight:.2f}" for member in blend.members),
-        )
-    return Fitted(blend, pd.concat(points, ignore_index=True), rows, parts)
+        shares = np.bincount(classes, weights, len(self._rows.labels)) / weights.sum()
+        prior = -np.log(shares[classes])
+        return bool(weights @ row_losses(logits, classes) < weights @ prior)
+
+    def _that_sees_the_same(self, name: str, columns: dict[str, np.ndarray]) -> str | None:
+        """A model of the same kind that asks for other features, and has the same."""
+        for other, own in columns.items():
+            if (
+                MODELS[other].module is MODELS[name].module
+                and self._params[other].features != self._params[name].features
+                and np.array_equal(own, columns[name])
+            ):
+                return other
+        return None
+
+    def _fitted(self, name: str, columns: np.ndarray) -> Found:
+        """A member, fitted once."""
+        key = (name, columns.tobytes())
+        if key not in self._found:
+            module = MODELS[name].module
+            settings = replace(
+                self._settings,
+                section=f"{self._settings.section}.{name}",
+                device=self._settings.device if name in self._on_device else "cpu",
+            )
+            params, chosen = choose(
+                module, self._params[name], self._train.with_features(columns), settings
+            )
+            held_out = fit_held_out(
+                module, params, self._rows.with_features(columns), self._scored, settings
+            )
+            self._found[key] = Found(held_out, columns, chosen)
+        return self._found[key]
 
 
-def blend_without_folds(
-    opinions: list[list[np.ndarray]], classes: np.ndarray, row_weights: np.ndarray
-) -> np.ndarray:
-    """Logits (f, n, k) of val, blended with the weights that val gives without each fold.
+def scored_rows(rows: Examples, train_rows: int, seed: int) -> np.ndarray:
+    """The places (s,) of rows that judge the members: `MOST_SCORED_ROWS`, and all of val.
 
-    `opinions` has, for each of j members, f matrices (n, k): the logarithms of the probabilities
-    that it gives without a fold.
+    `rows` are `train_rows` of train, then those of val. They are in an order of which every stretch
+    has the classes in their proportions. Without its only row nothing can be said of a class.
     """
-    parts = []
-    for fold, members in zip(folds_of(classes), zip(*opinions, strict=True), strict=True):
-        others = [opinion[~fold] for opinion in members]
-        weights = fit_weights(others, classes[~fold], row_weights[~fold])
-        parts.append(weighted_sum(weights, members))
-    return np.array(parts)
-
-
-def weighted_sum(weights: Iterable[float], parts: Iterable[np.ndarray]) -> np.ndarray:
-    """The sum of matrices of one shape, each times its weight."""
-    first, *others = (weight * part for weight, part in zip(weights, parts, strict=True))
-    return sum(others, start=first)
+    train, val = rows.classes[:train_rows], rows.classes[train_rows:]
+    most = max(0, MOST_SCORED_ROWS - len(val))
+    order = stratified_order(train, seed)[max(0, train_rows - most) :]
+    found = np.concatenate([order, train_rows + stratified_order(val, seed)])
+    return found[np.bincount(rows.classes)[rows.classes[found]] > 1]

@@ -9,15 +9,20 @@ from stages.model_file.graph import Graph
 
 # Rows of the kernel matrix that are computed at a time: it bounds the memory beside it.
 BLOCK_ROWS = 1024
+# exp(-30) is as good as 0 beside the diagonal. Of far smaller numbers, products would leave the
+# range in which 32 bits are fast, and solving would take twenty times as long.
+LEAST_EXPONENT = -30.0
 
 
 def feature_scales(names: list[str], metadata_weight: float) -> np.ndarray:
     """How much each feature counts in a distance: (d,) float32.
 
     Sizes and museum are few beside the numbers of an embedding: each counts
-    `metadata_weight` times as much as one of those.
+    `metadata_weight` times as much as one of those. Without an embedding, all count 1.
     """
-    return np.array([1 if is_embedding(n) else metadata_weight for n in names], dtype=np.float32)
+    embedding = np.array([is_embedding(name) for name in names])
+    others = metadata_weight if embedding.any() else 1
+    return np.where(embedding, 1, others).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Kernel:
         exponent = (2 * self.gamma * scaled) @ centres.T
         exponent -= self.gamma * np.einsum("md,md->m", centres, centres)
         exponent -= self.gamma * np.einsum("nd,nd->n", scaled, scaled)[:, None]
-        np.minimum(exponent, 0, out=exponent)
+        np.clip(exponent, LEAST_EXPONENT, 0, out=exponent)
         return np.exp(exponent, out=exponent)
 
     def times(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -84,4 +89,5 @@ class Kernel:
         )
         lengths = graph.add("ReduceSumSquare", scaled, axes=[1], keepdims=1)
         exponent = graph.add("Sub", product, graph.add("Mul", lengths, graph.constant(gamma)))
-        return graph.add("Exp", graph.add("Min", exponent, graph.constant(np.float32(0))))
+        ends = [graph.constant(np.float32(end)) for end in (LEAST_EXPONENT, 0)]
+        return graph.add("Exp", graph.add("Clip", exponent, *ends))

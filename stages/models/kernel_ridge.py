@@ -1,15 +1,15 @@
-"""Kernel ridge regression on the labels, with a softmax fitted on its leave-one-out scores.
+"""Kernel ridge regression on the labels, calibrated on its leave-one-out scores.
 
 Ridge regression in the space of a radial basis function, with 1 for a row's own class and
 0 for the others as targets; also known as a least-squares support vector machine (Suykens
 and Vandewalle 1999). It has a direct solution, one Cholesky factorisation for all classes,
 which also gives what the model would say of a training row if it had not seen it
-(leave-one-out, in closed form: Cawley and Talbot 2004). A logistic regression learns from
-those scores how the classes are mixed up, and turns scores into probabilities.
+(leave-one-out, in closed form: Cawley and Talbot 2004). Those scores tell how the classes are mixed
+up, how sure the model may be, and which parameters are the best.
 """
 
-import warnings
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,22 +17,34 @@ from tqdm import tqdm
 
 from stages.common.stage import PipelineError, log
 from stages.model_file.graph import Graph
-from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
-from stages.models.examples import Examples
+from stages.models.base import Classifier, Fitted, ModelParams, Settings, decided_nothing
+from stages.models.calibration import fit_temperature
+from stages.models.examples import Examples, log_loss
+from stages.models.held_out import HeldOut
 from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
-from stages.models.linear import Linear
+from stages.models.stack import Opinion, fit_stack
 
-# Leave-one-out scores of so many rows are enough to fit a softmax.
+# Leave-one-out scores of so many rows are enough to learn from.
 MOST_SCORED_ROWS = 6000
+# So many rows choose what is `auto`, among these values, beginning with the first of each.
+MOST_CHOOSING_ROWS = 2000
+AUTO = "auto"
+TRIED = {
+    "gamma": (1.0, 0.5, 2.0),
+    "metadata_weight": (8.0, 2.0, 4.0, 16.0),
+    "penalty": (0.01, 0.003, 0.03, 0.1),
+}
+# Scores lie around 0 and 1. Logits are this many times as large: for 1 against 0, a probability of
+# 0.99995.
+STEEPNESS = 10
 
 
 class Params(ModelParams):
-    """The section of `kernel_ridge`."""
+    """The section of `kernel_ridge` or `embedding_kernel_ridge`."""
 
-    gamma: float = Field(gt=0, le=1e6)
-    metadata_weight: float = Field(gt=0, le=1e3)
-    penalty: float = Field(gt=0, le=1e6)
-    softmax_C: float = Field(gt=0)
+    gamma: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"]
+    metadata_weight: Annotated[float, Field(gt=0, le=1e3)] | Literal["auto"]
+    penalty: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"]
     most_rows: int = Field(gt=1, le=40_000)
     threads: int = Field(gt=0, le=64)
 
@@ -55,6 +67,23 @@ class KernelRidge:
         return graph.linear(self.kernel.add_to(graph, features), self.weights, self.offsets)
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """A model, and what becomes of its logits."""
+
+    model: Classifier
+    opinion: Opinion
+    tuned: None = None
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """Logits (n, k) float64 of (n, d) features."""
+        return self.opinion.of(self.model.logits(values))
+
+    def add_to(self, graph: Graph, features: str) -> str:
+        """Add the model to an ONNX model; give the logits of what `features` names."""
+        return self.opinion.add_to(graph, self.model.add_to(graph, features))
+
+
 def fit(
     params: Params,
     train: Examples,
@@ -64,41 +93,82 @@ def fit(
 ) -> Fitted:
     """Fit as `stages.models.base` says; the solution is direct, so the curve has one row.
 
+    Raises PipelineError as `fit_held_out` does.
+    """
+    order = stratified_order(train.classes, settings.seed)
+    scored = order[-MOST_SCORED_ROWS:]
+    found = fit_held_out(params, train, scored, settings)
+    weights = train.row_weights(settings.class_weight)[scored]
+    (opinion,) = fit_stack([found.logits], train.classes[scored], weights)
+    model = Weighed(found.model, opinion)
+    return replace(decided_nothing(model, train, val, settings), rows={settings.name: found.rows})
+
+
+def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: Settings) -> HeldOut:
+    """Fit as `stages.models.held_out` says, with the rows that are scored left out one by one.
+
+    Of more than `most_rows`, it learns from the last that are scored, before others.
+
     Raises PipelineError when the penalty is too small for single precision, or when
     `most_rows` are fewer than two a class.
     """
     from threadpoolctl import threadpool_limits
 
-    if params.most_rows < 2 * len(train.labels):
+    if params.most_rows < 2 * len(rows.labels):
         raise PipelineError(
             f"`{settings.section}.most_rows` is {params.most_rows}, fewer than two for each of the "
-            f"{len(train.labels)} labels"
+            f"{len(rows.labels)} labels"
         )
-    # By class and at random within it: the last rows hold some of each class.
-    order = stratified_order(train.classes, settings.seed)
+    others = np.setdiff1d(np.arange(len(rows.classes)), scored)
+    others = others[stratified_order(rows.classes[others], settings.seed)]
+    order = np.concatenate([others, scored])
     if len(order) > params.most_rows:
         log("train", f"{settings.name} learns from {params.most_rows:,} of the {len(order):,} rows")
         order = order[-params.most_rows :]
-    classes = train.classes[order]
-    weights = train.row_weights(settings.class_weight)[order]
-    kernel = Kernel.around(
-        train.values[order], feature_scales(train.names, params.metadata_weight), params.gamma
-    )
+    learned = rows.take(order)
+    weights = rows.row_weights(settings.class_weight)[order]
+    left_out = min(len(scored), len(order))
     log("train", f"{settings.name}: solving for {len(order):,} rows")
     # Bytes depend on the number of threads in a product, but not on that of the cores.
     with threadpool_limits(params.threads, user_api="blas"):
-        coefficients, scores, means = solve(kernel, classes, weights, params.penalty)
-        softmax = fit_softmax(
-            scores, classes[-len(scores) :], weights[-len(scores) :], params.softmax_C
-        )
-        model = KernelRidge(
-            kernel,
-            (coefficients @ softmax.weights).astype(np.float32),
-            (means @ softmax.weights + softmax.offsets).astype(np.float32),
-        )
-        return replace(
-            decided_nothing(model, train, val, settings), rows={settings.name: len(order)}
-        )
+        model, logits = solve(params, learned, weights, left_out)
+        beyond = scored[: len(scored) - left_out]
+        logits = np.concatenate([model.logits(rows.values[beyond]), logits])
+    return HeldOut(model, logits, len(order))
+
+
+def chosen(params: Params, train: Examples, settings: Settings) -> Params:
+    """The parameters with numbers in place of `auto`.
+
+    Each is chosen in turn by the log loss of the leave-one-out scores of some training rows.
+    """
+    from threadpoolctl import threadpool_limits
+
+    both_kinds = len(set(feature_scales(train.names, 2.0))) > 1
+    automatic = [name for name in TRIED if getattr(params, name) == AUTO]
+    if not automatic:
+        return params
+    found = params.model_copy(update={name: TRIED[name][0] for name in automatic})
+    if "metadata_weight" in automatic and not both_kinds:
+        automatic.remove("metadata_weight")  # nothing to weigh it against
+    some = train.take(stratified_order(train.classes, settings.seed)[-MOST_CHOOSING_ROWS:])
+    weights = some.row_weights(settings.class_weight)
+
+    def loss(tried: Params) -> float:
+        _, logits = solve(tried, some, weights, len(some.classes))
+        temperature = fit_temperature(logits, some.classes, weights)
+        return log_loss(logits / temperature, some.classes, weights)
+
+    with threadpool_limits(params.threads, user_api="blas"):
+        least = loss(found)
+        for name in automatic:
+            for value in TRIED[name][1:]:
+                tried = found.model_copy(update={name: value})
+                if (own := loss(tried)) < least:
+                    found, least = tried, own
+    values = ", ".join(f"{name} {getattr(found, name):g}" for name in automatic)
+    log("train", f"{settings.name}: {values}, of what {len(some.classes):,} rows have tried")
+    return found
 
 
 def stratified_order(classes: np.ndarray, seed: int) -> np.ndarray:
@@ -115,30 +185,31 @@ def stratified_order(classes: np.ndarray, seed: int) -> np.ndarray:
 
 
 def solve(
-    kernel: Kernel, classes: np.ndarray, row_weights: np.ndarray, penalty: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit ridge regression of the m centres' classes (m,) on the kernel.
+    params: Params, rows: Examples, row_weights: np.ndarray, left_out: int
+) -> tuple[KernelRidge, np.ndarray]:
+    """Fit ridge regression on n rows; give its logits of the last ones as if they were left out.
 
-    `row_weights` (m,) are how much each row counts. Returns the coefficients (m, k) and the
-    leave-one-out scores (s, k) of the last rows, `MOST_SCORED_ROWS` at most, both float32,
-    and the means (k,) which were taken from the targets.
+    `row_weights` (n,) are how much each row counts. Returns the model and the logits
+    (`left_out`, k) float32.
 
     Raises PipelineError when the matrix is not positive definite in single precision.
     """
     from scipy.linalg import lapack
 
+    scales = feature_scales(rows.names, float(params.metadata_weight))
+    kernel = Kernel.around(rows.values, scales, float(params.gamma))
     centres = kernel.centres()
     count = len(centres)
     matrix = np.empty((count, count), dtype=np.float32)
-    with tqdm(desc="train kernel", total=count, unit=" rows", disable=None) as bar:
+    with tqdm(desc="train kernel", total=count, unit=" rows", leave=False, disable=None) as bar:
         for start in range(0, count, BLOCK_ROWS):
             end = min(start + BLOCK_ROWS, count)
             # The matrix is symmetric: what lies above the diagonal is never read.
             matrix[start:end, :end] = kernel.between(centres[start:end], centres[:end])
             bar.update(end - start)
     diagonal = np.einsum("ii->i", matrix)
-    diagonal += (penalty / row_weights).astype(np.float32)
-    targets = np.eye(classes.max() + 1)[classes]
+    diagonal += (float(params.penalty) / row_weights).astype(np.float32)
+    targets = np.eye(len(rows.labels))[rows.classes]
     means = np.average(targets, axis=0, weights=row_weights)
     targets = (targets - means).astype(np.float32)
     # LAPACK stores by columns: for it this is the transposed matrix, and its upper part.
@@ -149,24 +220,16 @@ def solve(
             "or raise `gamma`"
         )
     coefficients, _ = lapack.spotrs(factor, targets, lower=0)
-    # The last block of the inverse matrix comes from the last block of the factor alone.
-    scored = min(count, MOST_SCORED_ROWS)
-    inverse, _ = lapack.strtri(np.triu(factor[-scored:, -scored:]), lower=0)
-    inverse_diagonal = np.einsum("ij,ij->i", inverse, inverse)
-    scores = targets[-scored:] - coefficients[-scored:] / inverse_diagonal[:, None] + means
-    return coefficients, scores.astype(np.float32), means
-
-
-def fit_softmax(
-    scores: np.ndarray, classes: np.ndarray, row_weights: np.ndarray, C: float
-) -> Linear:
-    """Logistic regression from the scores (n, k) of n rows to their classes (n,)."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    with warnings.catch_warnings():
-        # Short of the exact optimum it is as good: the temperature follows.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        # Few rows of many labels are still labels.
-        warnings.filterwarnings("ignore", "The number of unique classes")
-        return Linear.of(LogisticRegression(C=C, max_iter=300).fit(scores, classes, row_weights))
+    scores = np.empty((0, len(rows.labels)))
+    if left_out:
+        # The last block of the inverse matrix comes from the last block of the factor alone.
+        last = slice(count - left_out, count)
+        inverse, _ = lapack.strtri(np.triu(factor[last, last]), lower=0)
+        inverse_diagonal = np.einsum("ij,ij->i", inverse, inverse)
+        scores = targets[last] - coefficients[last] / inverse_diagonal[:, None] + means
+    model = KernelRidge(
+        kernel,
+        (STEEPNESS * coefficients).astype(np.float32),
+        (STEEPNESS * means).astype(np.float32),
+    )
+    return model, (STEEPNESS * scores).astype(np.float32)

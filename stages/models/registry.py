@@ -18,8 +18,9 @@ class Model:
 MODELS = {
     "kernel_ridge": Model(
         kernel_ridge,
-        "ridge regression with radial basis functions around training rows, then a softmax",
+        "ridge regression with radial basis functions around training rows",
     ),
+    "embedding_kernel_ridge": Model(kernel_ridge, "the same, of the embedding alone"),
     "lda": Model(lda, "linear discriminant analysis with a shrunk covariance"),
     "size_trees": Model(xgboost, "gradient-boosted trees that see all but the embedding"),
     "svm": Model(svm, "support vector machine with radial basis functions"),

@@ -530,7 +530,7 @@ class Captions:
                     f"Without the {self.kind(kind['name'])} the accuracy would be {points(lost)} "
                     f"lower. {self.words.fill(kind['limit'])}"
                 )
-        if model["few_val_rows"]:
+        if model["few_calibrating_rows"]:
             found.append(
                 f"Val has {counted(model['val_rows'], 'row')}, too few to calibrate well: how sure "
                 "the model is may be off."

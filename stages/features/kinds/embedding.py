@@ -52,7 +52,6 @@ LEFT_OUT = Description("embedding", "left out", "as `featurize.embedding` asks")
 class Pca(Section):
     """`featurize.pca`"""
 
-    longer_than: int = Field(ge=0)
     components: int = Field(gt=0)
     whitening: float = Field(ge=0, le=1)
     unit_length: bool
@@ -90,8 +89,6 @@ class Embedding(Block):
     ) -> "Embedding":
         """Fit it on training rows; `pca` is for that way alone, `identity` is what made them.
 
-        Embeddings that are too short for `pca` are standardised.
-
         Raises PipelineError when the training rows have no principal components.
         """
         from sklearn.preprocessing import StandardScaler
@@ -106,8 +103,7 @@ class Embedding(Block):
             exponents = fit_exponents(values)
             values = yeo_johnson(train, exponents)
         scaler = StandardScaler().fit(values)
-        if pca is None or length <= pca.longer_than:
-            how = "standardize" if how == "pca" else how
+        if pca is None:
             return cls(how, length, exponents, scaler.mean_, scaler.scale_, identity=made_by)
         components, variances = principal_components(scaler.transform(values), pca.components)
         return cls(

@@ -1,0 +1,51 @@
+"""What a model says of each row when it has not seen it, so that the rows can judge the model.
+
+A module of a model may have a function of its own, which is faster:
+
+    fit_held_out(params, rows, scored, settings) -> HeldOut
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from stages.models.base import Classifier, ModelParams, Settings
+from stages.models.calibration import folds_of, own_parts
+from stages.models.examples import Examples
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A model of all rows, and what models that had not seen a row say of it."""
+
+    model: Classifier
+    logits: np.ndarray  # (s, k) of the scored rows
+    rows: int  # how many it was fitted on
+
+
+def fit_held_out(
+    module: ModuleType, params: ModelParams, rows: Examples, scored: np.ndarray, settings: Settings
+) -> HeldOut:
+    """Fit a model of `module` on all rows, and score some of them; `scored` (s,) are their places.
+
+    Without a function of its own, a model is fitted once more for each of a few folds, without it.
+    What is decided while fitting, such as when to stop, is then decided by the fold, but not by a
+    row's own part of it, and for the model of all rows by the median of the folds.
+    """
+    if hasattr(module, "fit_held_out"):
+        return module.fit_held_out(params, rows, scored, settings)
+    logits = np.empty((len(rows.classes), len(rows.labels)), dtype=np.float32)
+    # The only row of a class stays, as a model has to know all classes.
+    alone = np.bincount(rows.classes, minlength=len(rows.labels))[rows.classes] < 2
+    decided = []
+    for fold in folds_of(rows.classes):
+        if not fold.any():
+            continue
+        others, own = rows.take(np.flatnonzero(~fold | alone)), rows.take(np.flatnonzero(fold))
+        fitted = module.fit(params, others, own, settings)
+        logits[fold] = own_parts(fitted.parts_of_val(), own.classes)
+        decided.append(fitted.model.tuned)
+    tuned = None if decided[0] is None else int(np.median(decided))
+    model = module.fit(params, rows, None, settings, tuned).model
+    return HeldOut(model, logits[scored], len(rows.classes))
