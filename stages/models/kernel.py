@@ -89,5 +89,5 @@ class Kernel:
         )
         lengths = graph.add("ReduceSumSquare", scaled, axes=[1], keepdims=1)
         exponent = graph.add("Sub", product, graph.add("Mul", lengths, graph.constant(gamma)))
-        ends = [graph.constant(np.float32(end)) for end in (LEAST_EXPONENT, 0)]
-        return graph.add("Exp", graph.add("Clip", exponent, *ends))
+        least, most = (graph.constant(np.float32(end)) for end in (LEAST_EXPONENT, 0))
+        return graph.add("Exp", graph.add("Clip", exponent, least, most))
