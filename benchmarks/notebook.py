@@ -101,13 +101,13 @@ lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(X[train], y[t
 
 # Boosted trees on the sizes
 trees = XGBClassifier(
-    n_estimators=200,
+    n_estimators=400,
     early_stopping_rounds=20,
     eval_metric="mlogloss",
-    learning_rate=0.2,
-    max_depth=5,
-    min_child_weight=2,
-    subsample=0.8,
+    learning_rate=0.1,
+    max_depth=4,
+    subsample=0.7,
+    colsample_bynode=0.5,
     random_state=1,
 )
 trees.fit(X_sizes[train], y[train], eval_set=[(X_sizes[val], y[val])], verbose=False)

@@ -52,11 +52,11 @@ def check_parameters(notebook: dict) -> None:
     assert ridge["softmax_C"] == notebook["ridge_softmax"].C
     assert notebook["lda"].shrinkage == lda["shrinkage"]
     # What the script does not set has XGBoost's default.
-    defaults = {"colsample_bynode": 1, "reg_lambda": 1, "max_bin": 256}
+    defaults = {"min_child_weight": 1, "max_bin": 256}
     names = {"rounds": "n_estimators"}
     chosen = {**defaults, **{k: v for k, v in notebook["trees"].get_params().items() if v}}
     for name, value in trees.items():
-        if name not in ("features", "threads"):
+        if name not in ("features", "components"):
             assert chosen[names.get(name, name)] == value
 
 

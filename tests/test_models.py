@@ -1,5 +1,6 @@
 """Each model learns, is one with its ONNX file, and is what the training library says it is."""
 
+import os
 import tracemalloc
 from dataclasses import replace
 from functools import cache
@@ -16,6 +17,7 @@ from conftest import PROJECT
 from onnx.reference import ReferenceEvaluator
 from ruamel.yaml import YAML
 from scipy.special import expit, log_softmax, softmax
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from stages.common.params import ParameterError, check_section
@@ -42,6 +44,7 @@ from stages.models.kernel import Kernel, feature_scales
 from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
 from stages.models.linear import Linear
 from stages.models.registry import MODELS
+from stages.models.xgboost import exact_gradients
 from stages.tables.artefacts import Artefacts
 from stages.tables.features import Features
 
@@ -67,6 +70,7 @@ PARAMS = {
         "patience": 3,
     },
     "xgboost": {
+        "components": 6,
         "rounds": 30,
         "early_stopping_rounds": 3,
         "learning_rate": 0.5,
@@ -74,9 +78,7 @@ PARAMS = {
         "min_child_weight": 1.0,
         "subsample": 0.8,
         "colsample_bynode": 0.8,
-        "reg_lambda": 1.0,
         "max_bin": 16,
-        "threads": 2,
     },
 }
 
@@ -420,13 +422,13 @@ CHANGES = {
         {"epochs": 2},
     ],
     "xgboost": [
+        {"components": 3},
         {"rounds": 2},
         {"learning_rate": 0.1},
         {"max_depth": 1},
         {"min_child_weight": 20.0},
         {"subsample": 0.5},
         {"colsample_bynode": 0.2},
-        {"reg_lambda": 100.0},
         {"max_bin": 3},
     ],
     "ensemble": [
@@ -472,10 +474,60 @@ def test_the_curve_of_logistic_regression_tells_where_the_solver_stopped():
     assert stop(tolerance=0.1) < stop()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_xgboost_runs_on_the_threads_that_it_is_given(threads):
-    config = fit("xgboost", threads=threads)[0].booster.save_config()
-    assert f'"nthread":"{threads}"' in config
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+def test_xgboost_grows_the_same_trees_with_one_thread_and_with_two(class_weight, monkeypatch):
+    if os.cpu_count() == 1:
+        pytest.skip("XGBoost takes no more threads than there are cores")
+    # So many classes that gradients are of all magnitudes: sums of few are exact in any order.
+    rows = wide_examples((200,) * 19 + (100,))
+
+    def trees(threads):
+        def limited(params, *rest, **more):
+            return plain(params | {"nthread": threads}, *rest, **more)
+
+        monkeypatch.setattr(xgboost, "train", limited)
+        chosen = {"class_weight": class_weight, "max_depth": 5, "min_child_weight": 0.1}
+        model, _ = fit_on("xgboost", rows, None, tuned=10, **chosen)
+        return bytes(model.booster.save_raw())
+
+    plain = xgboost.train
+    assert trees(1) == trees(2)
+    # With XGBoost's own gradients they are others.
+    monkeypatch.setattr(MODELS["xgboost"].module, "exact_gradients", lambda *_: None)
+    assert trees(1) != trees(2)
+
+
+@pytest.mark.parametrize("weights", [None, np.array([0.25, 1.0, 40.0])])
+def test_gradients_are_those_of_the_log_loss_and_add_up_exactly(weights):
+    classes, logits = np.array([0, 2, 1]), np.random.default_rng(0).normal(size=(3, 4), scale=3)
+    found = exact_gradients(classes, weights)(logits.astype(np.float32), None)
+    probabilities = softmax(logits, axis=1)
+    scale = np.ones((3, 1)) if weights is None else weights[:, None]
+    first = (probabilities - np.eye(4)[classes]) * scale
+    second = 2 * probabilities * (1 - probabilities) * scale
+    for part, expected in zip(found, (first, second), strict=True):
+        assert part.dtype == np.float32
+        np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-7)
+        assert (part * 2.0**24 % 1 == 0).all()
+
+
+def test_xgboost_sees_the_principal_components_of_a_longer_embedding(load):
+    data, (new, _) = made_up(), strangers()
+    model, _ = fit("xgboost", components=3)
+    pca = PCA(3, svd_solver="covariance_eigh").fit(data.train.values[:, :6])
+    values = data.transformer.transform(new)
+    seen = np.column_stack([values[:, :6] @ pca.components_.T, values[:, 6:]])
+    expected = model.booster.predict(xgboost.DMatrix(seen))
+    np.testing.assert_allclose(softmax(model.logits(values), axis=1), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(load(model).predict_proba(new), expected, rtol=0, atol=1e-5)
+
+
+def test_xgboost_sees_an_embedding_that_is_no_longer_as_it_is():
+    data = made_up()
+    model, _ = fit("xgboost", components=6)
+    expected = model.booster.predict(xgboost.DMatrix(data.val.values))
+    found = softmax(model.logits(data.val.values), axis=1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -599,7 +651,7 @@ def test_the_curve_weighs_rows_as_the_fit_does():
 
 STEPS = {
     "mlp": {"epochs": 25, "patience": 25, "learning_rate": 0.02},
-    "xgboost": {"rounds": 25, "early_stopping_rounds": 25, "threads": 1},
+    "xgboost": {"rounds": 25, "early_stopping_rounds": 25},
 }
 
 

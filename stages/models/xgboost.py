@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,24 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.stage import PipelineError, log
+from stages.features.kinds.embedding import principal_components
 from stages.model_file.graph import ML, Graph
-from stages.models.base import CURVE_COLUMNS, Fitted, ModelParams, Settings
+from stages.models.base import CURVE_COLUMNS, Fitted, ModelParams, Settings, places_of
 from stages.models.calibration import best_steps
 from stages.models.examples import Examples
 
 if TYPE_CHECKING:
     import xgboost
 
+# Gradients have so many steps between 0 and 1: as many as 32 bits tell apart just below 1. Sums in
+# 64 bits are exact up to 2**29, the weights of so many rows.
+STEPS = 2**24
+
 
 class Params(ModelParams):
     """The section of `xgboost` or `size_trees`."""
 
+    components: int = Field(gt=0)
     rounds: int = Field(gt=0)
     early_stopping_rounds: int = Field(gt=0)
     learning_rate: float = Field(gt=0, le=1)
@@ -30,9 +37,7 @@ class Params(ModelParams):
     min_child_weight: float = Field(ge=0)
     subsample: float = Field(gt=0, le=1)
     colsample_bynode: float = Field(gt=0, le=1)
-    reg_lambda: float = Field(ge=0)
     max_bin: int = Field(ge=2, le=65_536)
-    threads: int = Field(gt=0, le=1024)
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,11 @@ class Trees:
 
     booster: "xgboost.Booster"
     tuned: int  # rounds
+    axes: np.ndarray | None  # what `principal_axes` gives
 
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) float32 of (n, d) features."""
-        return self.booster.inplace_predict(values, predict_type="margin")
+        return self.booster.inplace_predict(along(self.axes, values), predict_type="margin")
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names.
@@ -77,6 +83,10 @@ class Trees:
             # A leaf keeps its value where others keep their threshold.
             attributes["target_weights"] += [tree["split_conditions"][node] for node in leaves]
         base = intercepts(learner)
+        if self.axes is not None:
+            axes = graph.cast(graph.constant(self.axes), np.float64)
+            features = graph.add("MatMul", graph.cast(features, np.float64), axes)
+            features = graph.cast(features, np.float32)
         return graph.add(
             "TreeEnsembleRegressor",
             features,
@@ -101,23 +111,25 @@ def fit(
     """
     import xgboost
 
+    axes = principal_axes(train, params.components)
+
     def quantized(
         rows: Examples, weights: np.ndarray | None, ref: xgboost.DMatrix | None
     ) -> xgboost.DMatrix:
         return xgboost.QuantileDMatrix(
-            rows.values,
+            along(axes, rows.values),
             rows.classes,
             weight=weights,
             ref=ref,
             max_bin=params.max_bin,
-            nthread=params.threads,
         )
 
     def row_weights(rows: Examples) -> np.ndarray | None:
         balanced = settings.class_weight != "none"
         return rows.row_weights(settings.class_weight) if balanced else None
 
-    train_data = quantized(train, row_weights(train), None)
+    weights = row_weights(train)
+    train_data = quantized(train, weights, None)
     evals = []
     if val is not None:
         evals = [(train_data, "train"), (quantized(val, row_weights(val), train_data), "val")]
@@ -133,17 +145,16 @@ def fit(
                 "tree_method": "hist",
                 "device": settings.device,
                 "seed": settings.seed,
-                "nthread": params.threads,
                 "learning_rate": params.learning_rate,
                 "max_depth": params.max_depth,
                 "min_child_weight": params.min_child_weight,
                 "subsample": params.subsample,
                 "colsample_bynode": params.colsample_bynode,
-                "reg_lambda": params.reg_lambda,
                 "max_bin": params.max_bin,
             },
             train_data,
             num_boost_round=rounds,
+            obj=exact_gradients(train.classes, weights),
             evals=evals,
             evals_result=found,
             early_stopping_rounds=None if val is None else params.early_stopping_rounds,
@@ -152,7 +163,7 @@ def fit(
         )
     used = {settings.name: len(train.classes)}
     if val is None:
-        return Fitted(Trees(booster, rounds), None, used, None)
+        return Fitted(Trees(booster, rounds, axes), None, used, None)
     curve = pd.DataFrame({"iteration": np.arange(1, booster.num_boosted_rounds() + 1)})
     for name, metrics in found.items():
         curve[f"{name}_log_loss"] = metrics["mlogloss"]
@@ -160,13 +171,63 @@ def fit(
     curve = curve[list(CURVE_COLUMNS)]
     best = booster.best_iteration + 1
     log("train", f"{settings.name}: best round {best} of {booster.num_boosted_rounds()} tried")
-    logits = logits_by_round(booster, val.values)
+    logits = logits_by_round(booster, along(axes, val.values))
     steps = best_steps(logits, val.classes, val.row_weights(settings.class_weight))
-    return Fitted(Trees(booster[:best], best), curve, used, logits[steps])
+    return Fitted(Trees(booster[:best], best, axes), curve, used, logits[steps])
+
+
+def exact_gradients(
+    classes: np.ndarray, weights: np.ndarray | None
+) -> Callable[[np.ndarray, "xgboost.DMatrix"], tuple[np.ndarray, np.ndarray]]:
+    """The derivatives of XGBoost's own objective for n rows, as multiples of `1 / STEPS`.
+
+    XGBoost sums them in 64 bits, in an order that depends on its threads. Sums of such numbers
+    are exact, so that the trees do not. `weights` (n,) are how much each row counts.
+    """
+    rows = np.arange(len(classes))
+    scale = np.float32(STEPS) * (1 if weights is None else weights[:, None].astype(np.float32))
+
+    def gradients(logits: np.ndarray, _: "xgboost.DMatrix") -> tuple[np.ndarray, np.ndarray]:
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        second = 2 * p * (1 - p)
+        p[rows, classes] -= 1
+        return np.rint(p * scale) / STEPS, np.rint(second * scale) / STEPS
+
+    return gradients
+
+
+def principal_axes(rows: Examples, components: int) -> np.ndarray | None:
+    """What `along` multiplies d features by, (d, m) float32, so that few stand for the embedding.
+
+    These are the most principal `components` of those of the embedding in `rows`; the other
+    features follow them as they are. None where the embedding has no more features than that.
+
+    Raises PipelineError when the embeddings are all alike.
+    """
+    embedding, others = (places_of(part, rows.names) for part in ("embedding", "metadata"))
+    if embedding.size <= components:
+        return None
+    found, _ = principal_components(rows.values[:, embedding], components)
+    axes = np.zeros((len(rows.names), len(found) + others.size), dtype=np.float32)
+    axes[embedding, : len(found)] = found.T
+    axes[others, len(found) + np.arange(others.size)] = 1
+    return axes
+
+
+def along(axes: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    """Features (n, d) float32 along such axes, (n, m) float32; as they are where `axes` is None.
+
+    In 64 bits and rounded once: trees cut features at values that rows have, where the last bit
+    decides.
+    """
+    if axes is None:
+        return values
+    return (values.astype(np.float64) @ axes.astype(np.float64)).astype(np.float32)
 
 
 def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> np.ndarray:
-    """Logits (r, n, k) float32 of (n, d) features after each of r rounds."""
+    """Logits (r, n, k) float32 of the (n, m) features that trees see, after each of r rounds."""
     first = booster.inplace_predict(values, iteration_range=(0, 1), predict_type="margin")
     logits = np.empty((booster.num_boosted_rounds(), *first.shape), dtype=np.float32)
     logits[0] = first
