@@ -479,7 +479,7 @@ def test_xgboost_grows_the_same_trees_with_one_thread_and_with_two(class_weight,
     if os.cpu_count() == 1:
         pytest.skip("XGBoost takes no more threads than there are cores")
     # So many classes that gradients are of all magnitudes: sums of few are exact in any order.
-    rows = wide_examples((200,) * 19 + (100,))
+    rows = wide_examples((250,) * 20)
 
     def trees(threads):
         def limited(params, *rest, **more):
@@ -487,7 +487,7 @@ def test_xgboost_grows_the_same_trees_with_one_thread_and_with_two(class_weight,
 
         monkeypatch.setattr(xgboost, "train", limited)
         chosen = {"class_weight": class_weight, "max_depth": 5, "min_child_weight": 0.1}
-        model, _ = fit_on("xgboost", rows, None, tuned=10, **chosen)
+        model, _ = fit_on("xgboost", rows, None, tuned=20, **chosen)
         return bytes(model.booster.save_raw())
 
     plain = xgboost.train

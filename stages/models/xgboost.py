@@ -231,7 +231,7 @@ def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> np.ndarra
     first = booster.inplace_predict(values, iteration_range=(0, 1), predict_type="margin")
     logits = np.empty((booster.num_boosted_rounds(), *first.shape), dtype=np.float32)
     logits[0] = first
-    start = intercepts(json.loads(booster.save_raw("json"))["learner"])
+    start = intercepts(json.loads(booster.save_config())["learner"])
     for number in range(1, len(logits)):
         own = booster.inplace_predict(
             values, iteration_range=(number, number + 1), predict_type="margin"
@@ -241,7 +241,7 @@ def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> np.ndarra
 
 
 def intercepts(learner: dict[str, Any]) -> np.ndarray:
-    """What all trees are added to, (k,) float32, from XGBoost's own JSON."""
+    """What all trees are added to, (k,) float32, from the JSON of a model or of its settings."""
     base = np.array(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float32)
     return np.broadcast_to(base, int(learner["learner_model_param"]["num_class"]))
 
