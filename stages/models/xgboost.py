@@ -29,7 +29,7 @@ STEPS = 2**24
 class Params(ModelParams):
     """The section of `xgboost` or `size_trees`."""
 
-    components: int = Field(gt=0)
+    components: int | None = Field(default=None, gt=0)
     rounds: int = Field(gt=0)
     early_stopping_rounds: int = Field(gt=0)
     learning_rate: float = Field(gt=0, le=1)
@@ -197,7 +197,7 @@ def exact_gradients(
     return gradients
 
 
-def principal_axes(rows: Examples, components: int) -> np.ndarray | None:
+def principal_axes(rows: Examples, components: int | None) -> np.ndarray | None:
     """What `along` multiplies d features by, (d, m) float32, so that few stand for the embedding.
 
     These are the most principal `components` of those of the embedding in `rows`; the other
@@ -205,8 +205,9 @@ def principal_axes(rows: Examples, components: int) -> np.ndarray | None:
 
     Raises PipelineError when the embeddings are all alike.
     """
-    embedding, others = (places_of(part, rows.names) for part in ("embedding", "metadata"))
-    if embedding.size <= components:
+    every = np.arange(len(rows.names))
+    embedding, others = (places_of(part, rows.names, every) for part in ("embedding", "metadata"))
+    if components is None or embedding.size <= components:
         return None
     found, _ = principal_components(rows.values[:, embedding], components)
     axes = np.zeros((len(rows.names), len(found) + others.size), dtype=np.float32)
