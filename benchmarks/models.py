@@ -99,7 +99,7 @@ PEERS = (
     Peer(
         "svc",
         "`SVC()`, calibrated",
-        "svm",
+        "kernel_ridge",
         "scikit-learn, `CalibratedClassifierCV(SVC(), ensemble=False)`: what its version 1.9 "
         "advises for probabilities. It fits six times",
     ),

@@ -122,14 +122,14 @@ def test_params_of_one_run_do_not_stay_for_the_next(clone_project):
     project = clone_project()
     project.commit()
     expected = YAML(typ="safe").load(project.folder / "params.yaml")
-    benchmark.change_params(project.folder, {"train.model": "svm"})
+    benchmark.change_params(project.folder, {"train.model": "mlp"})
     benchmark.change_params(project.folder, {"featurize.museum": True})
     expected["featurize"]["museum"] = True
     assert YAML(typ="safe").load(project.folder / "params.yaml") == expected
 
 
 SYNTHETIC = benchmark.synthetic("full")
-SVC = Peer("svc", "`SVC()`", "svm", "an estimator")
+SVC = Peer("svc", "`SVC()`", "kernel_ridge", "an estimator")
 KERAS = Peer("keras", "Keras", "mlp", "a network")
 
 
@@ -201,10 +201,10 @@ def test_other_ways_are_divided_by_the_default_and_by_the_model_of_their_kind():
     assert rows[0].startswith(
         "| this project, `ensemble` (default) | 10.0 | 1.00 |  | 300 | 1.00 |"
     )
-    # Ours of the same kinds take 70 s and 50 s, with the scoring.
+    # Ours of the same kinds take 70 s and 20 s, with the scoring.
     assert rows[-2:] == [
         "| Keras, like `mlp` | 30.0 | 3.00 | 0.43 | 600 | 2.00 | 2.00 | 0.6000 | 1.5000 |",
-        "| `SVC()`, like `svm` | over 900.0 | over 90.00 | over 18.00 "
+        "| `SVC()`, like `kernel_ridge` | over 900.0 | over 90.00 | over 45.00 "
         "| over 150 | over 0.50 | over 0.50 | ended after 15 minutes |  |",
     ]
 
@@ -234,7 +234,7 @@ def test_a_table_from_a_file_is_not_called_synthetic_unless_it_is(tmp_path):
         ("", ""),
         ("--table /data/real.parquet --output x.md", " --table /somewhere/real.parquet"),
         ("--peer-minutes 4 --no-variants", " --peer-minutes 4 --no-variants"),
-        ("--preset toy --models lda svm --no-peers", " --preset toy --models lda svm --no-peers"),
+        ("--preset toy --models lda mlp --no-peers", " --preset toy --models lda mlp --no-peers"),
     ],
 )
 def test_the_document_names_the_command_that_was_typed(monkeypatch, tmp_path, typed, written):

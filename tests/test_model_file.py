@@ -642,9 +642,9 @@ def test_the_card_says_on_which_rows_the_model_was_fitted_and_calibrated():
     assert "Fitted on 12,345 rows of train. The 678 rows of val decided on" in card_of()
     refitted = card_of(metadata=METADATA | {"parameters": {"refit_on_val": True}})
     assert "Fitted on 12,345 rows of train and val. " in refitted
-    used = {"kernel_ridge": 9000, "lda": 12345, "svm": 7}
+    used = {"kernel_ridge": 9000, "lda": 12345, "mlp": 7}
     fewer = card_of(metadata=METADATA | {"rows_used": used})
-    assert "of train (kernel_ridge on 9,000 of them, svm on 7 of them). " in fewer
+    assert "of train (kernel_ridge on 9,000 of them, mlp on 7 of them). " in fewer
 
 
 def test_the_card_names_every_label_and_the_columns_that_the_model_takes():

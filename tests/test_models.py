@@ -16,7 +16,7 @@ import xgboost
 from conftest import PROJECT
 from onnx.reference import ReferenceEvaluator
 from ruamel.yaml import YAML
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -57,7 +57,6 @@ PARAMS = {
         "most_rows": 1000,
         "threads": 1,
     },
-    "svm": {"C": 10.0, "gamma": 0.6, "metadata_weight": 2.0},
     "lda": {"shrinkage": 0.3},
     "logistic_regression": {"C": 1.0, "max_iterations": 200, "tolerance": 1e-4},
     "mlp": {
@@ -251,26 +250,6 @@ def lda_of_scikit_learn(model, data, values, class_weight):
     return estimator.fit(data.train.values, data.train.classes).predict_proba(values)
 
 
-def svm_of_scikit_learn(model, data, values, class_weight):
-    from sklearn.svm import SVC
-
-    around = Kernel.around(data.train.values, feature_scales(data.train.names, 2.0), 0.6)
-    estimator = SVC(
-        C=10.0, gamma=around.gamma, class_weight=class_weight, decision_function_shape="ovo"
-    )
-    estimator.fit(around.centres(), data.train.classes)
-    decisions = estimator.decision_function(values * around.scales)
-    if len(data.labels) == 2:
-        # Above 0 for the second class, while with more it is above 0 for a pair's first.
-        decisions = -decisions[:, None]
-    logits = np.zeros((len(values), len(data.labels)))
-    pairs = [(i, j) for i in range(len(data.labels)) for j in range(i + 1, len(data.labels))]
-    for (first, second), decision in zip(pairs, decisions.T, strict=True):
-        logits[:, first] += np.log(expit(4 * decision))
-        logits[:, second] += np.log(expit(-4 * decision))
-    return softmax(logits, axis=1)
-
-
 def mlp_of_scikit_learn(model, data, values, class_weight):
     from sklearn.neural_network import MLPClassifier
     from sklearn.utils.class_weight import compute_sample_weight
@@ -299,7 +278,6 @@ def xgboost_of_its_library(model, data, values, class_weight):
 LIBRARIES = {
     "logistic_regression": logistic_regression_of_scikit_learn,
     "lda": lda_of_scikit_learn,
-    "svm": svm_of_scikit_learn,
     "mlp": mlp_of_scikit_learn,
     "xgboost": xgboost_of_its_library,
 }
@@ -397,7 +375,7 @@ def test_another_seed_gives_another_model_where_something_is_drawn(drawing):
     assert files[0] != files[1]
 
 
-@pytest.mark.parametrize("direct", ["svm", "lda", "logistic_regression"])
+@pytest.mark.parametrize("direct", ["lda", "logistic_regression"])
 def test_the_seed_changes_nothing_where_nothing_is_drawn(direct):
     assert file_of(fit(direct, seed=2)[0]) == file_of(fitted(direct)[0])
 
@@ -410,7 +388,6 @@ CHANGES = {
         {"softmax_C": 0.1},
         {"most_rows": 60},
     ],
-    "svm": [{"C": 0.1}, {"gamma": 0.3}, {"metadata_weight": 1.0}],
     "lda": [{"shrinkage": 0.0}],
     "logistic_regression": [{"C": 0.01}, {"tolerance": 0.1}, {"max_iterations": 3}],
     "mlp": [
@@ -557,10 +534,9 @@ def test_balanced_class_weights_help_a_rare_class(kind):
     data = made_up(3, (80, 80, 8), 4.0)
     new, known = artefacts(3, 100, draw=3, noise=4.0)
     values = data.transformer.transform(new)
-    softer = {"C": 0.3} if kind == "svm" else {}
     recalls = []
     for class_weight in ("none", "balanced"):
-        model, _ = fit(kind, data=data, class_weight=class_weight, **softer)
+        model, _ = fit(kind, data=data, class_weight=class_weight)
         predicted = model.logits(values).argmax(axis=1)
         recalls.append(np.mean(predicted[known == 2] == 2))
     assert recalls[1] > recalls[0] + 0.05
@@ -935,7 +911,7 @@ def test_an_ensemble_is_the_weighted_sum_of_its_members_fitted_alone():
 def test_a_blend_is_no_worse_on_val_than_the_best_of_its_members():
     data = made_up(noise=3.0)
     chosen = {"kernel_ridge": "metadata", "logistic_regression": "metadata", "lda": "embedding"}
-    model, curve = blend(**chosen, svm="all", xgboost="metadata")
+    model, curve = blend(**chosen, mlp="all", xgboost="metadata")
     assert all(member.weight >= 0 for member in model.members)
     opinions = [member.log_probabilities(data.val.values) for member in model.members]
     alone = [examples.log_loss(opinion, data.val.classes) for opinion in opinions]
@@ -973,7 +949,7 @@ def test_an_ensemble_without_any_features_is_refused():
     sizes = np.arange(6, len(data.train.names))
     train, val = (rows.with_features(sizes) for rows in (data.train, data.val))
     with pytest.raises(PipelineError, match="no member of the ensemble has any features"):
-        fit_on("ensemble", train, val, **members(lda="embedding", svm="embedding"))
+        fit_on("ensemble", train, val, **members(lda="embedding", kernel_ridge="embedding"))
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_the_parameters_of_the_tests_have_every_key():
 def test_values_of_params_yaml_are_not_those_of_the_tests_and_what_is_new_there_is_added():
     ours = {
         "data": {"source": "made up", "names": {}, "places": [1]},
-        "train": {"seed": 1, "svm": {"C": 1.0}, "ensemble": {"lda": {"shrinkage": 0.3}}},
+        "train": {"seed": 1, "mlp": {"C": 1.0}, "ensemble": {"lda": {"shrinkage": 0.3}}},
     }
     others = {
         "data": {"source": "file", "names": {"Depth": "number"}, "places": [], "rows": {"most": 3}},
@@ -187,7 +187,7 @@ def test_values_of_params_yaml_are_not_those_of_the_tests_and_what_is_new_there_
         "train": {
             "seed": 2,
             "lda": {"shrinkage": 0.4, "rank": 2},
-            "ensemble": {"svm": {"C": 2.0}, "new": {"depth": 3}},
+            "ensemble": {"mlp": {"C": 2.0}, "new": {"depth": 3}},
         },
     }
     added = complete(ours, moved(others, ours["train"]["ensemble"]))
@@ -196,7 +196,7 @@ def test_values_of_params_yaml_are_not_those_of_the_tests_and_what_is_new_there_
         "data": {"source": "made up", "names": {}, "places": [1], "rows": {"most": 3}},
         "train": {
             "seed": 1,
-            "svm": {"C": 1.0},
+            "mlp": {"C": 1.0},
             "ensemble": {"lda": {"shrinkage": 0.3, "rank": 2}},
             "new": {"depth": 3},
         },

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from stages.model_file.interface import ENSEMBLE
-from stages.models import kernel_ridge, lda, logistic_regression, mlp, svm, xgboost
+from stages.models import kernel_ridge, lda, logistic_regression, mlp, xgboost
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,6 @@ MODELS = {
     "embedding_kernel_ridge": Model(kernel_ridge, "the same, of the embedding alone"),
     "lda": Model(lda, "linear discriminant analysis with a shrunk covariance"),
     "size_trees": Model(xgboost, "gradient-boosted trees that see all but the embedding"),
-    "svm": Model(svm, "support vector machine with radial basis functions"),
     "logistic_regression": Model(logistic_regression, "multinomial logistic regression"),
     "mlp": Model(mlp, "neural networks with one hidden layer, averaged"),
     "xgboost": Model(xgboost, "gradient-boosted trees"),
