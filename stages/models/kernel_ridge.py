@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from tqdm import tqdm
 
 from stages.common.stage import PipelineError, log
@@ -39,12 +39,25 @@ TRIED = {
 STEEPNESS = 10
 
 
+def up_to(most: int) -> BeforeValidator:
+    """What refuses all but `auto` and numbers above 0, in one sentence."""
+
+    def check(value: object) -> object:
+        if value == AUTO or (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most
+        ):
+            return value
+        raise ValueError(f"should be auto or a number above 0, up to {most:,}, not {value!r}")
+
+    return BeforeValidator(check)
+
+
 class Params(ModelParams):
     """The section of `kernel_ridge` or `embedding_kernel_ridge`."""
 
-    gamma: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"]
-    metadata_weight: Annotated[float, Field(gt=0, le=1e3)] | Literal["auto"]
-    penalty: Annotated[float, Field(gt=0, le=1e6)] | Literal["auto"]
+    gamma: Annotated[float | Literal["auto"], up_to(1_000_000)]
+    metadata_weight: Annotated[float | Literal["auto"], up_to(1000)]
+    penalty: Annotated[float | Literal["auto"], up_to(1_000_000)]
     most_rows: int = Field(gt=1, le=40_000)
     threads: int = Field(gt=0, le=64)
 
