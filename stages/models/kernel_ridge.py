@@ -232,14 +232,19 @@ def solve(
             "the `penalty` of kernel ridge regression is too small for single precision: raise it, "
             "or raise `gamma`"
         )
-    coefficients, _ = lapack.spotrs(factor, targets, lower=0)
+    ones = np.ones((count, 1), dtype=np.float32)
+    solution, _ = lapack.spotrs(factor, np.hstack([targets, ones]), lower=0)
+    coefficients, of_ones = solution[:, :-1], solution[:, -1:]
     scores = np.empty((0, len(rows.labels)))
     if left_out:
         # The last block of the inverse matrix comes from the last block of the factor alone.
         last = slice(count - left_out, count)
         inverse, _ = lapack.strtri(np.triu(factor[last, last]), lower=0)
         inverse_diagonal = np.einsum("ij,ij->i", inverse, inverse)
-        scores = targets[last] - coefficients[last] / inverse_diagonal[:, None] + means
+        # Without a row, the means move away from its class, and all targets with them.
+        moved = (row_weights / (row_weights.sum() - row_weights))[last, None] * targets[last]
+        without = coefficients[last] + of_ones[last] * moved
+        scores = targets[last] - without / inverse_diagonal[:, None] + means
     model = KernelRidge(
         kernel,
         (STEEPNESS * coefficients).astype(np.float32),
