@@ -27,8 +27,18 @@ from stages.featurize import fit as fit_transformer
 from stages.model_file.graph import Graph
 from stages.model_file.interface import MEDIUM, PROBABILITIES
 from stages.model_file.scoring import ModelFile
-from stages.models import base, calibration, ensemble, examples, kernel, kernel_ridge, lda
-from stages.models.base import CURVE_COLUMNS, Settings, curve_point, fit_on_features, places_of
+from stages.models import (
+    base,
+    calibration,
+    ensemble,
+    examples,
+    held_out,
+    kernel,
+    kernel_ridge,
+    lda,
+    stack,
+)
+from stages.models.base import CURVE_COLUMNS, Settings, curve_point, fit_one, places_of
 from stages.models.calibration import (
     best_steps,
     cross_fitted,
@@ -37,13 +47,14 @@ from stages.models.calibration import (
     folds_of,
     own_parts,
 )
-from stages.models.ensemble import Blend, Member
+from stages.models.ensemble import Blend, Ensemble, Member, scored_rows
 from stages.models.examples import Examples
 from stages.models.file import model_bytes
 from stages.models.kernel import Kernel, feature_scales
-from stages.models.kernel_ridge import fit_softmax, solve, stratified_order
+from stages.models.kernel_ridge import TRIED, solve, stratified_order
 from stages.models.linear import Linear
 from stages.models.registry import MODELS
+from stages.models.stack import Opinion, blended, cross_fitted_stack, fit_corrections, fit_stack
 from stages.models.xgboost import exact_gradients
 from stages.tables.artefacts import Artefacts
 from stages.tables.features import Features
@@ -53,7 +64,6 @@ PARAMS = {
         "gamma": 0.6,
         "metadata_weight": 2.0,
         "penalty": 0.05,
-        "softmax_C": 10.0,
         "most_rows": 1000,
         "threads": 1,
     },
@@ -141,18 +151,41 @@ def made_up(classes=4, rows_each=30, noise=1.2):
     )
 
 
-def fit_whole(kind, train, val, seed=1, device="cpu", class_weight="none", tuned=None, **changed):
-    """All that `fit` gives."""
-    settings = Settings(f"train.{kind}", seed, device, class_weight)
-    if kind == "ensemble":
-        params = ensemble.check("train.ensemble", changed or PARAMS[kind])
-        return ensemble.fit(params, train, val, settings, tuned)
-    params = check_section(f"train.{kind}", PARAMS[kind] | changed, MODELS[kind].module.Params)
-    return MODELS[kind].module.fit(params, train, val, settings, tuned)
+def settings_of(kind, seed=1, device="cpu", class_weight="none", refit_on_val=False):
+    return Settings(f"train.{kind}", seed, device, class_weight, refit_on_val)
+
+
+def checked(kind, **changed):
+    """The parameters of a model, some of them changed."""
+    return check_section(f"train.{kind}", PARAMS[kind] | changed, MODELS[kind].module.Params)
+
+
+def fit_whole(kind, train, val, tuned=None, seed=1, class_weight="none", **changed):
+    """All that `fit` of a model gives."""
+    settings = settings_of(kind, seed, class_weight=class_weight)
+    return MODELS[kind].module.fit(checked(kind, **changed), train, val, settings, tuned)
+
+
+def ensemble_of(train, val, members_=None, **chosen):
+    params = ensemble.check("train.ensemble", members_ or PARAMS["ensemble"])
+    return Ensemble(params, train, val, settings_of("ensemble", **chosen))
+
+
+SETTINGS = {"seed", "device", "class_weight", "refit_on_val"}
+
+
+def fit_blend(train, val, **chosen):
+    """What an ensemble of all features gives; `chosen` are settings and the sections of members."""
+    settings = {key: value for key, value in chosen.items() if key in SETTINGS}
+    sections = {key: value for key, value in chosen.items() if key not in SETTINGS}
+    return ensemble_of(train, val, sections, **settings).fit(np.arange(len(train.names)))
 
 
 def fit_on(kind, train, val, **chosen):
-    found = fit_whole(kind, train, val, **chosen)
+    if kind == "ensemble":
+        found = fit_blend(train, val, **chosen)
+    else:
+        found = fit_whole(kind, train, val, **chosen)
     return found.model, found.curve
 
 
@@ -358,7 +391,9 @@ def test_a_member_that_has_no_weight_leaves_the_blend_as_it_is_however_sure_it_i
     slope[0, 1] = 1e5
     lda = fitted("lda", 2)[0]
     sure = Linear(slope, np.zeros(2, dtype=np.float32))
-    blend = Blend([Member("lda", lda, 1.0), Member("sure", sure, 0.0)])
+    nothing = np.zeros((2, 2), dtype=np.float32)
+    plain, none = Opinion(1.0, 1.0, nothing), Opinion(1.0, 0.0, nothing)
+    blend = Blend([Member("lda", lda, plain), Member("sure", sure, none)])
     new = strangers(2)[0]
     expected = load(lda, 2).predict_proba(new)
     np.testing.assert_allclose(load(blend, 2).predict_proba(new), expected, rtol=0, atol=1e-6)
@@ -385,7 +420,6 @@ CHANGES = {
         {"gamma": 0.3},
         {"metadata_weight": 1.0},
         {"penalty": 0.5},
-        {"softmax_C": 0.1},
         {"most_rows": 60},
     ],
     "lda": [{"shrinkage": 0.0}],
@@ -542,6 +576,7 @@ def test_balanced_class_weights_help_a_rare_class(kind):
     assert recalls[1] > recalls[0] + 0.05
 
 
+@pytest.mark.parametrize("kind", ALONE)
 def test_what_val_has_decided_gives_the_same_model_again_without_val(kind):
     model, _ = fitted(kind)
     again, curve = fit_on(kind, made_up().train, None, tuned=model.tuned)
@@ -550,6 +585,7 @@ def test_what_val_has_decided_gives_the_same_model_again_without_val(kind):
     assert curve is None
 
 
+@pytest.mark.parametrize("kind", ALONE)
 def test_a_refit_learns_from_the_rows_that_it_is_given(kind):
     data = made_up()
     model, _ = fitted(kind)
@@ -562,13 +598,17 @@ def test_a_refit_learns_from_the_rows_that_it_is_given(kind):
 def test_the_curve_has_the_metrics_of_the_model_at_its_best(kind):
     from sklearn.metrics import accuracy_score, log_loss
 
-    model, curve = fitted(kind)
+    temperature = 1.0
+    if kind == "ensemble":
+        found = fit_blend(made_up().train, made_up().val)
+        model, curve, temperature = found.model, found.curve, found.temperature
+    else:
+        model, curve = fitted(kind)
     assert tuple(curve.columns) == CURVE_COLUMNS
-    best = curve.loc[curve["val_log_loss"].idxmin()]
-    # On val, those of an ensemble are cross-fitted.
-    for name in ("train",) if kind == "ensemble" else ("train", "val"):
+    best = curve.iloc[-1] if kind == "ensemble" else curve.loc[curve["val_log_loss"].idxmin()]
+    for name in ("train", "val"):
         rows = getattr(made_up(), name)
-        logits = model.logits(rows.values).astype(float)
+        logits = model.logits(rows.values).astype(float) / temperature
         expected = log_loss(rows.classes, softmax(logits, axis=1))
         assert best[f"{name}_log_loss"] == pytest.approx(expected, rel=1e-4)
         found = accuracy_score(rows.classes, logits.argmax(axis=1))
@@ -604,7 +644,7 @@ def test_the_curve_is_measured_on_evenly_spaced_training_rows(monkeypatch):
             return np.zeros((len(values), 2))
 
     val = rows.take(np.arange(1, 9))
-    settings = Settings("train.lda", 1, "cpu", "none")
+    settings = settings_of("lda")
     point = curve_point(7, Model(), rows, settings, val, np.zeros((8, 2)))
     assert seen == [[0, 4, 8]]
     assert point["train_accuracy"].item() == 1
@@ -616,7 +656,7 @@ def test_the_curve_weighs_rows_as_the_fit_does():
     rows = Examples(np.zeros((5, 1)), np.array([0, 1, 1, 1, 1]), ["x"], ["a", "b"])
     always_b = SimpleNamespace(logits=lambda values: np.tile([0.0, 1.0], (len(values), 1)))
     for class_weight, expected in (("none", 0.8), ("balanced", 0.5)):
-        settings = Settings("train.lda", 1, "cpu", class_weight)
+        settings = settings_of("lda", class_weight=class_weight)
         point = curve_point(1, always_b, rows, settings, rows, always_b.logits(rows.values))
         for subset in ("train", "val"):
             assert point[f"{subset}_accuracy"].item() == pytest.approx(expected)
@@ -714,98 +754,88 @@ def test_no_kernel_of_the_file_is_above_1_either():
         assert found.min() >= 0
 
 
-def test_the_softmax_learns_from_thousands_of_rows(monkeypatch):
-    seen = []
-
-    def watched(scores, *others):
-        seen.append(len(scores))
-        return fit_softmax(scores, *others)
-
-    monkeypatch.setattr(kernel_ridge, "fit_softmax", watched)
-    fit("kernel_ridge", data=made_up(2, 3100), most_rows=40_000)
-    assert seen == [6000]
-
-
 @pytest.fixture(params=["equal", "unequal"])
 def ridge(request):
-    """Rows of a small ridge regression and what `solve` takes."""
+    """Rows of a small ridge regression, how much each counts, and what it is by its formulas."""
     rows = made_up(4, 10, 2.5).train
-    order = np.random.default_rng(0).permutation(len(rows.classes))
-    rows = rows.take(order)
+    rows = rows.take(np.random.default_rng(0).permutation(len(rows.classes)))
     weights = np.ones(40)
     if request.param == "unequal":
         weights = np.random.default_rng(1).uniform(0.3, 3, 40)
     around = Kernel.around(rows.values, feature_scales(rows.names, 2.0), 0.6)
+    matrix = squared_exponential(around.centres(), around.centres(), around.gamma)
+
+    def says(learned, asked):
+        """Logits of rows with these places by what others have taught."""
+        means = np.average(np.eye(4)[rows.classes[learned]], axis=0, weights=weights[learned])
+        penalties = np.diag(0.2 / weights[learned])
+        coefficients = np.linalg.solve(
+            matrix[np.ix_(learned, learned)] + penalties, np.eye(4)[rows.classes[learned]] - means
+        )
+        return 10 * (matrix[np.ix_(asked, learned)] @ coefficients + means)
+
     return SimpleNamespace(
-        rows=rows,
-        arguments=(around, rows.classes, weights, 0.2),
-        matrix=squared_exponential(around.centres(), around.centres(), around.gamma),
-        penalties=0.2 / weights,
-        means=np.array([weights[rows.classes == class_].sum() for class_ in range(4)])
-        / weights.sum(),
-        targets=np.eye(4)[rows.classes],
+        rows=rows, weights=weights, params=checked("kernel_ridge", penalty=0.2), says=says
     )
 
 
-def test_the_coefficients_are_those_of_a_plain_solution(ridge):
-    coefficients, _, means = solve(*ridge.arguments)
-    matrix = ridge.matrix + np.diag(ridge.penalties)
-    expected = np.linalg.solve(matrix, ridge.targets - ridge.means)
-    np.testing.assert_allclose(means, ridge.means, rtol=1e-6)
-    np.testing.assert_allclose(coefficients, expected, rtol=0, atol=1e-4)
-
-
-def test_the_leave_one_out_scores_are_those_of_leaving_each_row_out(ridge):
-    _, scores, _ = solve(*ridge.arguments)
-    assert len(scores) == 40
-    for left_out, score in enumerate(scores):
-        kept = np.delete(np.arange(40), left_out)
-        matrix = ridge.matrix[np.ix_(kept, kept)] + np.diag(ridge.penalties[kept])
-        coefficients = np.linalg.solve(matrix, (ridge.targets - ridge.means)[kept])
-        expected = ridge.matrix[left_out, kept] @ coefficients + ridge.means
-        np.testing.assert_allclose(score, expected, rtol=0, atol=1e-4)
-
-
-def test_scoring_fewer_rows_gives_the_same_scores_for_the_last(ridge, monkeypatch):
-    coefficients, scores, _ = solve(*ridge.arguments)
-    monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", 7)
+def test_kernel_ridge_is_a_plain_solution(ridge, monkeypatch):
     monkeypatch.setattr(kernel_ridge, "BLOCK_ROWS", 6)
-    fewer = solve(*ridge.arguments)
-    np.testing.assert_allclose(fewer[1], scores[-7:], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(fewer[0], coefficients, rtol=0, atol=1e-5)
+    model, _ = solve(ridge.params, ridge.rows, ridge.weights, 0)
+    centres = model.kernel.centres() / model.kernel.scales
+    every = np.arange(40)
+    np.testing.assert_allclose(model.logits(centres), ridge.says(every, every), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("left_out", [40, 7])
+def test_the_leave_one_out_logits_are_those_of_leaving_each_row_out(ridge, left_out):
+    _, logits = solve(ridge.params, ridge.rows, ridge.weights, left_out)
+    assert logits.shape == (left_out, 4)
+    for place, found in zip(range(40 - left_out, 40), logits, strict=True):
+        kept = np.delete(np.arange(40), place)
+        np.testing.assert_allclose(found, ridge.says(kept, [place])[0], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("most_rows", [40, 18])
+def test_each_scored_row_has_the_logits_of_a_model_without_it(ridge, most_rows):
+    scored = np.random.default_rng(2).permutation(40)[:25]
+    params = ridge.params.model_copy(update={"most_rows": most_rows})
+    ridge.weights[:] = 1
+    found = kernel_ridge.fit_held_out(params, ridge.rows, scored, settings_of("kernel_ridge"))
+    assert found.rows == most_rows
+    # Of more rows than it may learn from, the first that are scored are not among them.
+    learned = np.arange(40) if most_rows == 40 else scored[-18:]
+    for place, logits in zip(scored, found.logits, strict=True):
+        expected = ridge.says(learned[learned != place], [place])[0]
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=0.1)
 
 
 def test_the_kernel_matrix_is_in_the_memory_once(monkeypatch):
-    monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", 20)
     monkeypatch.setattr(kernel_ridge, "BLOCK_ROWS", 50)
     rows = made_up(4, 250).train
-    around = Kernel.around(rows.values, feature_scales(rows.names, 2.0), 0.6)
     tracemalloc.start()
-    solve(around, rows.classes, np.ones(1000), 0.05)
+    solve(checked("kernel_ridge"), rows, np.ones(1000), 20)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1.5 * 4 * 1000**2  # four bytes a number
 
 
-@pytest.mark.parametrize("class_weight", ["none", "balanced"])
 @pytest.mark.parametrize("most", [6000, 50])
-def test_kernel_ridge_is_the_softmax_of_its_scores(class_weight, most, monkeypatch):
+def test_kernel_ridge_is_weighed_by_what_it_says_of_rows_without_them(most, monkeypatch):
     monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", most)
     data = made_up(4, (50, 20, 40, 10), 1.8)
-    model, _ = fit("kernel_ridge", data=data, class_weight=class_weight)
+    model, _ = fit("kernel_ridge", data=data, class_weight="balanced")
     rows = data.train.take(stratified_order(data.train.classes, 1))
-    weights = rows.row_weights(class_weight)
-    around = Kernel.around(rows.values, feature_scales(rows.names, 2.0), 0.6)
-    coefficients, scores, means = solve(around, rows.classes, weights, 0.05)
-    last = slice(-len(scores), None)
-    turn = fit_softmax(scores, rows.classes[last], weights[last], 10.0)
-    matrix = squared_exponential(data.val.values * around.scales, around.centres(), around.gamma)
-    expected = turn.logits(matrix @ coefficients + means)
-    np.testing.assert_allclose(model.logits(data.val.values), expected, rtol=0, atol=2e-3)
+    weights = rows.row_weights("balanced")
+    alone, logits = solve(checked("kernel_ridge"), rows, weights, min(most, 120))
+    last = slice(-len(logits), None)
+    (opinion,) = fit_stack([logits], rows.classes[last], weights[last])
+    expected = opinion.of(alone.logits(data.val.values))
+    np.testing.assert_allclose(model.logits(data.val.values), expected, rtol=0, atol=1e-3)
 
 
 def test_kernel_ridge_learns_from_no_more_rows_than_it_may(capsys):
-    model, _ = fit("kernel_ridge", most_rows=20)
+    model = fit("kernel_ridge", most_rows=20)[0].model
     assert model.kernel.steps.shape[0] == len(model.weights) == 20
     assert "[train] kernel_ridge learns from 20 of the 120 rows\n" in capsys.readouterr().out
     for most_rows in (120, 121):
@@ -815,7 +845,7 @@ def test_kernel_ridge_learns_from_no_more_rows_than_it_may(capsys):
 
 def test_kernel_ridge_keeps_the_rows_of_rare_classes():
     data = made_up(4, (40, 20, 10, 1))
-    model, _ = fit("kernel_ridge", data=data, most_rows=20)
+    model = fit("kernel_ridge", data=data, most_rows=20)[0].model
     rare = data.train.values[-1] * model.kernel.scales
     distances = np.abs(model.kernel.centres() - rare).max(axis=1)
     assert distances.min() < model.kernel.step.max()
@@ -828,7 +858,6 @@ def test_kernel_ridge_keeps_the_rows_of_rare_classes():
         ("gamma", 0, 1e-9, 1e6, 1e6 + 1),
         ("metadata_weight", 0, 1e-9, 1e3, 1e3 + 1),
         ("penalty", 0, 1e-9, 1e6, 1e6 + 1),
-        ("softmax_C", 0, 1e-9, 1e300, np.inf),
         ("most_rows", 1, 2, 40_000, 40_001),
         ("threads", 0, 1, 64, 65),
     ],
@@ -839,7 +868,7 @@ def test_parameters_of_kernel_ridge_have_bounds(key, too_low, least, most, too_h
         return check_section("train.kernel_ridge", section, kernel_ridge.Params)
 
     assert [getattr(check(value), key) for value in (least, most)] == [least, most]
-    for value in (too_low, too_high):
+    for value in (too_low, too_high, "much", True):
         with pytest.raises(ParameterError, match=rf"`train\.kernel_ridge\.{key}` should be "):
             check(value)
 
@@ -885,48 +914,49 @@ def test_a_member_uses_the_features_that_it_is_given_and_no_others(features, own
 
 def test_principal_components_are_features_of_the_embedding():
     names = ["pca_0", "pca_1", "log_width", "museum=embedding_0"]
-    assert places_of("embedding", names).tolist() == [0, 1]
-    assert places_of("metadata", names).tolist() == [2, 3]
-    assert places_of("all", names).tolist() == [0, 1, 2, 3]
+    every = np.arange(4)
+    assert places_of("embedding", names, every).tolist() == [0, 1]
+    assert places_of("metadata", names, every).tolist() == [2, 3]
+    assert places_of("all", names, every).tolist() == [0, 1, 2, 3]
+    assert places_of("all", names, every[1:3]).tolist() == [1, 2]
 
 
-def test_an_ensemble_is_the_weighted_sum_of_its_members_fitted_alone():
-    data = made_up(noise=3.0)
-    model, curve = blend(kernel_ridge="all", lda="embedding", xgboost="metadata")
-    opinions = {"train": [], "val": []}
-    parts = {"kernel_ridge": slice(None), "lda": slice(None, 6), "xgboost": slice(6, None)}
-    for name, part in parts.items():
+PARTS = {"kernel_ridge": slice(None), "lda": slice(None, 6), "xgboost": slice(6, None)}
+
+
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+def test_an_ensemble_is_the_stack_of_its_members_fitted_alone(class_weight, monkeypatch):
+    data = made_up(3, (80, 80, 8), 4.0)
+    monkeypatch.setattr(ensemble, "scored_rows", lambda *_: np.arange(168))
+    found = fit_blend(data.train, data.val, class_weight=class_weight)
+    settings = settings_of("ensemble", class_weight=class_weight)
+    alone, weights = [], data.train.row_weights(class_weight)
+    for name, part in PARTS.items():
         columns = np.arange(len(data.train.names))[part]
-        train, val = (rows.with_features(columns) for rows in (data.train, data.val))
-        alone, _ = fit_on(name, train, val)
-        opinions["train"].append(log_softmax(alone.logits(train.values), axis=1))
-        opinions["val"].append(log_softmax(alone.logits(val.values), axis=1))
-    weights = fit_weights(opinions["val"], data.val.classes)
-    assert [member.weight for member in model.members] == pytest.approx(weights, abs=1e-6)
-    expected = np.tensordot(weights, opinions["train"], 1)
-    np.testing.assert_allclose(model.logits(data.train.values), expected, rtol=0, atol=1e-4)
-    assert curve["iteration"].tolist() == [1, 2, 3]
+        own = data.train.with_features(columns)
+        module, params = MODELS[name].module, checked(name)
+        fitted_ = held_out.fit_held_out(module, params, own, np.arange(168), settings)
+        alone.append((fitted_.logits, fitted_.model.logits(data.val.values[:, columns])))
+    seen, of_val = zip(*alone, strict=True)
+    opinions = fit_stack(seen, data.train.classes, weights)
+    expected = blended(opinions, of_val)
+    np.testing.assert_allclose(found.model.logits(data.val.values), expected, rtol=0, atol=1e-3)
+    assert found.curve["iteration"].tolist() == [1, 2, 3]
+    _, temperature = cross_fitted_stack(seen, data.train.classes, weights)
+    assert found.temperature == pytest.approx(temperature, rel=1e-3)
 
 
 def test_a_blend_is_no_worse_on_val_than_the_best_of_its_members():
     data = made_up(noise=3.0)
     chosen = {"kernel_ridge": "metadata", "logistic_regression": "metadata", "lda": "embedding"}
-    model, curve = blend(**chosen, mlp="all", xgboost="metadata")
-    assert all(member.weight >= 0 for member in model.members)
-    opinions = [member.log_probabilities(data.val.values) for member in model.members]
-    alone = [examples.log_loss(opinion, data.val.classes) for opinion in opinions]
+    model, _ = blend(**chosen, xgboost="metadata")
+    assert all(member.opinion.weight >= 0 for member in model.members)
+    opinions = [member.model.logits(data.val.values) for member in model.members]
+    alone = [
+        examples.log_loss(logits / fit_temperature(logits, data.val.classes), data.val.classes)
+        for logits in opinions
+    ]
     assert loss(model, data.val) < min(alone)
-    # Those of the curve are cross-fitted, and so a little higher than of rows that decided.
-    assert loss(model, data.val) < curve["val_log_loss"].iloc[-1] < min(alone)
-
-
-def test_a_blend_that_balances_classes_weighs_the_rows_of_val_too():
-    data = made_up(3, (80, 80, 8), 4.0)
-    model, _ = fit("ensemble", data=data, class_weight="balanced")
-    opinions = [member.log_probabilities(data.val.values) for member in model.members]
-    expected = fit_weights(opinions, data.val.classes, data.val.row_weights("balanced"))
-    assert [member.weight for member in model.members] == pytest.approx(expected)
-    assert expected != pytest.approx(fit_weights(opinions, data.val.classes), rel=1e-2)
 
 
 def test_a_member_without_features_is_left_out_and_said_so(capsys):
@@ -938,10 +968,6 @@ def test_a_member_without_features_is_left_out_and_said_so(capsys):
     assert line in capsys.readouterr().out
     alone, _ = fit_on("ensemble", train, val, **members(xgboost="metadata"))
     np.testing.assert_array_equal(model.logits(val.values), alone.logits(val.values))
-    again, _ = fit_on(
-        "ensemble", train, None, tuned=model.tuned, **members(lda="embedding", xgboost="metadata")
-    )
-    np.testing.assert_array_equal(model.logits(val.values), again.logits(val.values))
 
 
 def test_an_ensemble_without_any_features_is_refused():
@@ -976,11 +1002,12 @@ def test_wrong_members_are_refused_by_the_name_of_their_key(content, problem):
 
 
 def fit_on_cuda(kind):
+    data = made_up()
     if kind == "ensemble":
-        return fit(kind, device="cuda")
-    params = check_section(f"train.{kind}", PARAMS[kind], MODELS[kind].module.Params)
-    settings = Settings(f"train.{kind}", 1, "cuda", "none")
-    return fit_on_features(MODELS[kind].module, params, made_up().train, made_up().val, settings)
+        return fit_blend(data.train, data.val, device="cuda")
+    settings = settings_of(kind, device="cuda")
+    every = np.arange(len(data.train.names))
+    return fit_one(MODELS[kind].module, checked(kind), data.train, data.val, settings, every)
 
 
 CPU_ONLY = [kind for kind in ALONE if not hasattr(MODELS[kind].module, "check_cuda")]
@@ -1091,21 +1118,24 @@ def test_rows_are_put_together_from_the_part_of_their_fold():
         assert (found[fold] == number).all()
 
 
-CROSS_FITTED = {
-    **STEPS,
-    "lda": PARAMS["lda"],
-    "ensemble": members(lda="embedding", logistic_regression="metadata"),
-}
+CROSS_FITTED = {**STEPS, "lda": PARAMS["lda"]}
+
+
+@pytest.fixture
+def same_folds(monkeypatch):
+    """Folds that do not go by classes: they stay the same when classes change."""
+
+    def folds(classes):
+        return iter([np.arange(len(classes)) % 5 == number for number in range(5)])
+
+    for module in (calibration, held_out, stack):
+        monkeypatch.setattr(module, "folds_of", folds)
 
 
 @pytest.mark.parametrize("kind", CROSS_FITTED)
-def test_no_row_of_val_has_a_part_in_what_is_said_of_it(kind, monkeypatch):
+def test_no_row_of_val_has_a_part_in_what_is_said_of_it(kind, same_folds):
     data = made_up(noise=3.0)
-    fold_of = np.arange(len(data.val.classes)) % 5
-    folds = [fold_of == number for number in range(5)]
-    # The folds go by classes: here they stay the same when classes change.
-    for module in (calibration, ensemble):
-        monkeypatch.setattr(module, "folds_of", lambda classes: iter(folds))
+    second_fold = np.arange(len(data.val.classes)) % 5 == 2
 
     def said(val):
         found = fit_whole(kind, data.train, val, **CROSS_FITTED[kind])
@@ -1115,10 +1145,10 @@ def test_no_row_of_val_has_a_part_in_what_is_said_of_it(kind, monkeypatch):
     first = said(data.val)
     assert first.sum(axis=1) == pytest.approx(np.ones(len(first)))
     # The rows of one fold have wrong classes: nothing changes for them, and something for others.
-    wrong = np.where(folds[2], (data.val.classes + 1) % 4, data.val.classes)
+    wrong = np.where(second_fold, (data.val.classes + 1) % 4, data.val.classes)
     second = said(replace(data.val, classes=wrong))
-    np.testing.assert_allclose(second[folds[2]], first[folds[2]], rtol=0, atol=1e-6)
-    assert np.abs(second[folds[0]] - first[folds[0]]).max() > 1e-4
+    np.testing.assert_allclose(second[second_fold], first[second_fold], rtol=0, atol=1e-6)
+    assert np.abs(second[~second_fold] - first[~second_fold]).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -1138,7 +1168,7 @@ def test_without_a_fold_the_step_is_the_best_for_the_other_folds(kind, rows):
 def test_one_row_of_val_decides_nothing_for_itself():
     data = made_up()
     one = data.val.take(np.array([0]))
-    for kind in ("mlp", "xgboost", "ensemble", "lda"):
+    for kind in ("mlp", "xgboost", "lda"):
         found = fit_whole(kind, data.train, one)
         cross = cross_fitted(found.without_fold, one.classes, np.ones(1))
         assert np.isfinite(cross).all()
@@ -1151,12 +1181,14 @@ def test_a_model_tells_how_many_rows_it_learned_from():
     fewer = fit_whole("kernel_ridge", data.train, data.val, most_rows=50)
     assert fewer.rows == {"kernel_ridge": 50}
     assert fit_whole("xgboost", both, None, tuned=2).rows == {"xgboost": 240}
-    blended = members(kernel_ridge="all", lda="embedding")
-    blended["kernel_ridge"] = blended["kernel_ridge"] | {"most_rows": 50}
-    found = fit_whole("ensemble", data.train, data.val, **blended)
+    blend = members(kernel_ridge="all", lda="embedding")
+    blend["kernel_ridge"] = blend["kernel_ridge"] | {"most_rows": 50}
+    found = fit_blend(data.train, data.val, **blend)
     assert found.rows == {"kernel_ridge": 50, "lda": 120}
-    again = fit_whole("ensemble", both, None, tuned=found.model.tuned, **blended)
+    assert found.calibrating_rows == 120
+    again = fit_blend(data.train, data.val, refit_on_val=True, **blend)
     assert again.rows == {"kernel_ridge": 50, "lda": 240}
+    assert again.calibrating_rows == 240
 
 
 def test_an_opinion_that_is_worse_than_none_has_no_weight():
@@ -1202,14 +1234,351 @@ def test_classes_are_places_among_the_labels():
 def test_kernel_ridge_needs_two_rows_for_each_label():
     with pytest.raises(PipelineError, match=r"most_rows` is 7, fewer than two for each of the 4"):
         fit("kernel_ridge", most_rows=7)
-    assert len(fit("kernel_ridge", most_rows=8)[0].weights) == 8
+    assert len(fit("kernel_ridge", most_rows=8)[0].model.weights) == 8
 
 
 def test_an_ensemble_of_which_none_can_use_a_graphics_card_refuses_it():
     with pytest.raises(PipelineError, match="but no member of the ensemble can use it"):
         fit("ensemble", device="cuda", **members(lda="all"))
-    # Trees on metadata are none where it is left out.
-    embeddings = made_up().train.with_features(np.arange(5))
-    chosen = members(lda="all", xgboost="metadata")
-    with pytest.raises(PipelineError, match="but no member of the ensemble can use it"):
-        fit_on("ensemble", embeddings, embeddings, device="cuda", **chosen)
+
+
+def test_a_model_is_fitted_without_each_fold_to_score_it():
+    # The only row of the last class stays, as a model has to know all classes.
+    rows = made_up(4, (20, 20, 20, 1), 2.5).train
+    backwards = np.arange(61)[::-1]
+    module, params = MODELS["lda"].module, checked("lda")
+    found = held_out.fit_held_out(module, params, rows, backwards, settings_of("lda"))
+    assert found.rows == 61
+    for fold in folds_of(rows.classes):
+        kept = rows.take(np.flatnonzero(~fold | (rows.classes == 3)))
+        expected = fit_whole("lda", kept, None).model.logits(rows.values[fold])
+        np.testing.assert_array_equal(found.logits[::-1][fold], expected)
+    whole = fit_whole("lda", rows, None).model
+    np.testing.assert_array_equal(found.model.logits(rows.values), whole.logits(rows.values))
+
+
+def test_no_row_decides_what_is_said_of_it_when_its_fold_is_left_out(same_folds):
+    rows, every = made_up(noise=3.0).train, np.arange(120)
+
+    def said(classes):
+        params, settings = checked("xgboost", **STEPS["xgboost"]), settings_of("xgboost")
+        changed, module = replace(rows, classes=classes), MODELS["xgboost"].module
+        return held_out.fit_held_out(module, params, changed, every, settings).logits
+
+    first = said(rows.classes)
+    second = said(np.where(every == 7, (rows.classes + 1) % 4, rows.classes))
+    np.testing.assert_allclose(second[7], first[7], rtol=0, atol=1e-6)
+    assert np.abs(second - first)[every % 5 != 2].max() > 1e-3
+
+
+def test_the_model_of_all_rows_stops_where_the_median_of_the_folds_did():
+    stops, given = [3, 9, 4, 7, 5], []
+
+    def fit_(params, train, val, settings, tuned=None):
+        if val is None:
+            given.append((len(train.classes), tuned))
+            return SimpleNamespace(model=None)
+        model = SimpleNamespace(tuned=stops.pop())
+        parts = np.zeros((5, len(val.classes), 4))
+        return SimpleNamespace(model=model, parts_of_val=lambda: parts)
+
+    module, rows = SimpleNamespace(fit=fit_), made_up().train
+    held_out.fit_held_out(module, None, rows, np.arange(120), settings_of("lda"))
+    assert given == [(120, 5)]
+
+
+def test_without_rows_a_stack_is_the_plain_mean_of_its_members():
+    none, classes = np.empty((0, 3)), np.empty(0, dtype=int)
+    logits = list(np.random.default_rng(0).normal(0, 2, (4, 5, 3)))
+    found = blended(fit_stack([none] * 4, classes, np.empty(0)), logits)
+    expected = np.mean([log_softmax(part, axis=1) for part in logits], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_the_gradient_of_the_corrections_is_that_of_finite_differences(weighed, monkeypatch):
+    random = np.random.default_rng(0)
+    logits, probabilities = random.normal(0, 1, (60, 3)), random.dirichlet(np.ones(6), 60)
+    classes = random.integers(0, 3, 60)
+    row_weights = random.uniform(0.2, 3, 60) if weighed else np.ones(60)
+    seen = []
+    minimize = scipy.optimize.minimize
+
+    def watched(function, *arguments, **options):
+        seen.append(function)
+        return minimize(function, *arguments, **options)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", watched)
+    found = fit_corrections(logits, probabilities, classes, row_weights)
+    place = random.normal(0, 1, 18)
+    value, gradient = seen[0](place)
+    losses = examples.row_losses(logits + probabilities @ place.reshape(6, 3), classes)
+    prior = (place**2).sum() / (2 * stack.CORRECTION_SPREAD**2)
+    assert value == pytest.approx(row_weights @ losses + prior)
+    expected = scipy.optimize.approx_fprime(place, lambda values: seen[0](values)[0])
+    assert gradient == pytest.approx(expected, rel=1e-3)
+    assert np.abs(seen[0](found.ravel())[1]).max() < 0.1
+    assert np.abs(seen[0](np.zeros(18))[1]).max() > 1
+
+
+def test_a_correction_learns_which_classes_a_model_takes_for_each_other():
+    random, classes = np.random.default_rng(0), np.arange(300) % 3
+    mistaken = np.array([0, 2, 1])[classes]
+    logits = 3 * np.eye(3)[mistaken] + random.normal(0, 0.5, (300, 3))
+    (opinion,) = fit_stack([logits], classes, np.ones(300))
+    plain = replace(opinion, correction=np.zeros((3, 3), dtype=np.float32))
+    assert examples.accuracy(plain.of(logits), classes) < 0.4
+    assert examples.accuracy(opinion.of(logits), classes) > 0.95
+
+
+def test_a_row_has_no_part_in_its_blend_beyond_the_temperature(same_folds):
+    random, classes = np.random.default_rng(0), np.arange(100) % 3
+    logits = [2 * np.eye(3)[classes] + random.normal(0, 2, (100, 3)) for _ in range(2)]
+    wrong = np.where(np.arange(100) == 7, (classes + 1) % 3, classes)
+    first, second = (cross_fitted_stack(logits, own, np.ones(100))[0] for own in (classes, wrong))
+    factors = second / first
+    assert np.ptp(factors[7]) < 1e-9
+    assert factors[7] == pytest.approx(np.ones(3), abs=0.05)
+    # In the folds of other rows, more than that changes.
+    assert np.ptp(factors[8]) > 1e-3
+
+
+def test_what_is_said_of_the_scored_rows_is_calibrated_by_all_of_them():
+    random, classes = np.random.default_rng(0), np.arange(100) % 3
+    logits = [2 * np.eye(3)[classes] + random.normal(0, 2, (100, 3)) for _ in range(2)]
+    found, temperature = cross_fitted_stack(logits, classes, np.ones(100))
+    for fold in folds_of(classes):
+        rows = np.flatnonzero(~fold)
+        opinions = fit_stack([part[rows] for part in logits], classes[rows], np.ones(len(rows)))
+        plain = blended(opinions, [part[fold] for part in logits])
+        divisor = (plain / found[fold]).mean()
+        np.testing.assert_allclose(plain, found[fold] * divisor, rtol=1e-9)
+        assert divisor == pytest.approx(temperature, rel=0.2)
+        assert divisor != temperature
+
+
+@pytest.fixture
+def every_row_scored(monkeypatch):
+    monkeypatch.setattr(ensemble, "scored_rows", lambda rows, *_: np.arange(len(rows.classes)))
+
+
+@pytest.mark.parametrize("refit_on_val", [False, True])
+def test_a_row_of_val_has_no_part_in_what_the_ensemble_says_of_it(
+    refit_on_val, same_folds, every_row_scored
+):
+    data = made_up(noise=3.0)
+    wrong = np.where(np.arange(120) == 7, (data.val.classes + 1) % 4, data.val.classes)
+    # How many rounds are tried, all rows decide.
+    blend = PARAMS["ensemble"] | {"xgboost": PARAMS["ensemble"]["xgboost"] | STEPS["xgboost"]}
+    first, second = (
+        fit_blend(data.train, val, refit_on_val=refit_on_val, **blend).val_probabilities
+        for val in (data.val, replace(data.val, classes=wrong))
+    )
+    if not refit_on_val:
+        np.testing.assert_array_equal(second, first)
+        return
+    # Of all that is fitted, the row's label has a part in the temperature alone, and a small one.
+    factors, rest = changed_factors(first, second)
+    assert factors[7] == pytest.approx(1, abs=0.1)
+    assert rest[7] < 1e-4
+    assert np.median(rest) > 1e-3
+
+
+def changed_factors(first, second):
+    """By how much the logits of n rows were multiplied, (n,), and what else has changed, (n,)."""
+    before, after = (
+        np.log(found) - np.log(found).mean(axis=1, keepdims=True) for found in (first, second)
+    )
+    factors = (before * after).sum(axis=1) / (before**2).sum(axis=1)
+    return factors, np.abs(after - factors[:, None] * before).max(axis=1)
+
+
+def test_what_is_said_of_val_is_in_the_order_of_its_rows():
+    data = made_up()
+    shuffled = data.val.take(np.random.default_rng(0).permutation(120))
+    found = fit_blend(data.train, shuffled, refit_on_val=True, **members(lda="all"))
+    assert np.mean(found.val_probabilities.argmax(axis=1) == shuffled.classes) > 0.85
+
+
+def test_all_of_val_and_as_many_of_train_as_there_is_room_for_judge_the_members(monkeypatch):
+    train, val = np.repeat([0, 1, 2, 3], [20, 10, 9, 1]), np.repeat([0, 1, 2], [8, 6, 6])
+    classes = np.concatenate([train, val])
+    rows = Examples(np.zeros((60, 1)), classes, ["x"], ["a", "b", "c", "d"])
+    # But for the only row of a class: without it, nothing can be said of the class.
+    assert sorted(scored_rows(rows, 40, 1)) == [*range(39), *range(40, 60)]
+    monkeypatch.setattr(ensemble, "MOST_SCORED_ROWS", 40)
+    found = scored_rows(rows, 40, 1)
+    assert sorted(found[found >= 40]) == list(range(40, 60))
+    assert np.abs(np.bincount(classes[found[found < 40]]) - [10, 5, 4.5]).max() <= 1
+    monkeypatch.setattr(ensemble, "MOST_SCORED_ROWS", 10)
+    assert sorted(scored_rows(rows, 40, 1)) == list(range(40, 60))
+
+
+TWO_KERNELS = members(kernel_ridge="all", lda="embedding", xgboost="metadata") | {
+    "embedding_kernel_ridge": PARAMS["kernel_ridge"] | {"features": "embedding"}
+}
+
+
+def test_what_two_answers_have_in_common_is_fitted_once(monkeypatch, capsys):
+    data, fits = made_up(noise=3.0), []
+
+    def counted(module, params, rows, scored, settings):
+        fits.append((settings.name, len(rows.names)))
+        return held_out.fit_held_out(module, params, rows, scored, settings)
+
+    monkeypatch.setattr(ensemble, "fit_held_out", counted)
+    blends = ensemble_of(data.train, data.val, TWO_KERNELS)
+    first = blends.fit(np.arange(13))
+    assert {member.name for member in first.model.members} == set(TWO_KERNELS)
+    assert "left out" not in capsys.readouterr().out
+    second = blends.fit(np.arange(6))
+    assert sorted(fits) == [
+        ("embedding_kernel_ridge", 6),
+        ("kernel_ridge", 13),
+        ("lda", 6),
+        ("xgboost", 7),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "kernel_ridge is left out of the ensemble: embedding_kernel_ridge sees the same",
+        "xgboost is left out of the ensemble: its features are left out",
+    ):
+        assert f"[train] {line}" in lines
+    assert [member.name for member in second.model.members] == ["lda", "embedding_kernel_ridge"]
+    alone = ensemble_of(data.train, data.val, TWO_KERNELS).fit(np.arange(6))
+    values = data.val.values
+    np.testing.assert_array_equal(second.model.logits(values), alone.model.logits(values))
+
+
+@pytest.mark.parametrize("informative", [True, False])
+def test_members_that_see_the_metadata_stay_where_these_tell_something(informative, capsys):
+    data = made_up(noise=3.0)
+    if not informative:
+        random = np.random.default_rng(0)
+        for rows in (data.train, data.val):
+            values = rows.values.copy()
+            values[:, 6:] = values[random.permutation(120), 6:]
+            data = SimpleNamespace(**vars(data))
+            setattr(data, "train" if rows is data.train else "val", replace(rows, values=values))
+    found = fit_blend(data.train, data.val)
+    names = [member.name for member in found.model.members]
+    assert names == (["kernel_ridge", "lda", "xgboost"] if informative else ["lda"])
+    line = (
+        "[train] kernel_ridge, xgboost left out of the ensemble: what is not in the embedding "
+        "tells no more than how frequent each label is\n"
+    )
+    assert (line in capsys.readouterr().out) != informative
+
+
+@pytest.mark.parametrize("refit_on_val", [False, True])
+def test_the_ensemble_learns_from_val_if_it_is_asked_to_and_not_otherwise(refit_on_val):
+    data = made_up(noise=3.0)
+    other = data.val.take(np.arange(0, 120, 2))
+    files = [
+        file_of(found.model, temperature=found.temperature)
+        for found in (
+            fit_blend(data.train, val, refit_on_val=refit_on_val) for val in (data.val, other)
+        )
+    ]
+    assert (files[0] != files[1]) == refit_on_val
+
+
+def test_a_refit_changes_a_model_and_none_of_its_metrics_on_val():
+    data = made_up(noise=3.0)
+    module, params, every = MODELS["lda"].module, checked("lda"), np.arange(13)
+    alone, refitted = (
+        fit_one(module, params, data.train, data.val, settings_of("lda", refit_on_val=again), every)
+        for again in (False, True)
+    )
+    np.testing.assert_array_equal(refitted.val_probabilities, alone.val_probabilities)
+    assert refitted.temperature == alone.temperature
+    assert refitted.curve.equals(alone.curve)
+    assert (alone.rows, refitted.rows) == ({"lda": 120}, {"lda": 240})
+    values = data.val.values
+    both = fit_whole("lda", data.train.join(data.val), None).model
+    np.testing.assert_array_equal(refitted.model.logits(values), both.logits(values))
+    assert np.abs(refitted.model.logits(values) - alone.model.logits(values)).max() > 0.01
+
+
+AUTO = {"gamma": "auto", "metadata_weight": "auto", "penalty": "auto"}
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """Makes the leave-one-out logits the more wrong, the farther parameters are from these."""
+    tried = []
+
+    def solve_(params, rows, row_weights, left_out):
+        values = params.model_dump()
+        tried.append(values | {"rows": len(rows.classes)})
+        distance = sum(abs(np.log(values[name] / best)) for name, best in BEST.items())
+        wrong = np.arange(left_out) < 4 * distance
+        return None, 3 * np.eye(4)[(rows.classes + wrong) % 4]
+
+    monkeypatch.setattr(kernel_ridge, "solve", solve_)
+    return tried
+
+
+BEST = {"gamma": 2.0, "metadata_weight": 16.0, "penalty": 0.003}
+
+
+def choose_on(rows, **changed):
+    params = checked("kernel_ridge", **{**AUTO, **changed})
+    return kernel_ridge.chosen(params, rows, settings_of("kernel_ridge"))
+
+
+def test_auto_becomes_the_value_with_the_least_leave_one_out_loss(judge, monkeypatch, capsys):
+    monkeypatch.setattr(kernel_ridge, "MOST_CHOOSING_ROWS", 50)
+    found = choose_on(made_up().train)
+    assert {name: getattr(found, name) for name in BEST} == BEST
+    assert len(judge) == 1 + sum(len(values) - 1 for values in TRIED.values())
+    assert {values["rows"] for values in judge} == {50}
+    line = "gamma 2, metadata_weight 16, penalty 0.003, of what 50 rows have tried"
+    assert f"[train] kernel_ridge: {line}\n" in capsys.readouterr().out
+
+
+def test_numbers_stay_what_they_are_when_others_are_auto(judge):
+    found = choose_on(made_up().train, gamma=0.7)
+    assert (found.gamma, found.metadata_weight, found.penalty) == (0.7, 16.0, 0.003)
+    assert {values["gamma"] for values in judge} == {0.7}
+    judge.clear()
+    params = checked("kernel_ridge")
+    assert kernel_ridge.chosen(params, made_up().train, settings_of("kernel_ridge")) == params
+    assert not judge
+
+
+@pytest.mark.parametrize("columns", [slice(None, 6), slice(6, None)])
+def test_no_weight_of_the_metadata_is_tried_where_there_is_nothing_to_weigh(columns, judge, capsys):
+    own = made_up().train.with_features(np.arange(13)[columns])
+    found = choose_on(own)
+    assert (found.gamma, found.penalty) == (2.0, 0.003)
+    assert {values["metadata_weight"] for values in judge} == {TRIED["metadata_weight"][0]}
+    assert "metadata_weight" not in capsys.readouterr().out
+
+
+def test_what_auto_has_become_is_told_and_val_has_no_part_in_it():
+    data = made_up(noise=3.0)
+    section = {"kernel_ridge": PARAMS["kernel_ridge"] | AUTO | {"gamma": 0.7}}
+    expected = choose_on(data.train, gamma=0.7)
+    told = {name: getattr(expected, name) for name in ("metadata_weight", "penalty")}
+    for val in (data.val, data.val.take(np.arange(7))):
+        found = fit_blend(data.train, val, refit_on_val=True, **section)
+        assert found.chosen == {"kernel_ridge": told}
+    scales = found.model.members[0].model.model.kernel.scales
+    assert scales[-1] == pytest.approx(told["metadata_weight"])
+    assert fit_blend(data.train, data.val, **members(lda="all")).chosen == {}
+
+
+def test_no_kernel_is_so_small_that_products_get_slow():
+    # Of numbers that leave the range of 32 bits, products are many times as slow.
+    rows = np.array([[0.0], [1.0], [10.0], [1000.0]], dtype=np.float32)
+    around = Kernel.around(rows, np.ones(1, dtype=np.float32), 1.0)
+    graph = Graph()
+    features = graph.input("features", np.float32, 1)
+    graph.output("kernel", around.add_to(graph, features), np.float32, 4)
+    session = onnxruntime.InferenceSession(graph.to_bytes({}, ""))
+    found = around.between(around.centres(), around.centres())
+    (of_file,) = session.run(None, {"features": around.centres()})
+    for kernels in (found, of_file):
+        assert 1e-14 < kernels.min() < 1e-12
+    np.testing.assert_allclose(of_file, found, rtol=1e-5)
