@@ -128,7 +128,6 @@ VARIANTS = (
             f"embedding: {count} principal components",
             {
                 "featurize.embedding": "pca",
-                "featurize.pca.longer_than": 0,
                 "featurize.pca.components": count,
                 "featurize.pca.whitening": 0.0,
                 "featurize.pca.unit_length": False,

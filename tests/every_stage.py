@@ -53,7 +53,7 @@ set_params(Path("params.yaml"), {"train.without_sizes": False})
 for model in MODELS:
     set_params(Path("params.yaml"), {"train.model": model})
     found[model] = run(train, evaluate)
-set_params(Path("params.yaml"), {"featurize.pca.longer_than": 0, "featurize.pca.components": 16})
+set_params(Path("params.yaml"), {"featurize.pca.components": 16})
 for embedding in ("raw", "power", "pca"):
     set_params(Path("params.yaml"), {"featurize.embedding": embedding})
     found[embedding] = run(featurize)

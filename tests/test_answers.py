@@ -34,6 +34,7 @@ def train_on(set_params):
 
     def run(data=None, **params):
         write_features(data or made_up(noise=3.0))
+        params = {"ensemble.lda.features": "all"} | params
         set_params(**{f"train.{key}": value for key, value in params.items()})
         train.main()
         return ModelFile(MODEL)
@@ -105,8 +106,8 @@ def test_the_shares_of_the_members_add_up_to_the_logarithms_of_the_probabilities
     data, new = only(made_up(noise=3.0), "embedding", "sizes"), new_rows()
     model = train_on(data, **{"model": "ensemble", "ensemble.size_trees.rounds": 3})
     for output, names in (
-        (PROBABILITIES, ["kernel_ridge", "lda", "size_trees"]),
-        (PROBABILITIES_WITHOUT_SIZES, ["kernel_ridge", "lda"]),
+        (PROBABILITIES, ["kernel_ridge", "embedding_kernel_ridge", "lda", "size_trees"]),
+        (PROBABILITIES_WITHOUT_SIZES, ["embedding_kernel_ridge", "lda"]),
     ):
         shares = model.members(new, output)
         assert list(shares) == names
@@ -313,7 +314,7 @@ def test_what_both_answers_have_in_common_is_in_the_file_once(train_on):
         if constant.data_type == onnx.TensorProto.INT8
     ]
     # The training rows in 8 bits: their embeddings, which both see, and their sizes.
-    assert [part.shape for part in kept] == [(6, 120), (5, 120)]
+    assert [part.shape for part in kept] == [(6, 240), (5, 240)]
 
 
 def test_a_model_that_never_sees_the_sizes_is_fitted_once(train_on, capsys):

@@ -92,7 +92,7 @@ def test_the_test_rows_are_scored_with_the_model_of_the_folder(features, set_par
     train.main()
     found = benchmark.score()
     assert found.pop("seconds") > 0
-    assert found == {"rows": 36, "training_rows": 72, "mediums": 6}
+    assert found == {"rows": 36, "training_rows": 108, "mediums": 6}
 
 
 def test_every_model_and_every_other_way_is_measured():

@@ -420,8 +420,8 @@ KINDS = [
     {"name": "embedding", "limit": None},
     {"name": "Year", "limit": "A year says when a {group} bought it."},
 ]
-MODEL = {"val_rows": 580, "few_val_rows": False, "kinds": KINDS}
-FEW = {"val_rows": 36, "few_val_rows": True, "kinds": KINDS}
+MODEL = {"val_rows": 580, "few_calibrating_rows": False, "kinds": KINDS}
+FEW = {"val_rows": 36, "few_calibrating_rows": True, "kinds": KINDS}
 GROUPS = pd.DataFrame({"group": ["embedding", "Year"], "accuracy_drop": [0.6, 0.05]})
 
 

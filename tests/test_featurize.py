@@ -48,7 +48,7 @@ def sizes_of(width, height):
     return Artefacts({"width": np.array([float(width)]), "height": np.array([float(height)])})
 
 
-PLAIN_PCA = {"longer_than": 0, "components": 3, "whitening": 0.0, "unit_length": False}
+PLAIN_PCA = {"components": 3, "whitening": 0.0, "unit_length": False}
 
 
 def params(embedding="standardize", sizes=True, museum=False, pca=None, **columns):
@@ -136,17 +136,6 @@ def test_principal_components_are_uncorrelated_and_sorted_by_variance():
     # The components are rounded to 16 bits.
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3)
     assert (np.diff(np.diag(covariance)) < 0).all()
-
-
-def test_an_embedding_that_is_not_long_is_standardised_and_says_so():
-    train = artefacts(length=6)
-    standardised = fit(train, params("standardize"))
-    short = fit(train, params("pca", pca={"longer_than": 6}))
-    assert short.feature_names == standardised.feature_names
-    assert short.describe() == standardised.describe()
-    np.testing.assert_array_equal(short.transform(train), standardised.transform(train))
-    long = fit(train, params("pca", pca={"longer_than": 5}))
-    assert long.feature_names[:3] == ["pca_0", "pca_1", "pca_2"]
 
 
 @pytest.mark.parametrize(("rows", "length", "found"), [(60, 6, 6), (5, 6, 4), (60, 200, 8)])
@@ -498,7 +487,6 @@ def test_rows_that_are_not_for_training_leave_no_trace_in_training_features(
     set_params(
         **{
             "featurize.embedding": embedding,
-            "featurize.pca.longer_than": 0,
             "featurize.museum": True,
         }
     )
@@ -531,7 +519,8 @@ def test_rows_sorted_by_subset_give_the_same_features(stage_folder):
         np.testing.assert_allclose(again.values, features.values, atol=1e-6)
 
 
-def test_features_carry_their_names_labels_files_and_source(stage_folder):
+def test_features_carry_their_names_labels_files_and_source(stage_folder, set_params):
+    set_params(**{"featurize.embedding": "standardize"})
     rows = tiny_rows(length=3)
     run_to_features(stage_folder, rows)
     train = read_features("train")

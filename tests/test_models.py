@@ -1377,20 +1377,11 @@ def test_a_row_of_val_has_no_part_in_what_the_ensemble_says_of_it(
     if not refit_on_val:
         np.testing.assert_array_equal(second, first)
         return
-    # Of all that is fitted, the row's label has a part in the temperature alone, and a small one.
-    factors, rest = changed_factors(first, second)
-    assert factors[7] == pytest.approx(1, abs=0.1)
-    assert rest[7] < 1e-4
-    assert np.median(rest) > 1e-3
-
-
-def changed_factors(first, second):
-    """By how much the logits of n rows were multiplied, (n,), and what else has changed, (n,)."""
-    before, after = (
-        np.log(found) - np.log(found).mean(axis=1, keepdims=True) for found in (first, second)
-    )
-    factors = (before * after).sum(axis=1) / (before**2).sum(axis=1)
-    return factors, np.abs(after - factors[:, None] * before).max(axis=1)
+    # No member had seen the row, and no opinion was fitted on it. It has a small part in what the
+    # members say of other rows, on which opinions and the temperature were fitted.
+    changes = np.abs(second - first).max(axis=1)
+    assert changes[7] < 0.01
+    assert changes.max() > 0.05
 
 
 def test_what_is_said_of_val_is_in_the_order_of_its_rows():
@@ -1481,23 +1472,6 @@ def test_the_ensemble_learns_from_val_if_it_is_asked_to_and_not_otherwise(refit_
         )
     ]
     assert (files[0] != files[1]) == refit_on_val
-
-
-def test_a_refit_changes_a_model_and_none_of_its_metrics_on_val():
-    data = made_up(noise=3.0)
-    module, params, every = MODELS["lda"].module, checked("lda"), np.arange(13)
-    alone, refitted = (
-        fit_one(module, params, data.train, data.val, settings_of("lda", refit_on_val=again), every)
-        for again in (False, True)
-    )
-    np.testing.assert_array_equal(refitted.val_probabilities, alone.val_probabilities)
-    assert refitted.temperature == alone.temperature
-    assert refitted.curve.equals(alone.curve)
-    assert (alone.rows, refitted.rows) == ({"lda": 120}, {"lda": 240})
-    values = data.val.values
-    both = fit_whole("lda", data.train.join(data.val), None).model
-    np.testing.assert_array_equal(refitted.model.logits(values), both.logits(values))
-    assert np.abs(refitted.model.logits(values) - alone.model.logits(values)).max() > 0.01
 
 
 AUTO = {"gamma": "auto", "metadata_weight": "auto", "penalty": "auto"}
