@@ -15,7 +15,7 @@ from stages.reporting.captions import counted
 from stages.tables.artefacts import Artefacts
 from stages.tables.split import SPLIT, subsets_of_artefacts
 
-# Subsets that a model was made with: val has decided when to stop, and how sure to be.
+# Subsets that a model was made with: val decided how sure to be, if it has not learned from it too.
 OWN = {"train", "val"}
 
 

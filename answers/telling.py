@@ -117,12 +117,15 @@ class Telling:
         if found.subset is None:
             return []
         text = (
-            "It is a row of val, which decided how sure to be. So these probabilities are "
-            f"cross-fitted, as they stand in {PREDICTIONS}: for them, that was decided "
-            "without this row. The reasons below are those of the model's file, which has seen it"
+            "It is a row of val. These probabilities are cross-fitted, as they stand in "
+            f"{PREDICTIONS}: they come from models that had not seen this row, and from decisions "
+            "that it had no part in. The reasons below are those of the model's file, "
         )
-        if found.refitted:
-            text += " and was even fitted on it"
+        text += (
+            "which has learned from this row too"
+            if found.refitted
+            else "whose decisions it may have had a part in"
+        )
         return [
             f"{text}; there, {found.answer.label} has {share(found.own_answer)}"
             + ("." if found.own.label == found.answer.label else f", and {self._own} is first.")
@@ -242,8 +245,9 @@ class Telling:
         )
         who = "the model's file" if found.subset == "val" else "the model"
         before = [
-            f"The model adds up the opinions of {counted(len(found.members), 'part')}, as "
-            f"logarithms. A positive share speaks for {answer}, a negative one for {other}. "
+            f"The model adds up the opinions of {counted(len(found.members), 'part')}, each "
+            "weighed by how right it was about artefacts that it had not seen. A positive share "
+            f"speaks for {answer}, a negative one for {other}. "
             f"Their sum is exactly what {who} says: {total}."
         ]
         rows = [
@@ -280,7 +284,7 @@ class Telling:
             )
         compared = "embeddings" if EMBEDDING in {g.name for g in found.groups} else "features"
         return Section(
-            "The most similar artefacts that it was trained on",
+            "The most similar artefacts of train",
             [f"{text}."],
             Table(header, rows, 1, [near.image_file for near in found.similar]),
             [

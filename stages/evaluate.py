@@ -51,8 +51,8 @@ def main() -> str:
     model = ModelFile(MODEL)
     if params.plots_subset == "val" and model.metadata["parameters"]["refit_on_val"]:
         raise PipelineError(
-            "`evaluate.plots_subset` is val, whose rows the model was fitted on: set it to test, "
-            "or `train.refit_on_val` to false"
+            "`evaluate.plots_subset` is val, whose rows the model has learned from: set it to "
+            "test, or do without them by `-S evaluate.plots_subset=val -S train.refit_on_val=false`"
         )
     check_embedding(model)
     subset_of = subsets_of_artefacts()
@@ -92,7 +92,8 @@ def main() -> str:
     write_csv(PLOTS / "importance.csv", importance(model, scored))
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     words = Words(params.label, params.labels, params.group, params.groups)
-    write_text(MODEL_CARD, model_card(metrics, details, model.metadata, words))
+    card = model_card(metrics, details, model.metadata, pd.read_csv(TRAINING_CURVE), words)
+    write_text(MODEL_CARD, card)
     subsets = {"val": vals, "test": tests}
     write_predictions(train.source, model.labels, model.digest, subsets)
     return (

@@ -105,7 +105,12 @@ def main() -> str:
             "models": NAMES,
             "parameters": {**params.model_dump(), params.model: content},
             "answers": {
-                output: {"temperature": found.temperature, "sure": asdict(sure_answers[output])}
+                output: {
+                    # Of a blend, in the order of the training curve.
+                    "members": list(found.rows) if params.model == ENSEMBLE else [],
+                    "temperature": found.temperature,
+                    "sure": asdict(sure_answers[output]),
+                }
                 for output, found in answers.items()
             },
             "training_rows": rows,

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import pandas as pd
 from ruamel.yaml import YAML
 
 from stages.model_file.interface import (
@@ -12,6 +13,13 @@ from stages.model_file.interface import (
     MEDIUM_WITHOUT_SIZES,
     PROBABILITIES,
     PROBABILITIES_WITHOUT_SIZES,
+)
+from stages.model_file.making import (
+    steps_of,
+    too_few_rows,
+    what_members_add,
+    what_rows_did,
+    what_was_chosen,
 )
 from stages.model_file.words import Words
 from stages.tables.artefacts import EMBEDDING, identity_in_words
@@ -58,11 +66,16 @@ METRICS = {
 
 
 def model_card(
-    metrics: dict[str, Any], details: dict[str, Any], metadata: dict[str, Any], words: Words
+    metrics: dict[str, Any],
+    details: dict[str, Any],
+    metadata: dict[str, Any],
+    curve: pd.DataFrame,
+    words: Words,
 ) -> str:
     """The card in Markdown, with the header that model hubs read.
 
-    It is made of metrics.json, details.json and the metadata of the model's file alone.
+    It is made of metrics.json, details.json, the metadata of the model's file and the training
+    curve alone.
     """
     label = words.label
     test, ranges = metrics["test"], details["test_interval"]
@@ -84,8 +97,10 @@ def model_card(
         SOURCES[metadata["source"]].description,
         "",
         *_embedding(metadata),
-        _rows(metadata),
+        f"{what_rows_did(metadata)} Test was used for the metrics below and nothing else.",
+        *_chosen(metadata),
         "",
+        *_members(curve, metadata),
         "## Intended use",
         "",
         *(["To show that the pipeline works. A model of real data is for this:", ""] * synthetic),
@@ -218,22 +233,36 @@ def _probabilities(
     limit = details["test_if_calibrated"]["calibration_error"]["high"]
     found = "as right as chance can tell" if error <= limit else "off by more than chance explains"
     text = f"- On test, the probabilities are {found}."
-    if metadata["few_calibrating_rows"]:
-        text += " Val had too few rows to calibrate them well."
+    if few := too_few_rows(metadata):
+        text += f" {few}"
     return f"{text} For the photographs of another {words.group} they may be too sure."
 
 
-def _rows(metadata: dict[str, Any]) -> str:
-    """On which rows the model was fitted and calibrated."""
-    rows, refitted = metadata["training_rows"], metadata["parameters"]["refit_on_val"]
-    text = f"Fitted on {rows:,} rows of train{' and val' if refitted else ''}"
-    fewer = [f"{name} on {n:,} of them" for name, n in metadata["rows_used"].items() if n < rows]
-    if fewer:
-        text += f" ({', '.join(fewer)})"
-    return (
-        f"{text}. The {metadata['val_rows']:,} rows of val decided on all that is not fitted "
-        "directly, the calibration included; test was used for the metrics below and nothing else."
-    )
+def _chosen(metadata: dict[str, Any]) -> list[str]:
+    """What was not said in params.yaml, but tried."""
+    found = what_was_chosen(metadata)
+    return ["", f"Chosen by what training rows have tried (`auto`): {found}."] if found else []
+
+
+def _members(curve: pd.DataFrame, metadata: dict[str, Any]) -> list[str]:
+    """What each member of a blend adds."""
+    steps = steps_of(curve, metadata)
+    if not steps:
+        return []
+    return [
+        "## What each member adds",
+        "",
+        "| blended, one after another | log loss on val | lower by | accuracy on val |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| `{step.name}` | {step.log_loss:.4f} | "
+            f"{'' if step.gained is None else f'{step.gained:.4f}'} | {step.accuracy:.4f} |"
+            for step in steps
+        ),
+        "",
+        what_members_add(steps),
+        "",
+    ]
 
 
 def _metrics_of_answers(details: dict[str, Any]) -> list[str]:

@@ -94,8 +94,8 @@ def score(model: ModelFile, rows: Scored) -> dict[str, Scored]:
 def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored]:
     """The rows of val with the probabilities that `train` wrote, for each output of the model.
 
-    They are cross-fitted: each row's come from decisions that the row had no part in, where the
-    model itself has seen all of val when it decided how sure to be.
+    Each row's come from models that had not seen the row and from decisions that it had no part in,
+    where the model itself may have learned from all of val.
 
     Raises PipelineError as `read_rows` does, and when the probabilities are of other rows.
     """

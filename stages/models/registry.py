@@ -18,11 +18,17 @@ class Model:
 MODELS = {
     "kernel_ridge": Model(
         kernel_ridge,
-        "ridge regression with radial basis functions around training rows",
+        "comparison with training rows (ridge regression with radial basis functions)",
     ),
-    "embedding_kernel_ridge": Model(kernel_ridge, "the same, of the embedding alone"),
-    "lda": Model(lda, "linear discriminant analysis with a shrunk covariance"),
-    "size_trees": Model(xgboost, "gradient-boosted trees that see all but the embedding"),
+    "embedding_kernel_ridge": Model(
+        kernel_ridge,
+        "comparison with training rows by the embedding alone (the same regression)",
+    ),
+    "lda": Model(
+        lda,
+        "straight borders between labels (linear discriminant analysis with a shrunk covariance)",
+    ),
+    "size_trees": Model(xgboost, "questions about all but the embedding (gradient-boosted trees)"),
     "logistic_regression": Model(logistic_regression, "multinomial logistic regression"),
     "mlp": Model(mlp, "neural networks with one hidden layer, averaged"),
     "xgboost": Model(xgboost, "gradient-boosted trees"),

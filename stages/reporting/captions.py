@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.model_file.interface import ENSEMBLE
+from stages.model_file.making import members_of, steps_of, too_few_rows, what_members_add
 from stages.model_file.words import Words
 from stages.reporting.families import family_of
 from stages.tables.split import NEAR_DUPLICATE
@@ -56,9 +56,11 @@ def counted(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
-def used_step(curve: pd.DataFrame, model: str) -> pd.Series:
-    """The row of a training curve at which the model is as it is used."""
-    return curve.iloc[-1] if model == ENSEMBLE else curve.loc[curve["val_log_loss"].idxmin()]
+def used_step(curve: pd.DataFrame, model: dict[str, Any]) -> pd.Series:
+    """The row of a training curve at which the model, of this metadata, is as it is used."""
+    if members_of(model):
+        return curve.iloc[-1]
+    return curve.loc[curve["val_log_loss"].idxmin()]
 
 
 def confused_pairs(confusion: pd.DataFrame, most: int = MOST_PAIRS) -> pd.DataFrame:
@@ -213,38 +215,36 @@ class Captions:
             "other."
         )
 
-    def training(self, curve: pd.DataFrame, model: str) -> str:
-        """On the training curve of a model, which may be empty."""
+    def training(self, curve: pd.DataFrame, model: dict[str, Any]) -> str:
+        """On the training curve, which may be empty, of a model with this metadata."""
         if curve.empty:
-            return f"{model} is fitted in one step, so that there is no curve."
-        best, used = curve.loc[curve["val_log_loss"].idxmin()], used_step(curve, model)
-        name = "member" if model == ENSEMBLE else "step"
-        text = f"The log loss on val is lowest, {best['val_log_loss']:.4f}, "
-        if len(curve) == 1:
-            text += f"after its only {name}. "
-        elif best["iteration"] == curve.iloc[-1]["iteration"]:
-            text += f"after the last of {len(curve)} {name}s. "
-            if model != ENSEMBLE:
-                text += "It still fell, so that more may help. "
-        elif model == ENSEMBLE:
-            text += (
-                f"with {best['iteration']:.0f} of the {len(curve)} members. All are used, with "
-                f"{used['val_log_loss']:.4f}: what comes after does not help, and may be taken "
-                "out. "
+            return f"{model['model']} is fitted in one step, so that there is no curve."
+        used, steps = used_step(curve, model), steps_of(curve, model)
+        learned, new = used["train_accuracy"], used["val_accuracy"]
+        if steps:
+            return (
+                f"{what_members_add(steps)} With all, {percent(learned)} of the training rows are "
+                f"right, which the members have learned from, and {percent(new)} of val, by what "
+                "they say of rows that they have not seen."
             )
+        text = f"The log loss on val is lowest, {used['val_log_loss']:.4f}, "
+        if len(curve) == 1:
+            text += "after its only step. "
+        elif used["iteration"] == curve.iloc[-1]["iteration"]:
+            text += f"after the last of {len(curve)} steps. It still fell, so that more may help. "
         else:
             text += (
-                f"at {name} {best['iteration']:.0f} of {len(curve)}: from there on the model "
+                f"at step {used['iteration']:.0f} of {len(curve)}: from there on the model "
                 "learns the training rows by heart, and the later ones are not used. As val chose "
                 "this step, its metrics here are a little too good. "
             )
-        if not np.isnan(used["train_accuracy"]):
-            learned, new = used["train_accuracy"], used["val_accuracy"]
+        if not np.isnan(learned):
             text += (
-                f"{'With all' if model == ENSEMBLE else 'There'}, {percent(learned)} of the "
-                f"training rows are right and {percent(new)} of val, {points(abs(learned - new))} "
-                "apart."
+                f"There, {percent(learned)} of the training rows are right and {percent(new)} of "
+                f"val, {points(abs(learned - new))} apart."
             )
+            if model["parameters"]["refit_on_val"]:
+                text += " All this was before the model learned from val too."
         return text.strip()
 
     def headline(self, metrics: dict[str, Any]) -> str:
@@ -518,9 +518,14 @@ class Captions:
                 if round(lost, 3) > 0
                 else ""
             )
+            unsearched = (
+                " Near-duplicates in val, from which it has learned too, were not looked for."
+                if model["parameters"]["refit_on_val"]
+                else ""
+            )
             found.append(
                 f"{added}Of artefacts that are really new, expect "
-                f"{percent(distinct['accuracy'])} to be named right."
+                f"{percent(distinct['accuracy'])} to be named right.{unsearched}"
             )
         worth = groups.set_index("group")["accuracy_drop"]
         for kind in model["kinds"]:
@@ -530,11 +535,8 @@ class Captions:
                     f"Without the {self.kind(kind['name'])} the accuracy would be {points(lost)} "
                     f"lower. {self.words.fill(kind['limit'])}"
                 )
-        if model["few_calibrating_rows"]:
-            found.append(
-                f"Val has {counted(model['val_rows'], 'row')}, too few to calibrate well: how sure "
-                "the model is may be off."
-            )
+        if few := too_few_rows(model):
+            found.append(few)
         named = [name for name in metrics["test_museum"] if name != UNKNOWN]
         if len(named) > 1:
             found.append(
@@ -548,9 +550,16 @@ class Captions:
         return found
 
     def to_try(
-        self, metrics: dict[str, Any], curve: pd.DataFrame, table: pd.DataFrame, model: str
+        self,
+        metrics: dict[str, Any],
+        curve: pd.DataFrame,
+        table: pd.DataFrame,
+        model: dict[str, Any],
     ) -> list[str]:
-        """What to try next, from the metrics, the training curve, those by label, and the model."""
+        """What to try next.
+
+        From the metrics, the training curve, those by label, and the model's metadata.
+        """
         found = []
         if metrics["data"]["source"] == "synthetic":
             found.append("Run it on real data: `dvc exp run -S download.source=mame`.")
@@ -565,16 +574,17 @@ class Captions:
             used = used_step(curve, model)
             gap = used["train_accuracy"] - used["val_accuracy"]
             if gap > 0.1:
-                found.append(
-                    f"Train is {points(gap)} ahead of val: more rows, or a stronger penalty, may "
-                    "help."
-                )
+                # A penalty that was chosen by rows that are left out is as strong as it should be.
+                tuned = any("penalty" in values for values in model["chosen"].values())
+                remedy = "more rows" if tuned else "more rows, or a stronger penalty,"
+                found.append(f"Train is {points(gap)} ahead of val: {remedy} may help.")
         error = metrics["test"]["calibration_error"]
         limit = metrics["test_if_calibrated"]["calibration_error"]["high"]
         if error > limit:
             found.append(
                 f"The calibration error is {points(error)}, and chance explains {points(limit)}. "
-                "More rows in val would fit the temperature and the weights better."
+                "More rows to calibrate it with may help: those of train and val for a blend, "
+                "those of val for one model."
             )
         top3, accuracy = metrics["test"]["top3_accuracy"], metrics["test"]["accuracy"]
         if len(table) > 3 and top3 > accuracy:

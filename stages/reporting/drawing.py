@@ -158,8 +158,13 @@ def draw_map(points: np.ndarray, labels: np.ndarray, layout: Layout = WIDE) -> F
 
 
 @styled
-def draw_training(curve: pd.DataFrame, layout: Layout = WIDE) -> Figure:
-    """How the model got better; `curve` has `CURVE_COLUMNS` of stages/models/base.py."""
+def draw_training(
+    curve: pd.DataFrame, layout: Layout = WIDE, iteration: str = "iteration"
+) -> Figure:
+    """How the model got better; `curve` has `CURVE_COLUMNS` of stages/models/base.py.
+
+    `iteration` is what is counted there.
+    """
     figure, panels = _panels(layout, 2.9)
     drawn = {}
     for axes, column, name in zip(
@@ -174,7 +179,7 @@ def draw_training(curve: pd.DataFrame, layout: Layout = WIDE) -> Figure:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid()
-        axes.set(xlabel="iteration", ylabel=name)
+        axes.set(xlabel=iteration, ylabel=name)
     axes.yaxis.set_major_formatter(_percent())
     _legend(layout, figure, drawn.values(), drawn)
     return figure

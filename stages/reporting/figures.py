@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from stages.model_file.making import members_of
 from stages.reporting import drawing
 from stages.reporting.captions import MOST_LABELS, Captions
 from stages.reporting.drawing import Layout
@@ -72,13 +73,14 @@ def figures_of(inputs: Inputs) -> list[ReportFigure]:
             ),
         ]
     if not inputs.curve.empty:
+        counted = "members blended" if members_of(inputs.model) else "iteration"
         found.append(
             ReportFigure(
                 "training",
                 "Training curve",
                 "Lines: log loss and accuracy on train and val in the course of training.",
-                captions.training(inputs.curve, inputs.model["model"]),
-                partial(drawing.draw_training, inputs.curve),
+                captions.training(inputs.curve, inputs.model),
+                partial(drawing.draw_training, inputs.curve, iteration=counted),
             )
         )
     found += [

@@ -7,6 +7,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
+from stages.model_file.making import (
+    how_val_was_measured,
+    steps_of,
+    what_rows_did,
+    what_was_chosen,
+)
 from stages.reporting.captions import Captions, confused_pairs, counted, percent
 from stages.reporting.families import family_of
 from stages.reporting.inputs import Inputs
@@ -58,7 +64,11 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
         near_duplicates=captions.near_duplicates(table),
         strategy=inputs.strategy,
         model=inputs.model,
-        training=captions.training(inputs.curve, inputs.model["model"]),
+        training=captions.training(inputs.curve, inputs.model),
+        steps=steps_of(inputs.curve, inputs.model),
+        what_rows_did=what_rows_did(inputs.model),
+        how_val_was_measured=how_val_was_measured(inputs.model),
+        what_was_chosen=what_was_chosen(inputs.model),
         metrics=metrics,
         subset=inputs.subset,
         per_class=inputs.per_class.to_dict("records"),
@@ -68,5 +78,5 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
         mistakes_caption=captions.mistakes(inputs.mistakes),
         neighbours=inputs.neighbours,
         limits=captions.limits(metrics, inputs.per_class, inputs.importance, inputs.model),
-        to_try=captions.to_try(metrics, inputs.curve, inputs.per_class, inputs.model["model"]),
+        to_try=captions.to_try(metrics, inputs.curve, inputs.per_class, inputs.model),
     )
