@@ -198,24 +198,52 @@ def curve(*val):
     )
 
 
+def model_of(*members, refit_on_val=False, **others):
+    """The metadata of a model, or of a blend of members."""
+    return {
+        "model": "ensemble" if members else "mlp",
+        "answers": {"probabilities": {"members": list(members)}},
+        "parameters": {"refit_on_val": refit_on_val},
+        "chosen": {},
+        "few_calibrating_rows": False,
+        "calibrating_rows": 580,
+        **others,
+    }
+
+
+ALONE = model_of()
+
+
 def test_training_says_where_val_was_best():
-    stopped = captions.training(curve(0.5, 0.3, 0.4), "mlp")
+    stopped = captions.training(curve(0.5, 0.3, 0.4), ALONE)
     assert "lowest, 0.3000, at step 2 of 3: from there on" in stopped
     assert "As val chose this step, its metrics here are a little too good." in stopped
     assert "99.0 % of the training rows are right and 90.0 % of val, 9.0 points apart" in stopped
-    assert "It still fell" in captions.training(curve(0.5, 0.3), "mlp")
-    blend = captions.training(curve(0.5, 0.3), "ensemble")
-    assert "after the last of 2 members" in blend
-    assert "It still fell" not in blend
-    # Its last step is what is used, whether or not it was the best.
-    steps = curve(0.5, 0.3, 0.31).assign(val_accuracy=[0.7, 0.9, 0.89])
-    worse = captions.training(steps, "ensemble")
-    assert "lowest, 0.3000, with 2 of the 3 members. All are used, with 0.3100: what" in worse
-    assert "With all, 99.0 % of the training rows are right and 89.0 % of val" in worse
-    assert "not used" not in worse
-    assert captions.training(curve(), "lda") == (
+    assert "before the model learned from val" not in stopped
+    assert "It still fell" in captions.training(curve(0.5, 0.3), ALONE)
+    refitted = captions.training(curve(0.5, 0.3), model_of(refit_on_val=True))
+    assert refitted.endswith("All this was before the model learned from val too.")
+    assert captions.training(curve(), model_of(model="lda")) == (
         "lda is fitted in one step, so that there is no curve."
     )
+
+
+def test_training_of_a_blend_says_which_member_adds_most_and_which_nothing():
+    steps = curve(0.5, 0.45, 0.4492, 0.3).assign(val_accuracy=[0.7, 0.8, 0.85, 0.89])
+    text = captions.training(steps, model_of("kernel_ridge", "lda", "mlp", "size_trees"))
+    assert text.startswith("`kernel_ridge` comes first. Of the others, `size_trees` adds most: the")
+    assert "the log loss on val falls by 0.1492. `mlp` adds nothing to what comes before, " in text
+    assert "99.0 % of the training rows are right, which the members have learned from" in text
+    assert "89.0 % of val, by what they say of rows that they have not seen." in text
+    assert "It still fell" not in text
+    # Its last step is what is used, whether or not it was the best.
+    worse = captions.training(curve(0.3, 0.31, 0.32), model_of("lda", "mlp", "svm"))
+    assert "adds most" not in worse
+    assert "`mlp` and `svm` add nothing to what comes before, and may be taken out." in worse
+    each = captions.training(curve(0.5, 0.3), model_of("lda", ALONE))
+    assert "nothing" not in each
+    alone = captions.training(curve(0.5), model_of("lda"))
+    assert alone.startswith("The blend has one member only, `lda`. With all, ")
 
 
 def test_the_headline_compares_with_the_best_baseline():
@@ -266,10 +294,10 @@ def test_nothing_is_claimed_of_mediums_with_few_rows():
     assert "0 of less than half" in text
     assert text.endswith("Fewer than 30 rows, so that little can be said of them: Gold.")
     assert captions.per_class(table.assign(rows=3)).startswith("Fewer than 30 rows, so that")
-    some = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=[100, 29, 30]), "mlp"))
+    some = " ".join(captions.to_try(METRICS, curve(0.3), table.assign(rows=[100, 29, 30]), ALONE))
     assert "more rows of Iron and Clay, which are recognised least" in some
     for none in (table.assign(rows=3), table.assign(recall=1.0)):
-        assert "recognised least" not in " ".join(captions.to_try(METRICS, curve(0.3), none, "mlp"))
+        assert "recognised least" not in " ".join(captions.to_try(METRICS, curve(0.3), none, ALONE))
 
 
 def test_the_largest_confusion_is_told_in_its_share_and_its_family():
@@ -420,8 +448,8 @@ KINDS = [
     {"name": "embedding", "limit": None},
     {"name": "Year", "limit": "A year says when a {group} bought it."},
 ]
-MODEL = {"val_rows": 580, "few_calibrating_rows": False, "kinds": KINDS}
-FEW = {"val_rows": 36, "few_calibrating_rows": True, "kinds": KINDS}
+MODEL = model_of(kinds=KINDS)
+FEW = model_of(kinds=KINDS, few_calibrating_rows=True, calibrating_rows=36, refit_on_val=True)
 GROUPS = pd.DataFrame({"group": ["embedding", "Year"], "accuracy_drop": [0.6, 0.05]})
 
 
@@ -443,32 +471,37 @@ def test_limits_follow_from_the_metrics():
     assert "The data is synthetic" in text
     assert "Near-duplicates add 3.0 points to the accuracy. Of artefacts that are real" in text
     assert "1 medium of 2 has fewer than 30 rows" in text
-    assert "Val has 36 rows, too few to calibrate well: how sure the model is" in text
+    assert "rest on 36 rows, too few to calibrate them well: how sure the model is may" in text
+    assert "Near-duplicates in val, from which it has learned too, were not looked for." in text
     assert "Without the Year" not in text
     better = changed(test_without_near_duplicates={"rows": 30, "accuracy": 0.91})
     text = " ".join(captions.limits(better, table, GROUPS, MODEL))
     assert "Near-duplicates add" not in text
     assert "Of artefacts that are really new, expect 91.0 % to be named right." in text
+    assert "Near-duplicates in val" not in text
     few = changed(test_without_near_duplicates={"rows": 29, "accuracy": 0.87})
     assert "Near-duplicates" not in " ".join(captions.limits(few, table, GROUPS, MODEL))
 
 
 def test_what_to_try_follows_from_the_metrics():
     table = per_class_table(Clay=0.9, Gold=0.5, Iron=0.7, Tin=0.8)
-    text = " ".join(captions.to_try(METRICS, curve(0.3), table, "mlp"))
+    text = " ".join(captions.to_try(METRICS, curve(0.3), table, ALONE))
     assert "more rows of Gold, Iron and Tin" in text
     assert "among them in 97.0 % of cases, against 90.0 %" in text
     for absent in ("real data", "ahead of val", "calibration error"):
         assert absent not in text
     # Of three labels, three answers are always right.
     assert "three answers" not in " ".join(
-        captions.to_try(METRICS, curve(0.3), table.head(3), "mlp")
+        captions.to_try(METRICS, curve(0.3), table.head(3), ALONE)
     )
     other = changed(data__source="synthetic", test__calibration_error=0.05)
     assert "calibration" not in " ".join(
-        captions.to_try(changed(test__calibration_error=0.029), curve(0.3), table, "mlp")
+        captions.to_try(changed(test__calibration_error=0.029), curve(0.3), table, ALONE)
     )
-    text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table, "mlp"))
+    text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table, ALONE))
     assert "Run it on real data" in text
-    assert "Train is 19.0 points ahead of val" in text
+    assert "Train is 19.0 points ahead of val: more rows, or a stronger penalty, may help." in text
+    tuned = model_of("kernel_ridge", chosen={"kernel_ridge": {"penalty": 0.1}})
+    text = " ".join(captions.to_try(other, curve(0.3).assign(val_accuracy=0.8), table, tuned))
+    assert "ahead of val: more rows may help." in text
     assert "The calibration error is 5.0 points, and chance explains 3.0 points" in text

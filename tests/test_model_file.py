@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -367,7 +368,7 @@ def test_a_small_val_is_said_to_be_too_small(train_on, capsys):
     assert sentence not in capsys.readouterr().out
     for model, said in ((few, True), (enough, False)):
         card = card_of(metadata=model.metadata)
-        assert ("Val had too few rows to calibrate them well." in card) == said
+        assert ("The probabilities rest on 99 rows, too few to calibrate" in card) == said
 
 
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
@@ -490,10 +491,15 @@ METADATA = {
     "parameters": {"refit_on_val": False},
     "training_rows": 12345,
     "rows_used": {"lda": 12345},
+    "chosen": {},
     "val_rows": 678,
+    "calibrating_rows": 678,
     "few_calibrating_rows": False,
     "answers": {
-        PROBABILITIES: {"sure": {"accuracy": 0.9, "threshold": 0.7654, "share": 0.43}},
+        PROBABILITIES: {
+            "members": [],
+            "sure": {"accuracy": 0.9, "threshold": 0.7654, "share": 0.43},
+        },
         PROBABILITIES_WITHOUT_SIZES: {"sure": {"accuracy": 0.9, "threshold": 0.8, "share": 0.4}},
     },
 }
@@ -536,8 +542,11 @@ DETAILS = {
 WORDS = Words("artist", "artists", "dealer", "dealers")
 
 
+CURVE = pd.DataFrame({"val_log_loss": [0.9, 0.7, 0.71], "val_accuracy": [0.5, 0.6, 0.61]})
+
+
 def card_of(metrics=METRICS, details=DETAILS, metadata=METADATA, words=WORDS):
-    return model_card(metrics, details, metadata, words)
+    return model_card(metrics, details, metadata, CURVE, words)
 
 
 def header_of(card):
@@ -650,12 +659,47 @@ def test_the_card_says_where_the_data_is_from(source, sentence):
 
 
 def test_the_card_says_on_which_rows_the_model_was_fitted_and_calibrated():
-    assert "Fitted on 12,345 rows of train. The 678 rows of val decided on" in card_of()
+    decided = "The 678 rows of val decided how sure the model may be and, where it learns in steps"
+    assert f"Fitted on 12,345 rows of train. {decided}, when to stop. Test was" in card_of()
     refitted = card_of(metadata=METADATA | {"parameters": {"refit_on_val": True}})
-    assert "Fitted on 12,345 rows of train and val. " in refitted
+    assert f"Fitted on 12,345 rows of train and val. {decided}, when to stop, before" in refitted
     used = {"kernel_ridge": 9000, "lda": 12345, "mlp": 7}
     fewer = card_of(metadata=METADATA | {"rows_used": used})
     assert "of train (kernel_ridge on 9,000 of them, mlp on 7 of them). " in fewer
+
+
+def blend(*members, **others):
+    answers = {PROBABILITIES: METADATA["answers"][PROBABILITIES] | {"members": list(members)}}
+    return METADATA | {"model": "ensemble", "answers": answers, **others}
+
+
+def test_the_card_of_a_blend_says_which_rows_decided():
+    rests = "rests on what members that had not seen them say of"
+    card = card_of(metadata=blend("lda", calibrating_rows=6000))
+    assert (
+        f"{rests} 6,000 of these rows. The 678 rows of val decided from which probability" in card
+    )
+    both = blend("lda", calibrating_rows=12345, parameters={"refit_on_val": True})
+    assert f"{rests} all of these rows, the 678 rows of val among them." in card_of(metadata=both)
+
+
+def test_the_card_has_what_each_member_of_a_blend_adds_in_their_order():
+    card = card_of(metadata=blend("lda", "kernel_ridge", "a_last_one"))
+    assert [line for line in card.splitlines() if line.startswith("| `")] == [
+        "| `lda` | 0.9000 |  | 0.5000 |",
+        "| `kernel_ridge` | 0.7000 | 0.2000 | 0.6000 |",
+        "| `a_last_one` | 0.7100 | -0.0100 | 0.6100 |",
+    ]
+    assert "`kernel_ridge` adds most: the log loss on val falls by 0.2000." in card
+    assert "`a_last_one` adds nothing to what comes before, and may be taken out." in card
+    assert "member" not in card_of()
+
+
+def test_the_card_says_what_was_chosen_by_trying():
+    tried = {"kernel_ridge": {"gamma": 0.5, "penalty": 0.003}}
+    card = card_of(metadata=METADATA | {"chosen": tried})
+    assert "\nChosen by what training rows have tried (`auto`): `kernel_ridge`: gamma 0.5, " in card
+    assert "auto" not in card_of()
 
 
 def test_the_card_names_every_label_and_the_columns_that_the_model_takes():
@@ -685,7 +729,8 @@ def test_the_card_shows_the_commands_before_the_code():
 
 def test_the_card_does_not_promise_what_the_model_cannot_do():
     never = {"accuracy": 0.9, "threshold": None, "share": 0.0}
-    metadata = METADATA | {"kinds": KINDS[2:], "answers": {PROBABILITIES: {"sure": never}}}
+    answers = {PROBABILITIES: {"members": [], "sure": never}}
+    metadata = METADATA | {"kinds": KINDS[2:], "answers": answers}
     details = {name: part for name, part in DETAILS.items() if name != "test_without_sizes"}
     card = card_of(metadata=metadata, details=details | {"test_sure": {"rows": 0, "share": 0.0}})
     assert "python -m commands.predict /somewhere/table.parquet -o predictions.csv" in card
