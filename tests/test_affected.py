@@ -199,6 +199,7 @@ STAGES_OF_FILES = {
     "stages/featurize.py": ["featurize"],
     "stages/model_file/graph.py": ["featurize", "train", "evaluate"],
     "stages/model_file/interface.py": ["featurize", "train", "evaluate", "report"],
+    "stages/model_file/making.py": ["evaluate", "report"],
     "stages/model_file/scoring.py": ["evaluate", "report"],
     "stages/model_file/words.py": ["evaluate", "report"],
     "stages/models/*.py": ["train"],
