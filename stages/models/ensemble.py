@@ -94,7 +94,8 @@ def check(section: str, content: dict[str, Any]) -> dict[str, ModelParams]:
             known = ", ".join(MODELS)
             raise ParameterError(f"params.yaml: `{section}.{name}` is no model: there are {known}")
         checked[name] = check_section(f"{section}.{name}", params, MODELS[name].module.Params)
-    return checked
+    # In an order of our own: that of the keys in params.yaml is of no meaning, and re-runs nothing.
+    return {name: checked[name] for name in MODELS if name in checked}
 
 
 class Ensemble:
@@ -131,7 +132,7 @@ class Ensemble:
 
         Members are left out that have none, and where the metadata are no better than the shares
         of the classes, those that see them. The curve has a row for each member that is added, in
-        their order.
+        the registry's order.
 
         Raises PipelineError when no member is left.
         """
