@@ -47,9 +47,12 @@ def write_network(path: Path, weights: dict[str, np.ndarray] | None = None) -> P
 
 
 def draw(path: Path, kind: int, number: int) -> Path:
-    """A picture of stripes; `kind` is their colour and direction, `number` makes it one of many."""
+    """A picture of stripes; `number` makes it one of many.
+
+    `kind` is their colour and direction, and how wide the picture is.
+    """
     random = np.random.default_rng((kind, number))
-    height, width = random.integers(40, 90, 2)
+    height, width = random.integers(40, 90, 2) + (0, 25 * kind)
     across = np.arange(width)[None, :] * (kind % 2) + np.arange(height)[:, None] * (1 - kind % 2)
     stripes = 90 * np.sin(across / (2 + kind) + random.uniform(0, 6))
     colour = np.array([60 + 60 * kind, 200 - 50 * kind, 40 + 25 * kind])

@@ -99,7 +99,8 @@ class Sandbox:
         self.write_params()
 
     def write_params(self) -> None:
-        YAML(typ="safe").dump(self.content, self.folder / "params.yaml")
+        # In the order of the project's: it is that of the members of an ensemble.
+        YAML().dump(self.content, self.folder / "params.yaml")
 
     def run(self) -> subprocess.CompletedProcess:
         """Run the stage; the last line that it prints names the modules that it imported."""
