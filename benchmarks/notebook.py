@@ -28,7 +28,6 @@ from sklearn.calibration import calibration_curve
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -39,6 +38,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
+from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import LabelEncoder, StandardScaler
 from xgboost import XGBClassifier
@@ -72,95 +72,201 @@ aspect = width - height
 sizes = np.column_stack([width, height, width + height, aspect, aspect.abs()])
 embedding_scaler = StandardScaler().fit(embedding[train])
 sizes_scaler = StandardScaler().fit(sizes[train])
-X_embedding = embedding_scaler.transform(embedding)
 X_sizes = sizes_scaler.transform(sizes).astype(np.float32)
+standardized = embedding_scaler.transform(embedding)
+pca = PCA(min(256, *standardized[train].shape)).fit(standardized[train])
+X_embedding = pca.transform(standardized) / pca.explained_variance_**0.125
+X_embedding /= np.sqrt((X_embedding**2).mean(axis=1, keepdims=True))
 X = np.hstack([X_embedding, X_sizes])
 
 # Photographs that are nearly the same in train and test
 nearest = cosine_similarity(X_embedding[test], X_embedding[train]).max(axis=1)
 print(f"{(nearest > 0.8).sum()} test rows have a near-duplicate in train")
 
-# Kernel ridge regression; a logistic regression makes probabilities of its leave-one-out scores
-gamma = 0.6 / X.shape[1]
-X_kernel = np.hstack([X_embedding, 4 * X_sizes])
-inverse = inv(rbf_kernel(X_kernel[train], gamma=gamma) + 0.01 * np.eye(len(train)))
-one_hot = np.eye(len(labels))[y[train]]
-means = one_hot.mean(axis=0)
-coefficients = inverse @ (one_hot - means)
-leave_one_out = one_hot - coefficients / np.diag(inverse)[:, None]
-ridge_softmax = LogisticRegression(C=10, max_iter=300).fit(leave_one_out, y[train])
+both = np.concatenate([train, val])
+one_hot = np.eye(len(labels))
 
 
-def ridge_log_proba(rows):
-    kernel = rbf_kernel(rows, X_kernel[train], gamma=gamma)
-    return ridge_softmax.predict_log_proba(kernel @ coefficients + means)
+class KernelRidge:
+    """Kernel ridge regression, with scores of its own rows as if each had been left out."""
+
+    def __init__(self, weight, gamma, penalty):
+        self.weight, self.gamma, self.penalty = weight, gamma, penalty
+
+    def features(self, X_embedding, X_sizes):
+        parts = [X_embedding, self.weight * X_sizes] if self.weight else [X_embedding]
+        return np.hstack(parts)
+
+    def fit(self, rows):
+        self.X = self.features(X_embedding[rows], X_sizes[rows])
+        self.means = one_hot[y[rows]].mean(axis=0)
+        kernel = rbf_kernel(self.X, gamma=self.gamma / self.X.shape[1])
+        inverse = inv(kernel + self.penalty * np.eye(len(rows)))
+        self.coefficients = inverse @ (one_hot[y[rows]] - self.means)
+        self.left_out = 10 * (one_hot[y[rows]] - self.coefficients / np.diag(inverse)[:, None])
+        return self
+
+    def decision_function(self, X_embedding, X_sizes):
+        X = self.features(X_embedding, X_sizes)
+        kernel = rbf_kernel(X, self.X, gamma=self.gamma / self.X.shape[1])
+        return 10 * (kernel @ self.coefficients + self.means)
 
 
-# Linear discriminant analysis
-lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(X[train], y[train])
+def temperature_of(logits, y):
+    """The number by which logits are divided, so that the log loss is least."""
+    found = minimize_scalar(
+        lambda log_t: stack_loss(logits / np.exp(log_t), y), bounds=(-5, 5), method="bounded"
+    )
+    return np.exp(found.x)
 
-# Boosted trees on the sizes
-trees = XGBClassifier(
-    n_estimators=400,
-    early_stopping_rounds=20,
-    eval_metric="mlogloss",
-    learning_rate=0.1,
-    max_depth=4,
-    subsample=0.7,
-    colsample_bynode=0.5,
-    random_state=1,
-)
-trees.fit(X_sizes[train], y[train], eval_set=[(X_sizes[val], y[val])], verbose=False)
+
+def stack_loss(logits, y):
+    return -log_softmax(logits, axis=1)[np.arange(len(y)), y].mean()
+
+
+def tuned_ridge(weights):
+    """Kernel ridge regression with the parameters that are best when rows of train are left out."""
+    some = np.random.default_rng(1).permutation(train)[:2000]
+
+    def loss(weight, gamma, penalty):
+        scores = KernelRidge(weight, gamma, penalty).fit(some).left_out
+        return stack_loss(scores / temperature_of(scores, y[some]), y[some])
+
+    chosen = [weights[0], 1.0, 0.01]
+    tried = (weights, (1.0, 0.5, 2.0), (0.01, 0.003, 0.03, 0.1))
+    for place in (1, 0, 2):
+        options = [[*chosen[:place], value, *chosen[place + 1 :]] for value in tried[place]]
+        chosen = min(options, key=lambda option: loss(*option))
+    return KernelRidge(*chosen).fit(both)
+
+
+# Linear discriminant analysis, and boosted trees on the sizes; each also without a fifth at a time
+def fit_lda(rows):
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3)
+    return lda.fit(X_embedding[rows], y[rows])
+
+
+def boosted(rounds, **more):
+    return XGBClassifier(
+        n_estimators=rounds,
+        eval_metric="mlogloss",
+        learning_rate=0.2,
+        max_depth=3,
+        min_child_weight=2,
+        subsample=0.8,
+        random_state=1,
+        **more,
+    )
+
+
+def fit_trees(rows, others):
+    trees = boosted(200, early_stopping_rounds=20)
+    return trees.fit(X_sizes[rows], y[rows], eval_set=[(X_sizes[others], y[others])], verbose=False)
+
+
+ridge, embedding_ridge = tuned_ridge((8.0, 2.0, 4.0, 16.0)), tuned_ridge((0,))
+shape = (len(both), len(labels))
+lda_left_out, trees_left_out, rounds = np.empty(shape), np.empty(shape), []
+folds = list(StratifiedKFold(5, shuffle=True, random_state=1).split(both, y[both]))
+for kept, left in folds:
+    lda_left_out[left] = fit_lda(both[kept]).decision_function(X_embedding[both[left]])
+    trees = fit_trees(both[kept], both[left])
+    trees_left_out[left] = trees.predict(X_sizes[both[left]], output_margin=True)
+    rounds.append(trees.best_iteration + 1)
+lda = fit_lda(both)
+trees = boosted(int(np.median(rounds))).fit(X_sizes[both], y[both])
 
 
 def opinions(X_embedding, X_sizes):
-    """The logarithms of the probabilities that each model gives."""
+    """The logits that each model gives."""
     return [
-        ridge_log_proba(np.hstack([X_embedding, 4 * X_sizes])),
-        log_softmax(lda.decision_function(np.hstack([X_embedding, X_sizes])), axis=1),
-        np.log(trees.predict_proba(X_sizes)),
+        ridge.decision_function(X_embedding, X_sizes),
+        embedding_ridge.decision_function(X_embedding, X_sizes),
+        lda.decision_function(X_embedding),
+        trees.predict(X_sizes, output_margin=True),
     ]
 
 
-def blend(parts, weights):
-    return sum(weight * part for weight, part in zip(weights, parts, strict=True))
+# Blend them, with the weights and corrections that suit rows which they have not seen
+def log_probabilities(members, temperatures):
+    tempered = zip(members, temperatures, strict=True)
+    return [log_softmax(logits / temperature, axis=1) for logits, temperature in tempered]
 
 
-def blend_loss(weights, parts, y):
-    return -log_softmax(blend(parts, weights), axis=1)[np.arange(len(y)), y].mean()
+def fit_stack(members, y):
+    """Temperatures and weights of the models, and what their probabilities add to the logits."""
+    temperatures = [temperature_of(logits, y) for logits in members]
+    parts = log_probabilities(members, temperatures)
+    rows, count = np.arange(len(y)), len(parts)
+    probabilities = np.exp(np.hstack(parts))
+
+    def weights_loss(weights):
+        total = log_softmax(np.tensordot(weights, parts, 1), axis=1)
+        gradient = [((np.exp(total) * part).sum(axis=1) - part[rows, y]).sum() for part in parts]
+        away = (weights - 1 / count) / 0.25
+        return away @ away / 2 - total[rows, y].sum(), gradient + away / 0.25
+
+    bounds = [(0, None)] * count
+    weights = minimize(weights_loss, np.full(count, 1 / count), jac=True, bounds=bounds).x
+    blended = np.tensordot(weights, parts, 1)
+
+    def corrections_loss(values):
+        corrections = values.reshape(-1, len(labels))
+        total = log_softmax(blended + probabilities @ corrections, axis=1)
+        excess = np.exp(total) - one_hot[y]
+        loss = values @ values / 2 - total[rows, y].sum()
+        return loss, (probabilities.T @ excess).ravel() + values
+
+    start, options = np.zeros(probabilities.shape[1] * len(labels)), {"ftol": 1e-5}
+    found = minimize(corrections_loss, start, jac=True, method="L-BFGS-B", options=options)
+    return temperatures, weights, found.x.reshape(-1, len(labels))
 
 
-# Blend them, one more at a time, with the weights that suit val best
-on_train, on_val = (opinions(X_embedding[rows], X_sizes[rows]) for rows in (train, val))
+def blend(members, stack):
+    temperatures, weights, corrections = stack
+    parts = log_probabilities(members, temperatures)
+    return np.tensordot(weights, parts, 1) + np.exp(np.hstack(parts)) @ corrections
+
+
+def cross_fitted(members):
+    """The blend of each row by a stack that is fitted without its fold."""
+    result = np.empty(shape)
+    for kept, left in folds:
+        stack = fit_stack([logits[kept] for logits in members], y[both[kept]])
+        result[left] = blend([logits[left] for logits in members], stack)
+    return result
+
+
+left_out = [ridge.left_out, embedding_ridge.left_out, lda_left_out, trees_left_out]
+on_train, of_val = opinions(X_embedding[train], X_sizes[train]), slice(len(train), None)
 curve = []
-for count in (1, 2, 3):
-    start, bounds = np.full(count, 1 / count), [(0, None)] * count
-    found = minimize(blend_loss, start, (on_val[:count], y[val]), bounds=bounds)
-    weights = found.x
+for count in (1, 2, 3, 4):
+    stack = fit_stack(left_out[:count], y[both])
+    crossed = cross_fitted(left_out[:count])
+    temperature = temperature_of(crossed, y[both])
+    said_of = {
+        "train": (blend(on_train[:count], stack) / temperature, y[train]),
+        "val": (crossed[of_val] / temperature, y[val]),
+    }
     curve.append(
         {
             "models": count,
-            "train_log_loss": blend_loss(weights, on_train[:count], y[train]),
-            "val_log_loss": found.fun,
-            "train_accuracy": np.mean(blend(on_train[:count], weights).argmax(axis=1) == y[train]),
-            "val_accuracy": np.mean(blend(on_val[:count], weights).argmax(axis=1) == y[val]),
+            **{f"{name}_log_loss": stack_loss(*said) for name, said in said_of.items()},
+            **{
+                f"{name}_accuracy": np.mean(logits.argmax(axis=1) == known)
+                for name, (logits, known) in said_of.items()
+            },
         }
     )
 curve = pd.DataFrame(curve)
-found = minimize_scalar(
-    lambda log_t: blend_loss(weights / np.exp(log_t), on_val, y[val]),
-    bounds=(-5, 5),
-    method="bounded",
-)
-weights = weights / np.exp(found.x)
-print("weights", weights.round(2))
-model = (embedding_scaler, sizes_scaler, X_kernel[train], coefficients, means, ridge_softmax, lda)
-joblib.dump((*model, trees, weights, labels), output / "model.joblib")
+print("weights", stack[1].round(2))
+model = (embedding_scaler, pca, sizes_scaler, ridge, embedding_ridge, lda, trees)
+joblib.dump((model, stack, temperature, labels), output / "model.joblib")
 
 
 # Evaluate on test
 def predict_proba(X_embedding, X_sizes):
-    return softmax(blend(opinions(X_embedding, X_sizes), weights), axis=1)
+    return softmax(blend(opinions(X_embedding, X_sizes), stack) / temperature, axis=1)
 
 
 probabilities = predict_proba(X_embedding[test], X_sizes[test])
@@ -250,7 +356,7 @@ axes[1].hist(embedding[train].std(axis=0), 40)
 axes[1].set_xlabel("standard deviation")
 save("embedding")
 
-places = PCA(2).fit_transform(X_embedding[train])
+places = X_embedding[train, :2]
 fig, axes = plt.subplots(-(-len(labels) // 6), 6, figsize=(9, 9), squeeze=False)
 for ax in axes.flat:
     ax.set_axis_off()

@@ -413,8 +413,8 @@ The script has the same features, model, parameters and baselines, and as many f
 reads embeddings with `ast.literal_eval` and writes the model with joblib. It does less than the
 pipeline: it checks four things of the table, computes one interval, for the accuracy, and writes
 neither tables between the steps nor an ONNX file nor a page. It uses as many threads as its
-libraries choose. The pipeline computes linear algebra in one thread, but for `kernel_ridge`, so
-that the next machine gives the same bytes. Its trees have one thread, too.
+libraries choose. The pipeline computes linear algebra in one thread, or in two for principal
+components and kernel ridge regression, so that the next machine gives the same bytes. Its trees have one thread, too.
 
 ## The stages
 

@@ -52,7 +52,8 @@ def draw(path: Path, kind: int, number: int) -> Path:
     `kind` is their colour and direction, and how wide the picture is.
     """
     random = np.random.default_rng((kind, number))
-    height, width = random.integers(40, 90, 2) + (0, 25 * kind)
+    height, width = random.integers(40, 90, 2)
+    width += 25 * kind
     across = np.arange(width)[None, :] * (kind % 2) + np.arange(height)[:, None] * (1 - kind % 2)
     stripes = 90 * np.sin(across / (2 + kind) + random.uniform(0, 6))
     colour = np.array([60 + 60 * kind, 200 - 50 * kind, 40 + 25 * kind])

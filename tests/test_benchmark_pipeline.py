@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from benchmarks import pipeline as benchmark
 from benchmarks.harness import stage_modules
 from benchmarks.pipeline import Results, Round
+from stages.models.kernel_ridge import MOST_CHOOSING_ROWS, TRIED
 from stages.tables.parquet import matrix
 
 NOTEBOOK = PROJECT / "benchmarks/notebook.py"
@@ -39,25 +40,34 @@ def check_parameters(notebook: dict) -> None:
     params = read_yaml(TESTS_PARAMS)
     assert params["train"]["model"] == "ensemble"
     assert params["featurize"]["embedding"] == "pca"
-    # Which standardises those that are no longer than this.
-    assert notebook["embedding"].shape[1] <= params["featurize"]["pca"]["longer_than"]
+    pca, code = params["featurize"]["pca"], NOTEBOOK.read_text(encoding="utf-8")
+    assert f"PCA(min({pca['components']}, " in code
+    assert f"explained_variance_**{pca['whitening'] / 2}\n" in code
+    assert np.square(notebook["X_embedding"]).mean(axis=1) == pytest.approx(1, rel=1e-5)
+    assert pca["unit_length"]
     assert params["featurize"]["sizes"]
     assert not params["featurize"]["museum"]
-    ridge, lda, trees = params["train"]["ensemble"].values()
-    features = notebook["X"].shape[1]
-    assert notebook["gamma"] == pytest.approx(ridge["gamma"] / features)
-    kernel = notebook["X_kernel"][:, -1] / notebook["X_sizes"][:, -1]
-    assert kernel == pytest.approx(ridge["metadata_weight"])
-    assert f"+ {ridge['penalty']} * np.eye" in NOTEBOOK.read_text(encoding="utf-8")
-    assert ridge["softmax_C"] == notebook["ridge_softmax"].C
+    ridge, embedding_ridge, lda, trees = params["train"]["ensemble"].values()
+    for section in (ridge, embedding_ridge):
+        assert {section[name] for name in TRIED} == {"auto"}
+    assert f"tuned_ridge({TRIED['metadata_weight']})" in code
+    assert f"({TRIED['gamma']}, " in code.replace("(weights, ", "(")
+    assert f"{TRIED['penalty']})" in code
+    assert f"[:{MOST_CHOOSING_ROWS}]" in code
+    assert notebook["embedding_ridge"].X.shape[1] == notebook["X_embedding"].shape[1]
     assert notebook["lda"].shrinkage == lda["shrinkage"]
+    assert notebook["lda"].coef_.shape[1] == notebook["X_embedding"].shape[1]
+    assert params["train"]["refit_on_val"]
+    assert len(notebook["ridge"].X) == len(notebook["train"]) + len(notebook["val"])
     # What the script does not set has XGBoost's default.
-    defaults = {"min_child_weight": 1, "max_bin": 256}
-    names = {"rounds": "n_estimators"}
+    defaults = {"colsample_bynode": 1, "reg_lambda": 1, "max_bin": 256}
     chosen = {**defaults, **{k: v for k, v in notebook["trees"].get_params().items() if v}}
+    # Those of all rows have as many rounds as others needed.
+    assert f"boosted({trees.pop('rounds')}, " in code
+    assert f"early_stopping_rounds={trees.pop('early_stopping_rounds')})" in code
     for name, value in trees.items():
-        if name not in ("features", "components"):
-            assert chosen[names.get(name, name)] == value
+        if name not in ("features", "threads"):
+            assert chosen[name] == value
 
 
 def test_the_notebook_uses_nothing_of_the_project():
