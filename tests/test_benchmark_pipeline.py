@@ -48,8 +48,8 @@ def check_parameters(notebook: dict) -> None:
     assert params["featurize"]["sizes"]
     assert not params["featurize"]["museum"]
     ridge, embedding_ridge, lda, trees = params["train"]["ensemble"].values()
-    for section in (ridge, embedding_ridge):
-        assert {section[name] for name in TRIED} == {"auto"}
+    assert {ridge[name] for name in TRIED} == {"auto"}
+    assert embedding_ridge["gamma"] == embedding_ridge["penalty"] == "auto"
     assert f"tuned_ridge({TRIED['metadata_weight']})" in code
     assert f"({TRIED['gamma']}, " in code.replace("(weights, ", "(")
     assert f"{TRIED['penalty']})" in code

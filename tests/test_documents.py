@@ -25,10 +25,12 @@ from stages.parser.contract import MAME_MEDIUMS
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 GUIDE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-# The guide's 100,000 files take hours, and a run with each model some minutes.
+# The guide's 100,000 files take hours, and a run with each model, and a search, some minutes.
 FEWER_EXAMPLES = GUIDE.replace("FUZZ_EXAMPLES=100000", "FUZZ_EXAMPLES=5")
 EVERY_MODEL = f'"train.model={",".join(NAMES)}"'
-FEWER_MODELS = README.replace(EVERY_MODEL, '"train.model=ensemble,lda"')
+FEWER_MODELS = README.replace(EVERY_MODEL, '"train.model=ensemble,lda"').replace(
+    "components=128,256,512", "components=128"
+)
 PROMISES = (PROJECT / "docs/reproducibility.md").read_text(encoding="utf-8")
 PHOTOGRAPHS = (PROJECT / "docs/photographs.md").read_text(encoding="utf-8")
 CURATORS = (PROJECT / "docs/curators.md").read_text(encoding="utf-8")
