@@ -90,15 +90,11 @@ one_hot = np.eye(len(labels))
 class KernelRidge:
     """Kernel ridge regression, with scores of its own rows as if each had been left out."""
 
-    def __init__(self, weight, gamma, penalty):
-        self.weight, self.gamma, self.penalty = weight, gamma, penalty
-
-    def features(self, X_embedding, X_sizes):
-        parts = [X_embedding, self.weight * X_sizes] if self.weight else [X_embedding]
-        return np.hstack(parts)
+    def __init__(self, gamma, penalty):
+        self.gamma, self.penalty = gamma, penalty
 
     def fit(self, rows):
-        self.X = self.features(X_embedding[rows], X_sizes[rows])
+        self.X = X_embedding[rows]
         self.means = one_hot[y[rows]].mean(axis=0)
         kernel = rbf_kernel(self.X, gamma=self.gamma / self.X.shape[1])
         inverse = inv(kernel + self.penalty * np.eye(len(rows)))
@@ -106,8 +102,7 @@ class KernelRidge:
         self.left_out = 10 * (one_hot[y[rows]] - self.coefficients / np.diag(inverse)[:, None])
         return self
 
-    def decision_function(self, X_embedding, X_sizes):
-        X = self.features(X_embedding, X_sizes)
+    def decision_function(self, X):
         kernel = rbf_kernel(X, self.X, gamma=self.gamma / self.X.shape[1])
         return 10 * (kernel @ self.coefficients + self.means)
 
@@ -124,20 +119,17 @@ def stack_loss(logits, y):
     return -log_softmax(logits, axis=1)[np.arange(len(y)), y].mean()
 
 
-def tuned_ridge(weights):
+def tuned_ridge():
     """Kernel ridge regression with the parameters that are best when rows of train are left out."""
     some = np.random.default_rng(1).permutation(train)[:2000]
 
-    def loss(weight, gamma, penalty):
-        scores = KernelRidge(weight, gamma, penalty).fit(some).left_out
+    def loss(gamma, penalty):
+        scores = KernelRidge(gamma, penalty).fit(some).left_out
         return stack_loss(scores / temperature_of(scores, y[some]), y[some])
 
-    chosen = [weights[0], 1.0, 0.01]
-    tried = (weights, (1.0, 0.5, 2.0), (0.01, 0.003, 0.03, 0.1))
-    for place in (1, 0, 2):
-        options = [[*chosen[:place], value, *chosen[place + 1 :]] for value in tried[place]]
-        chosen = min(options, key=lambda option: loss(*option))
-    return KernelRidge(*chosen).fit(both)
+    gamma = min((1.0, 0.5, 2.0), key=lambda gamma: loss(gamma, 0.01))
+    penalty = min((0.01, 0.003, 0.03, 0.1), key=lambda penalty: loss(gamma, penalty))
+    return KernelRidge(gamma, penalty).fit(both)
 
 
 # Linear discriminant analysis, and boosted trees on the sizes; each also without a fifth at a time
@@ -164,7 +156,7 @@ def fit_trees(rows, others):
     return trees.fit(X_sizes[rows], y[rows], eval_set=[(X_sizes[others], y[others])], verbose=False)
 
 
-ridge, embedding_ridge = tuned_ridge((8.0, 2.0, 4.0, 16.0)), tuned_ridge((0,))
+ridge = tuned_ridge()
 shape = (len(both), len(labels))
 lda_left_out, trees_left_out, rounds = np.empty(shape), np.empty(shape), []
 folds = list(StratifiedKFold(5, shuffle=True, random_state=1).split(both, y[both]))
@@ -180,8 +172,7 @@ trees = boosted(int(np.median(rounds))).fit(X_sizes[both], y[both])
 def opinions(X_embedding, X_sizes):
     """The logits that each model gives."""
     return [
-        ridge.decision_function(X_embedding, X_sizes),
-        embedding_ridge.decision_function(X_embedding, X_sizes),
+        ridge.decision_function(X_embedding),
         lda.decision_function(X_embedding),
         trees.predict(X_sizes, output_margin=True),
     ]
@@ -237,10 +228,10 @@ def cross_fitted(members):
     return result
 
 
-left_out = [ridge.left_out, embedding_ridge.left_out, lda_left_out, trees_left_out]
+left_out = [ridge.left_out, lda_left_out, trees_left_out]
 on_train, of_val = opinions(X_embedding[train], X_sizes[train]), slice(len(train), None)
 curve = []
-for count in (1, 2, 3, 4):
+for count in (1, 2, 3):
     stack = fit_stack(left_out[:count], y[both])
     crossed = cross_fitted(left_out[:count])
     temperature = temperature_of(crossed, y[both])
@@ -260,7 +251,7 @@ for count in (1, 2, 3, 4):
     )
 curve = pd.DataFrame(curve)
 print("weights", stack[1].round(2))
-model = (embedding_scaler, pca, sizes_scaler, ridge, embedding_ridge, lda, trees)
+model = (embedding_scaler, pca, sizes_scaler, ridge, lda, trees)
 joblib.dump((model, stack, temperature, labels), output / "model.joblib")
 
 

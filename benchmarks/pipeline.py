@@ -414,7 +414,7 @@ reads embeddings with `ast.literal_eval` and writes the model with joblib. It do
 pipeline: it checks four things of the table, computes one interval, for the accuracy, and writes
 neither tables between the steps nor an ONNX file nor a page. It uses as many threads as its
 libraries choose. The pipeline computes linear algebra in one thread, or in two for principal
-components and kernel ridge regression, so that the next machine gives the same bytes. Its trees have one thread, too.
+components and kernel ridge regression, so that the next machine gives the same bytes.
 
 ## The stages
 

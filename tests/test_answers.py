@@ -106,8 +106,8 @@ def test_the_shares_of_the_members_add_up_to_the_logarithms_of_the_probabilities
     data, new = only(made_up(noise=3.0), "embedding", "sizes"), new_rows()
     model = train_on(data, **{"model": "ensemble", "ensemble.size_trees.rounds": 3})
     for output, names in (
-        (PROBABILITIES, ["kernel_ridge", "embedding_kernel_ridge", "lda", "size_trees"]),
-        (PROBABILITIES_WITHOUT_SIZES, ["embedding_kernel_ridge", "lda"]),
+        (PROBABILITIES, ["kernel_ridge", "lda", "size_trees"]),
+        (PROBABILITIES_WITHOUT_SIZES, ["kernel_ridge", "lda"]),
     ):
         shares = model.members(new, output)
         assert list(shares) == names

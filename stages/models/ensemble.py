@@ -189,9 +189,6 @@ class Ensemble:
             if not own.size:
                 log("train", f"{name} is left out of the ensemble: its features are left out")
                 del columns[name]
-            elif same := self._that_sees_the_same(name, columns):
-                log("train", f"{name} is left out of the ensemble: {same} sees the same")
-                del columns[name]
         if not columns:
             raise PipelineError("no member of the ensemble has any features")
         metadata = places_of("metadata", self._train.names, allowed)
@@ -216,17 +213,6 @@ class Ensemble:
         shares = np.bincount(classes, weights, len(self._rows.labels)) / weights.sum()
         prior = -np.log(shares[classes])
         return bool(weights @ row_losses(logits, classes) < weights @ prior)
-
-    def _that_sees_the_same(self, name: str, columns: dict[str, np.ndarray]) -> str | None:
-        """A model of the same kind that asks for other features, and has the same."""
-        for other, own in columns.items():
-            if (
-                MODELS[other].module is MODELS[name].module
-                and self._params[other].features != self._params[name].features
-                and np.array_equal(own, columns[name])
-            ):
-                return other
-        return None
 
     def _fitted(self, name: str, columns: np.ndarray) -> Found:
         """A member, fitted once."""

@@ -53,7 +53,7 @@ def up_to(most: int) -> BeforeValidator:
 
 
 class Params(ModelParams):
-    """The section of `kernel_ridge` or `embedding_kernel_ridge`."""
+    """The section of `kernel_ridge`."""
 
     gamma: Annotated[float | Literal["auto"], up_to(1_000_000)]
     metadata_weight: Annotated[float | Literal["auto"], up_to(1000)]

@@ -20,10 +20,6 @@ MODELS = {
         kernel_ridge,
         "comparison with training rows (ridge regression with radial basis functions)",
     ),
-    "embedding_kernel_ridge": Model(
-        kernel_ridge,
-        "comparison with training rows by the embedding alone (the same regression)",
-    ),
     "lda": Model(
         lda,
         "straight borders between labels (linear discriminant analysis with a shrunk covariance)",
