@@ -307,7 +307,7 @@ def test_a_model_of_an_earlier_pipeline_is_no_riddle(train_on):
 
 def test_what_both_answers_have_in_common_is_in_the_file_once(train_on):
     data = only(made_up(), "embedding", "sizes")
-    train_on(data, model="kernel_ridge")
+    train_on(data, **{"model": "kernel_ridge", "ensemble.kernel_ridge.features": "all"})
     kept = [
         numpy_helper.to_array(constant)
         for constant in onnx.load(MODEL).graph.initializer

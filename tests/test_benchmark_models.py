@@ -203,7 +203,7 @@ def test_other_ways_are_divided_by_the_default_and_by_the_model_of_their_kind():
     )
     # Ours of the same kinds take 70 s and 20 s, with the scoring.
     assert rows[-2:] == [
-        "| Keras, like `mlp` | 30.0 | 3.00 | 0.43 | 600 | 2.00 | 2.00 | 0.6000 | 1.5000 |",
+        "| Keras, like `mlp` | 30.0 | 3.00 | 0.50 | 600 | 2.00 | 2.00 | 0.6000 | 1.5000 |",
         "| `SVC()`, like `kernel_ridge` | over 900.0 | over 90.00 | over 45.00 "
         "| over 150 | over 0.50 | over 0.50 | ended after 15 minutes |  |",
     ]

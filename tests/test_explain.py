@@ -146,8 +146,7 @@ def test_the_shares_of_the_parts_add_up_to_the_log_odds(here):
     odds = math.log(own[0, first] / own[0, right])
     assert sum(part.nats for part in found.members) == pytest.approx(odds, abs=1e-4)
     assert found.log_odds == pytest.approx(odds, abs=1e-4)
-    # All photographs have sizes alike, so that no member looks at them.
-    assert {part.name for part in found.members} == {"kernel_ridge", "lda"}
+    assert {part.name for part in found.members} == {"kernel_ridge", "lda", "size_trees"}
     # Without one of them, the others' sum is left.
     for part, without in zip(found.members, found.without_members, strict=True):
         assert without.log_odds == pytest.approx(found.log_odds - part.nats, abs=1e-6)
@@ -226,7 +225,7 @@ def test_a_text_fits_a_terminal_and_tells_all(here, monkeypatch, capsys):
         "answers on val and test that were the most nearly as probable",
         "With the embedding of 36 other artefacts instead of its own, the probability of",
         "A second model in the file was fitted without width and height.",
-        "The model adds up the opinions of 2 parts",
+        "The model adds up the opinions of 3 parts",
         "kernel_ridge comparison with",
         "Of these 5, ",
         f"The right medium, {MEDIUMS[1]}, is in place ",
