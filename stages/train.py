@@ -4,8 +4,9 @@ Reads data/features/train.parquet and val.parquet, and data/features/transformer
 Writes models/model.onnx, models/training_curve.csv, and models/val_probabilities.parquet: what
 the model says of each row of val, by decisions that the row had no part in.
 
-Where the sizes are features beside others, a second model is fitted without them, by the same
-parameters: photographs that were exported otherwise have sizes that mislead.
+Where the sizes are features beside others, a second model goes without them, by the same
+parameters: photographs that were exported otherwise have sizes that mislead. What both models of
+an ensemble have in common is fitted once.
 """
 
 from collections.abc import Callable, Collection, Mapping
