@@ -48,8 +48,6 @@ def main() -> None:
             "download.source": "file",
             "download.file.path": str(path),
             "split.strategy": "official",
-            # One fit: the second takes about as long again.
-            "train.without_sizes": False,
         }
         print(table_of(measure_stages(Path(temporary) / "clone", settings)))
 
