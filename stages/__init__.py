@@ -12,7 +12,7 @@ from pathlib import Path
 
 # One thread for linear algebra: with more, sums are split by the number of cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-# XGBoost has its number of threads from params.yaml; a limit from outside would lower it.
+# XGBoost takes all cores, with the same trees; a limit from outside would take them away.
 for _limit in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
     os.environ.pop(_limit, None)
 os.environ["OMP_DYNAMIC"] = "false"

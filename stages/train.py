@@ -70,7 +70,8 @@ def main() -> str:
     )
     fit = fit_by(params.model, checked, train, val, settings)
     seen = {model_params.features for model_params in checked.values()}
-    log(STAGE, f"fitting {params.model} on {len(train.classes):,} rows")
+    rows = len(train.classes) + (len(val.classes) if params.refit_on_val else 0)
+    log(STAGE, f"fitting {params.model} on {rows:,} rows")
     every = np.arange(len(train.names))
     answers = {PROBABILITIES: fit(every)}
     others = places_without_sizes(train.names, seen) if params.without_sizes else np.empty(0, int)
@@ -88,7 +89,6 @@ def main() -> str:
             "may be off",
         )
     transformer = Transformer.load(TRANSFORMER)
-    rows = len(train.classes) + (len(val.classes) if params.refit_on_val else 0)
     sure_answers = {
         output: sure(found.val_probabilities, val.classes, params.sure_accuracy)
         for output, found in answers.items()

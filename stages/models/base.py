@@ -12,7 +12,7 @@ A module whose parameters can be `auto` also has
 
 which puts numbers in their place; the other functions take numbers. A module that can use a
 graphics card (`train.device` cuda) also has `check_cuda()`, which raises PipelineError where there
-is none.
+is none. stages/models/held_out.py says what else one may have.
 """
 
 from dataclasses import dataclass

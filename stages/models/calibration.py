@@ -1,6 +1,7 @@
-"""Probabilities that can be taken at their word: what is fitted on val after a model.
+"""Probabilities that can be taken at their word: what is fitted after a model, on rows
+that it has not seen.
 
-Few rows of val say little. So what is fitted on them begins from a guess, and leaves it as far
+Few rows say little. So what is fitted on them begins from a guess, and leaves it as far
 as they speak against it: the mode of a posterior with a normal prior. With a few hundred rows, the
 guess hardly matters.
 """
@@ -20,7 +21,7 @@ LOG_TEMPERATURE_SPREAD = 0.5
 WEIGHT_SPREAD = 0.25
 # With fewer rows, the priors still count.
 FEW_ROWS = 100
-# Parts of val for cross-fitting.
+# Parts of the rows for cross-fitting.
 FOLDS = 5
 # Rows of val whose answers are sure, without which nothing is promised of sure answers.
 LEAST_SURE_ROWS = 30
@@ -107,7 +108,7 @@ def sure(probabilities: np.ndarray, classes: np.ndarray, accuracy: float) -> Sur
 
 
 def folds_of(classes: np.ndarray) -> Iterator[np.ndarray]:
-    """The `FOLDS` folds of val: in each, which of the n rows are in it, (n,) bool.
+    """The `FOLDS` folds of n rows: in each, which are in it, (n,) bool.
 
     `classes` (n,) are those of the rows; each fold has its share of each.
     """

@@ -114,8 +114,12 @@ class Ensemble:
         """
         self._params, self._train, self._val, self._settings = params, train, val, settings
         self._rows = train.join(val) if settings.refit_on_val else train
-        self._weights = self._rows.row_weights(settings.class_weight)
         self._scored = scored_rows(self._rows, len(train.classes), settings.seed)
+        self._scored_weights = as_many_as(
+            self._scored >= len(train.classes),
+            len(train.classes),
+            self._rows.row_weights(settings.class_weight)[self._scored],
+        )
         self._on_device = [name for name in params if uses_cuda(MODELS[name].module)]
         if settings.device != "cpu":
             if not self._on_device:
@@ -137,11 +141,10 @@ class Ensemble:
         Raises PipelineError when no member is left.
         """
         found = self._members(allowed)
-        classes, weights = self._rows.classes[self._scored], self._weights[self._scored]
+        classes, weights = self._rows.classes[self._scored], self._scored_weights
         seen = [member.held_out.logits for member in found.values()]
         some = self._train.values[some_rows(self._train)]
         of_train = [member.model.logits(some) for member in found.values()]
-        of_val = [member.model.logits(self._val.values) for member in found.values()]
         points = []
         for count, last in enumerate(found, start=1):
             opinions = fit_stack(seen[:count], classes, weights)
@@ -149,7 +152,9 @@ class Ensemble:
             if self._settings.refit_on_val:
                 val_logits = crossed[self._places_of_val()]
             else:
-                val_logits = blended(opinions, of_val[:count]) / temperature
+                models = [member.model for member in found.values()][:count]
+                of_val = [model.logits(self._val.values) for model in models]
+                val_logits = blended(opinions, of_val) / temperature
             train_logits = blended(opinions, of_train[:count]) / temperature
             points.append(
                 point(count, train_logits, self._train, self._settings, self._val, val_logits)
@@ -176,8 +181,8 @@ class Ensemble:
 
     def _places_of_val(self) -> np.ndarray:
         """Where the rows of val, in their order, are among the scored ones."""
-        order = np.argsort(self._scored)
-        return order[np.searchsorted(self._scored[order], len(self._train.classes)) :]
+        # They are the last of all rows, and none is left out: its class has a row in train.
+        return np.argsort(self._scored)[-len(self._val.classes) :]
 
     def _members(self, allowed: np.ndarray) -> dict[str, Found]:
         """The members that are worth a place, fitted, by their names."""
@@ -206,7 +211,7 @@ class Ensemble:
 
     def _says_anything(self, name: str, columns: np.ndarray) -> bool:
         """Whether a member says more of rows that it has not seen than the classes' shares do."""
-        classes, weights = self._rows.classes[self._scored], self._weights[self._scored]
+        classes, weights = self._rows.classes[self._scored], self._scored_weights
         logits, _ = cross_fitted_stack(
             [self._fitted(name, columns).held_out.logits], classes, weights
         )
@@ -234,11 +239,21 @@ class Ensemble:
         return self._found[key]
 
 
+def as_many_as(of_val: np.ndarray, train_rows: int, weights: np.ndarray) -> np.ndarray:
+    """How much each scored row counts, (s,), where those of train stand for all `train_rows`.
+
+    `of_val` (s,) are those that stand for themselves: val may have other shares of the classes.
+    `weights` (s,) are how much each would count; the sum stays as it is.
+    """
+    result = np.where(of_val, 1.0, train_rows / max(1, (~of_val).sum())) * weights
+    return result * (weights.sum() / result.sum()) if len(result) else result
+
+
 def scored_rows(rows: Examples, train_rows: int, seed: int) -> np.ndarray:
     """The places (s,) of rows that judge the members: `MOST_SCORED_ROWS`, and all of val.
 
-    `rows` are `train_rows` of train, then those of val. They are in an order of which every stretch
-    has the classes in their proportions. Without its only row nothing can be said of a class.
+    `rows` are `train_rows` of train, then those of val. Of train it takes rows with the classes in
+    their proportions. Without its only row nothing can be said of a class.
     """
     train, val = rows.classes[:train_rows], rows.classes[train_rows:]
     most = max(0, MOST_SCORED_ROWS - len(val))

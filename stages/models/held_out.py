@@ -5,19 +5,14 @@ A module of a model may have a function of its own, which is faster:
     fit_held_out(params, rows, scored, settings) -> HeldOut
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from stages.models.base import Classifier, Fitted, ModelParams, Settings
+from stages.models.base import Classifier, ModelParams, Settings
 from stages.models.calibration import folds_of, own_parts
 from stages.models.examples import Examples
-
-# Fits at a time, at most: each copies its rows.
-MOST_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -43,18 +38,14 @@ def fit_held_out(
     logits = np.empty((len(rows.classes), len(rows.labels)), dtype=np.float32)
     # The only row of a class stays, as a model has to know all classes.
     alone = np.bincount(rows.classes, minlength=len(rows.labels))[rows.classes] < 2
-
-    def without(fold: np.ndarray) -> Fitted:
+    decided = []
+    for fold in folds_of(rows.classes):
+        if not fold.any():
+            continue
         others, own = rows.take(np.flatnonzero(~fold | alone)), rows.take(np.flatnonzero(fold))
-        return module.fit(params, others, own, settings)
-
-    folds = [fold for fold in folds_of(rows.classes) if fold.any()]
-    # Each fit is the same in whatever order they end. Trees and products release the GIL.
-    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(without, folds))
-    for fold, fitted in zip(folds, found, strict=True):
-        logits[fold] = own_parts(fitted.parts_of_val(), rows.classes[fold])
-    decided = [fitted.model.tuned for fitted in found]
+        fitted = module.fit(params, others, own, settings)
+        logits[fold] = own_parts(fitted.parts_of_val(), own.classes)
+        decided.append(fitted.model.tuned)
     tuned = None if decided[0] is None else int(np.median(decided))
     model = module.fit(params, rows, None, settings, tuned).model
     return HeldOut(model, logits[scored], len(rows.classes))

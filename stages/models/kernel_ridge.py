@@ -110,6 +110,8 @@ def fit(
     """
     order = stratified_order(train.classes, settings.seed)
     scored = order[-MOST_SCORED_ROWS:]
+    # Without its only row nothing can be said of a class.
+    scored = scored[np.bincount(train.classes)[train.classes[scored]] > 1]
     found = fit_held_out(params, train, scored, settings)
     weights = train.row_weights(settings.class_weight)[scored]
     (opinion,) = fit_stack([found.logits], train.classes[scored], weights)
@@ -120,7 +122,8 @@ def fit(
 def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: Settings) -> HeldOut:
     """Fit as `stages.models.held_out` says, with the rows that are scored left out one by one.
 
-    Of more than `most_rows`, it learns from the last that are scored, before others.
+    Of more than `most_rows` it learns from some, with the classes in their proportions. It has not
+    seen the others.
 
     Raises PipelineError when the penalty is too small for single precision, or when
     `most_rows` are fewer than two a class.
@@ -132,21 +135,21 @@ def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: S
             f"`{settings.section}.most_rows` is {params.most_rows}, fewer than two for each of the "
             f"{len(rows.labels)} labels"
         )
-    others = np.setdiff1d(np.arange(len(rows.classes)), scored)
-    others = others[stratified_order(rows.classes[others], settings.seed)]
-    order = np.concatenate([others, scored])
+    order = stratified_order(rows.classes, settings.seed)
     if len(order) > params.most_rows:
         log("train", f"{settings.name} learns from {params.most_rows:,} of the {len(order):,} rows")
         order = order[-params.most_rows :]
+    among = np.isin(scored, order)
+    order = np.concatenate([order[~np.isin(order, scored)], scored[among]])
     learned = rows.take(order)
     weights = rows.row_weights(settings.class_weight)[order]
-    left_out = min(len(scored), len(order))
     log("train", f"{settings.name}: solving for {len(order):,} rows")
     # Bytes depend on the number of threads in a product, but not on that of the cores.
     with threadpool_limits(params.threads, user_api="blas"):
-        model, logits = solve(params, learned, weights, left_out)
-        beyond = scored[: len(scored) - left_out]
-        logits = np.concatenate([model.logits(rows.values[beyond]), logits])
+        model, left_out = solve(params, learned, weights, int(among.sum()))
+        logits = np.empty((len(scored), len(rows.labels)), dtype=np.float32)
+        logits[among] = left_out
+        logits[~among] = model.logits(rows.values[scored[~among]])
     return HeldOut(model, logits, len(order))
 
 
@@ -164,6 +167,8 @@ def chosen(params: Params, train: Examples, settings: Settings) -> Params:
     found = params.model_copy(update={name: TRIED[name][0] for name in automatic})
     if "metadata_weight" in automatic and not both_kinds:
         automatic.remove("metadata_weight")  # nothing to weigh it against
+    if not automatic:
+        return found
     some = train.take(stratified_order(train.classes, settings.seed)[-MOST_CHOOSING_ROWS:])
     weights = some.row_weights(settings.class_weight)
 
