@@ -803,8 +803,8 @@ def test_each_scored_row_has_the_logits_of_a_model_without_it(ridge, most_rows):
     ridge.weights[:] = 1
     found = kernel_ridge.fit_held_out(params, ridge.rows, scored, settings_of("kernel_ridge"))
     assert found.rows == most_rows
-    # Of more rows than it may learn from, the first that are scored are not among them.
-    learned = np.arange(40) if most_rows == 40 else scored[-18:]
+    # Of more rows than it may learn from, it takes some in proportion, whichever are scored.
+    learned = stratified_order(ridge.rows.classes, settings_of("kernel_ridge").seed)[-most_rows:]
     for place, logits in zip(scored, found.logits, strict=True):
         expected = ridge.says(learned[learned != place], [place])[0]
         np.testing.assert_allclose(logits, expected, rtol=0, atol=0.1)
@@ -1405,6 +1405,12 @@ def test_all_of_val_and_as_many_of_train_as_there_is_room_for_judge_the_members(
     assert np.abs(np.bincount(classes[found[found < 40]]) - [10, 5, 4.5]).max() <= 1
     monkeypatch.setattr(ensemble, "MOST_SCORED_ROWS", 10)
     assert sorted(scored_rows(rows, 40, 1)) == list(range(40, 60))
+
+
+def test_the_scored_rows_of_train_stand_for_all_of_them_beside_those_of_val():
+    of_val = np.array([False, True, False, True, True])
+    found = ensemble.as_many_as(of_val, 14, np.array([1, 1, 2, 2, 1]))
+    np.testing.assert_allclose(found, np.array([7, 1, 14, 2, 1]) * 7 / 25)
 
 
 THREE = members(kernel_ridge="embedding", lda="embedding", xgboost="metadata")
