@@ -304,7 +304,7 @@ def test_a_comment_or_another_order_of_keys_affects_nothing(project):
         # The model's file names its parameters, so that it is another one.
         ({"train.seed": 2}, ["train", "evaluate", "report"]),
         ({"train.model": "ensemble"}, ["train", "evaluate", "report"]),
-        ({"evaluate.plots_subset": "val"}, ["evaluate", "report"]),
+        ({"evaluate.label": "technique"}, ["evaluate", "report"]),
         # An embedding has no more components than numbers, so that the features stay the same.
         ({"featurize.pca.components": 300}, ["featurize"]),
         # The parser checks the subsets only for the official split; its table stays the same.

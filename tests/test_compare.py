@@ -472,7 +472,7 @@ def branches(reproduced, tmp_path_factory):
     """
     project = reproduced.copy(tmp_path_factory.mktemp("branches") / "project")
     project.git("checkout", "--quiet", "-b", "other")
-    project.set_params(**{"train.model": "lda"})
+    project.set_params(**{"train.model": "lda", "train.ensemble.lda.features": "metadata"})
     project.repro("evaluate")
     project.commit()
     project.git("checkout", "--quiet", "-b", "before", "main")

@@ -92,7 +92,7 @@ def trained(extended, tmp_path_factory):
     """The extended project after a run with the new model."""
     project = extended.copy(tmp_path_factory.mktemp("trained") / "project")
     project.commit()
-    project.dvc("exp", "run", "-S", f"train.model={NAME}")
+    project.dvc("exp", "run", "-S", f"train.model={NAME}", "-S", "train.refit_on_val=false")
     return project
 
 

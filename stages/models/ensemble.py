@@ -182,7 +182,7 @@ class Ensemble:
     def _places_of_val(self) -> np.ndarray:
         """Where the rows of val, in their order, are among the scored ones."""
         # They are the last of all rows, and none is left out: its class has a row in train.
-        return np.argsort(self._scored)[-len(self._val.classes) :]
+        return np.argsort(self._scored, kind="stable")[-len(self._val.classes) :]
 
     def _members(self, allowed: np.ndarray) -> dict[str, Found]:
         """The members that are worth a place, fitted, by their names."""
