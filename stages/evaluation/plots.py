@@ -54,8 +54,14 @@ def reliability(rows: Scored, labels: list[str]) -> pd.DataFrame:
     right = rows.best == rows.truth(labels)
     confidence, bins = calibration_bins(rows.probabilities)
     expected = consistent(rows.probabilities)
-    table = pd.DataFrame({"confidence": confidence, "accuracy": right, "rows": 1, "bin": bins})
-    parts = table.groupby("bin").agg({"confidence": "mean", "accuracy": "mean", "rows": "sum"})
-    for place, name, ends in ((2, "low", expected.bin_low), (3, "high", expected.bin_high)):
-        parts.insert(place, name, ends[parts.index])
-    return parts.reset_index(drop=True)
+    counts = np.bincount(bins)
+    used = np.flatnonzero(counts)
+    return pd.DataFrame(
+        {
+            "confidence": np.bincount(bins, confidence)[used] / counts[used],
+            "accuracy": np.bincount(bins, right)[used] / counts[used],
+            "low": expected.bin_low[used],
+            "high": expected.bin_high[used],
+            "rows": counts[used],
+        }
+    )
