@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ class Machine:
             capture_output=True,
             text=True,
         )
+        if result.returncode == -signal.SIGSEGV and any("qemu" in part for part in self.before):
+            pytest.skip("the emulator itself crashed, as QEMU 7.2 does where AVX2 sorts numbers")
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout.splitlines()[-1]
 
