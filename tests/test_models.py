@@ -1200,12 +1200,9 @@ def test_an_opinion_that_is_worse_than_none_has_no_weight():
     assert wrong == 0
 
 
-@pytest.mark.parametrize("weighed", [False, True])
-def test_the_gradient_of_the_weights_is_that_of_finite_differences(weighed, monkeypatch):
-    random = np.random.default_rng(0)
-    opinions = [log_softmax(random.normal(0, 2, (60, 3)), axis=1) for _ in range(3)]
-    classes = random.integers(0, 3, 60)
-    row_weights = random.uniform(0.2, 3, 60) if weighed else None
+@pytest.fixture
+def seen(monkeypatch):
+    """The functions that are minimised, in their order."""
     seen = []
     minimize = scipy.optimize.minimize
 
@@ -1214,6 +1211,15 @@ def test_the_gradient_of_the_weights_is_that_of_finite_differences(weighed, monk
         return minimize(function, *arguments, **options)
 
     monkeypatch.setattr(scipy.optimize, "minimize", watched)
+    return seen
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_the_gradient_of_the_weights_is_that_of_finite_differences(weighed, seen):
+    random = np.random.default_rng(0)
+    opinions = [log_softmax(random.normal(0, 2, (60, 3)), axis=1) for _ in range(3)]
+    classes = random.integers(0, 3, 60)
+    row_weights = random.uniform(0.2, 3, 60) if weighed else None
     fit_weights(opinions, classes, row_weights)
     place = np.array([0.4, 0.9, 0.1])
     value, gradient = seen[0](place)
@@ -1298,19 +1304,11 @@ def test_without_rows_a_stack_is_the_plain_mean_of_its_members():
 
 
 @pytest.mark.parametrize("weighed", [False, True])
-def test_the_gradient_of_the_corrections_is_that_of_finite_differences(weighed, monkeypatch):
+def test_the_gradient_of_the_corrections_is_that_of_finite_differences(weighed, seen):
     random = np.random.default_rng(0)
     logits, probabilities = random.normal(0, 1, (60, 3)), random.dirichlet(np.ones(6), 60)
     classes = random.integers(0, 3, 60)
     row_weights = random.uniform(0.2, 3, 60) if weighed else np.ones(60)
-    seen = []
-    minimize = scipy.optimize.minimize
-
-    def watched(function, *arguments, **options):
-        seen.append(function)
-        return minimize(function, *arguments, **options)
-
-    monkeypatch.setattr(scipy.optimize, "minimize", watched)
     found = fit_corrections(logits, probabilities, classes, row_weights)
     place = random.normal(0, 1, 18)
     value, gradient = seen[0](place)

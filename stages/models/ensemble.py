@@ -145,6 +145,9 @@ class Ensemble:
         seen = [member.held_out.logits for member in found.values()]
         some = self._train.values[some_rows(self._train)]
         of_train = [member.model.logits(some) for member in found.values()]
+        of_val = []
+        if not self._settings.refit_on_val:
+            of_val = [member.model.logits(self._val.values) for member in found.values()]
         points = []
         for count, last in enumerate(found, start=1):
             opinions = fit_stack(seen[:count], classes, weights)
@@ -152,9 +155,7 @@ class Ensemble:
             if self._settings.refit_on_val:
                 val_logits = crossed[self._places_of_val()]
             else:
-                models = [member.model for member in found.values()][:count]
-                of_val = [model.logits(self._val.values) for model in models]
-                val_logits = blended(opinions, of_val) / temperature
+                val_logits = blended(opinions, of_val[:count]) / temperature
             train_logits = blended(opinions, of_train[:count]) / temperature
             points.append(
                 point(count, train_logits, self._train, self._settings, self._val, val_logits)

@@ -61,9 +61,9 @@ def fit_stack(
         for logits, temperature in zip(members, temperatures, strict=True)
     ]
     weights = fit_weights(logarithms, classes, row_weights)
-    blended = sum(w * logs for w, logs in zip(weights, logarithms, strict=True))
+    pool = sum(w * logs for w, logs in zip(weights, logarithms, strict=True))
     corrections = fit_corrections(
-        np.asarray(blended), np.exp(np.hstack(logarithms)), classes, row_weights
+        np.asarray(pool), np.exp(np.hstack(logarithms)), classes, row_weights
     )
     return [
         Opinion(temperature, float(weight), correction)
