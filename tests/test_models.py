@@ -47,11 +47,12 @@ from stages.models.calibration import (
     folds_of,
     own_parts,
 )
-from stages.models.ensemble import Blend, Ensemble, Member, scored_rows
+from stages.models.ensemble import Blend, Ensemble, Member
 from stages.models.examples import Examples
 from stages.models.file import model_bytes
+from stages.models.held_out import scored_rows, stratified_order
 from stages.models.kernel import Kernel, feature_scales
-from stages.models.kernel_ridge import TRIED, solve, stratified_order
+from stages.models.kernel_ridge import TRIED, solve
 from stages.models.linear import Linear
 from stages.models.registry import MODELS
 from stages.models.stack import Opinion, blended, cross_fitted_stack, fit_corrections, fit_stack
@@ -822,7 +823,7 @@ def test_the_kernel_matrix_is_in_the_memory_once(monkeypatch):
 
 @pytest.mark.parametrize("most", [6000, 50])
 def test_kernel_ridge_is_weighed_by_what_it_says_of_rows_without_them(most, monkeypatch):
-    monkeypatch.setattr(kernel_ridge, "MOST_SCORED_ROWS", most)
+    monkeypatch.setattr(held_out, "MOST_SCORED_ROWS", most)
     data = made_up(4, (50, 20, 40, 10), 1.8)
     model, _ = fit("kernel_ridge", data=data, class_weight="balanced")
     rows = data.train.take(stratified_order(data.train.classes, 1))
@@ -1397,11 +1398,11 @@ def test_all_of_val_and_as_many_of_train_as_there_is_room_for_judge_the_members(
     rows = Examples(np.zeros((60, 1)), classes, ["x"], ["a", "b", "c", "d"])
     # But for the only row of a class: without it, nothing can be said of the class.
     assert sorted(scored_rows(rows, 40, 1)) == [*range(39), *range(40, 60)]
-    monkeypatch.setattr(ensemble, "MOST_SCORED_ROWS", 40)
+    monkeypatch.setattr(held_out, "MOST_SCORED_ROWS", 40)
     found = scored_rows(rows, 40, 1)
     assert sorted(found[found >= 40]) == list(range(40, 60))
     assert np.abs(np.bincount(classes[found[found < 40]]) - [10, 5, 4.5]).max() <= 1
-    monkeypatch.setattr(ensemble, "MOST_SCORED_ROWS", 10)
+    monkeypatch.setattr(held_out, "MOST_SCORED_ROWS", 10)
     assert sorted(scored_rows(rows, 40, 1)) == list(range(40, 60))
 
 

@@ -27,8 +27,7 @@ from stages.models.base import (
     uses_cuda,
 )
 from stages.models.examples import Examples, log_softmax, row_losses
-from stages.models.held_out import HeldOut, fit_held_out
-from stages.models.kernel_ridge import MOST_SCORED_ROWS, stratified_order
+from stages.models.held_out import HeldOut, fit_held_out, scored_rows
 from stages.models.registry import MODELS
 from stages.models.stack import Opinion, blended, cross_fitted_stack, fit_stack
 
@@ -248,16 +247,3 @@ def as_many_as(of_val: np.ndarray, train_rows: int, weights: np.ndarray) -> np.n
     """
     result = np.where(of_val, 1.0, train_rows / max(1, (~of_val).sum())) * weights
     return result * (weights.sum() / result.sum()) if len(result) else result
-
-
-def scored_rows(rows: Examples, train_rows: int, seed: int) -> np.ndarray:
-    """The places (s,) of rows that judge the members: `MOST_SCORED_ROWS`, and all of val.
-
-    `rows` are `train_rows` of train, then those of val. Of train it takes rows with the classes in
-    their proportions. Without its only row nothing can be said of a class.
-    """
-    train, val = rows.classes[:train_rows], rows.classes[train_rows:]
-    most = max(0, MOST_SCORED_ROWS - len(val))
-    order = stratified_order(train, seed)[max(0, train_rows - most) :]
-    found = np.concatenate([order, train_rows + stratified_order(val, seed)])
-    return found[np.bincount(rows.classes)[rows.classes[found]] > 1]

@@ -14,6 +14,9 @@ from stages.models.base import Classifier, ModelParams, Settings
 from stages.models.calibration import folds_of, own_parts
 from stages.models.examples import Examples
 
+# What models say of so many rows is enough to learn from.
+MOST_SCORED_ROWS = 6000
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -49,3 +52,29 @@ def fit_held_out(
     tuned = None if decided[0] is None else int(np.median(decided))
     model = module.fit(params, rows, None, settings, tuned).model
     return HeldOut(model, logits[scored], len(rows.classes))
+
+
+def scored_rows(rows: Examples, train_rows: int, seed: int) -> np.ndarray:
+    """The places (s,) of rows that judge the members: `MOST_SCORED_ROWS`, and all of val.
+
+    `rows` are `train_rows` of train, then those of val. Of train it takes rows with the classes in
+    their proportions. Without its only row nothing can be said of a class.
+    """
+    train, val = rows.classes[:train_rows], rows.classes[train_rows:]
+    most = max(0, MOST_SCORED_ROWS - len(val))
+    order = stratified_order(train, seed)[max(0, train_rows - most) :]
+    found = np.concatenate([order, train_rows + stratified_order(val, seed)])
+    return found[np.bincount(rows.classes)[rows.classes[found]] > 1]
+
+
+def stratified_order(classes: np.ndarray, seed: int) -> np.ndarray:
+    """An order of n rows in which every stretch has the classes in their proportions, roughly.
+
+    The last k rows of k classes are of one class each. Returns (n,) int.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(classes))
+    place = np.empty(len(classes))
+    for class_ in np.unique(classes):
+        rows = shuffled[classes[shuffled] == class_]
+        place[rows] = np.arange(1, len(rows) + 1) / len(rows)
+    return np.lexsort((classes, place))

@@ -20,12 +20,10 @@ from stages.model_file.graph import Graph
 from stages.models.base import Classifier, Fitted, ModelParams, Settings, decided_nothing
 from stages.models.calibration import fit_temperature
 from stages.models.examples import Examples, log_loss
-from stages.models.held_out import HeldOut
+from stages.models.held_out import HeldOut, scored_rows, stratified_order
 from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
 from stages.models.stack import Opinion, fit_stack
 
-# Leave-one-out scores of so many rows are enough to learn from.
-MOST_SCORED_ROWS = 6000
 # So many rows choose what is `auto`, among these values, beginning with the first of each.
 MOST_CHOOSING_ROWS = 2000
 AUTO = "auto"
@@ -108,10 +106,7 @@ def fit(
 
     Raises PipelineError as `fit_held_out` does.
     """
-    order = stratified_order(train.classes, settings.seed)
-    scored = order[-MOST_SCORED_ROWS:]
-    # Without its only row nothing can be said of a class.
-    scored = scored[np.bincount(train.classes)[train.classes[scored]] > 1]
+    scored = scored_rows(train, len(train.classes), settings.seed)
     found = fit_held_out(params, train, scored, settings)
     weights = train.row_weights(settings.class_weight)[scored]
     (opinion,) = fit_stack([found.logits], train.classes[scored], weights)
@@ -187,19 +182,6 @@ def chosen(params: Params, train: Examples, settings: Settings) -> Params:
     values = ", ".join(f"{name} {getattr(found, name):g}" for name in automatic)
     log("train", f"{settings.name}: {values}, of what {len(some.classes):,} rows have tried")
     return found
-
-
-def stratified_order(classes: np.ndarray, seed: int) -> np.ndarray:
-    """An order of n rows in which every stretch has the classes in their proportions, roughly.
-
-    The last k rows of k classes are of one class each. Returns (n,) int.
-    """
-    shuffled = np.random.default_rng(seed).permutation(len(classes))
-    place = np.empty(len(classes))
-    for class_ in np.unique(classes):
-        rows = shuffled[classes[shuffled] == class_]
-        place[rows] = np.arange(1, len(rows) + 1) / len(rows)
-    return np.lexsort((classes, place))
 
 
 def solve(
