@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro verify test test-slow test-all lint format bench bench-models bench-pipeline bench-photographs requirements
+.PHONY: repro verify test test-slow test-all lint format bench bench-models bench-pipeline bench-photographs requirements audit
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -58,6 +58,10 @@ requirements: $(VENV)/.requirements-dev
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.txt
+
+# Asks an advisory database, on the internet, about each pinned version.
+audit: $(VENV)/.requirements-dev
+	uv tool run pip-audit==2.10.1 --disable-pip --require-hashes -r requirements.txt
 
 $(VENV)/.requirements: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
