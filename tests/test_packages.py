@@ -41,9 +41,7 @@ b==3 ; python_full_version >= '3.12' \\
     assert read_pins(text) == {"a": Package("1", [OURS]), "b": Package("2 or 3", [OURS, "a"])}
 
 
-@pytest.mark.parametrize(
-    ("left_out", "gone"), [("ours", {"its", "of its"}), ("other", set())], ids=str
-)
+@pytest.mark.parametrize(("left_out", "gone"), [("ours", ["its", "of its"]), ("other", [])])
 def test_what_nothing_else_needs_comes_with_one_package_alone(left_out, gone):
     packages = {
         "ours": Package("1", [OURS]),
@@ -52,4 +50,4 @@ def test_what_nothing_else_needs_comes_with_one_package_alone(left_out, gone):
         "of its": Package("1", ["its"]),
         "both": Package("1", ["ours", "other"]),
     }
-    assert brought_alone(packages, left_out) == gone
+    assert sorted(brought_alone(packages, left_out)) == gone
