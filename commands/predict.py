@@ -32,7 +32,7 @@ from photographs.networks.description import NETWORK
 from photographs.pictures.cache import Cache, cache_files, recipe_key
 from photographs.pictures.places import open_place
 from photographs.pictures.table import left_out_path, write_left_out
-from stages.common.files import partial_path
+from stages.common.files import leftovers, partial_path
 from stages.common.stage import PipelineError, log, run, shorten
 from stages.model_file.interface import MODEL
 
@@ -106,7 +106,7 @@ def source_of(
         raise PipelineError(f"--column says what a table calls columns, and {path} is none")
     # They may lie among the photographs, and are none.
     ours = [arguments.output, left_out_path(arguments.output)]
-    ours += [partial_path(path) for path in ours]
+    ours += [partial for path in ours for partial in (partial_path(path), *leftovers(path))]
     ours += cache_files(arguments.cache) if arguments.cache else []
     place = open_place(path, ours, single=True)
     embedder = embedder_for(answerer, arguments.network, STAGE)

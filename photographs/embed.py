@@ -22,7 +22,7 @@ from photographs.pictures.catalogue import HEIGHT, MEDIUM, WIDTH, read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
 from photographs.pictures.table import Result, left_out_path, write_table
-from stages.common.files import partial_path
+from stages.common.files import leftovers, partial_path
 from stages.common.params import Section, load_params
 from stages.common.stage import ParameterError, PipelineError, log, run, shorten
 from stages.sources.identity import COURSE_COLUMN
@@ -108,7 +108,8 @@ def embed(
             "different files"
         )
     # They may lie among the photographs, and are none.
-    ours = [output, left_out, partial_path(output), partial_path(left_out)]
+    ours = [output, left_out]
+    ours += [partial for path in ours for partial in (partial_path(path), *leftovers(path))]
     ours += [*cache_files(cache_path), *([metadata] if metadata else [])]
     place = open_place(photographs, ours)
     catalogue = read_catalogue(metadata, columns or {}) if metadata else None

@@ -3,12 +3,23 @@
 `python -m stages.<stage>` imports this file before anything else. It is the one
 place where threads and processor kernels are fixed, which must happen before
 NumPy loads: the last bits of a matrix product depend on both, and the same
-input has to give the same bytes on the next machine.
+input has to give the same bytes on the next machine. It is also where a process is
+told what keeps it from starting, such as too little memory.
 """
 
 import os
 import platform
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+# When no script had been read yet but this one, in seconds of the epoch.
+STARTED = time.time()
+# What the libraries need to start, in bytes: addresses that they reserve, memory that they fill.
+LEAST_ADDRESSES, LEAST_MEMORY = 1_500_000_000, 300_000_000
 
 # One thread for linear algebra: with more, sums are split by the number of cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -37,3 +48,89 @@ if platform.machine() in ("x86_64", "AMD64") and has_avx2():
     os.environ["OPENBLAS_L2_SIZE"] = "512"  # kilobytes; it steers how products are cut in blocks
     os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy refuses to load with both
     os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V4 AVX512_ICL AVX512_SPR"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory for an array, a thread or a library."""
+    signs = (
+        "bad_alloc",
+        "bad allocation",
+        "cannot allocate memory",
+        "can't start new thread",
+        "failed to launch worker thread",
+        "failed to map segment",
+    )
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
+
+
+NO_MEMORY = "close other programs, or raise the limit of the shell or the container, if it has one"
+
+
+def memory_limits(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[tuple[str, int, int]]:
+    """What limits this process, to how many bytes, and how many the libraries need to start."""
+    try:
+        import resource
+
+        addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if addresses != resource.RLIM_INFINITY:
+            yield "ulimit -v", addresses, LEAST_ADDRESSES
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except (ImportError, OSError):  # no Linux
+        return
+    for line in lines:  # 0::/group of version 2, 5:memory:/group of version 1
+        _, kinds, group = (*line.split(":", 2), "", "")[:3]
+        if kinds not in ("", "memory") or not group:
+            continue
+        root = groups / kinds
+        inner = root / group.strip("/")
+        for folder in (inner, *inner.parents):
+            file = folder / ("memory.limit_in_bytes" if kinds else "memory.max")
+            if folder.is_relative_to(root) and file.is_file():
+                value = file.read_text(encoding="utf-8").strip()
+                if value.isdigit():  # not `max`
+                    yield str(file), int(value), LEAST_MEMORY
+
+
+def _check_memory() -> None:
+    for name, value, least in memory_limits():
+        if value < least:
+            sys.exit(
+                f"error: this process may use {value / 1e6:,.0f} MB of memory ({name}), and its "
+                f"libraries need {least / 1e6:,.0f} MB to start: raise that limit"
+            )
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one sentence what stops the process while it imports its libraries."""
+    if kind is KeyboardInterrupt:
+        print("error: stopped by Ctrl-C", file=sys.stderr)
+    elif out_of_memory(error):
+        print(f"error: there is too little memory: {error}: {NO_MEMORY}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def nobody() -> TextIO:
+    """A stream for messages that nobody reads."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _open_streams() -> None:
+    """Give a process whose standard streams are closed others, which nobody reads.
+
+    The next file that it opens would be taken for one of them, and messages would end up there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or nobody()
+    sys.stderr = sys.stderr or nobody()
+
+
+_open_streams()
+_check_memory()
+sys.excepthook = _tell

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from stages import NO_MEMORY
 from stages.common.files import atomic_write, write_csv, write_json
 from stages.common.stage import ParameterError, PipelineError, run
 
@@ -29,8 +30,26 @@ def test_a_stage_closes_with_its_name_what_it_did_and_the_seconds(capsys):
             1,
             "data/split.parquet: No such file or directory: run `dvc repro`, which makes it",
         ),
-        (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied"),
-        (OSError(28, "No space left on device"), 1, "a file: No space left on device"),
+        (
+            PermissionError(13, "Permission denied", "data/x"),
+            1,
+            "data/x: Permission denied: give yourself the right to it, then run it again",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "a file: No space left on device: make room on that disk, then run it again",
+        ),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            1,
+            f"there is too little memory: Unable to allocate 9 GiB: {NO_MEMORY}",
+        ),
+        (
+            RuntimeError("can't start new thread"),
+            1,
+            f"there is too little memory: can't start new thread: {NO_MEMORY}",
+        ),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,24 +13,68 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# The temporary files that this process has not brought to their places yet.
+_unfinished: set[Path] = set()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the place of `path` when the block succeeds.
 
-    When the block fails, the temporary file is removed and `path` stays as it was.
+    When the block fails, the temporary file is removed and `path` stays as it was. So it is when
+    the power fails: the content is on the disk before it takes its place. An OSError that names no
+    file, or the temporary one, gets `path` as its file name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in leftovers(path):
+        left.unlink(missing_ok=True)
     temporary = partial_path(path)
+    _unfinished.add(temporary)
     try:
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
 
 
 def partial_path(path: Path) -> Path:
-    """Where `atomic_write` writes; a process that is killed leaves the file there."""
-    return path.with_name(f".{path.name}.partial")
+    """Where `atomic_write` of this process writes; one that is killed leaves the file there.
+
+    Each process has its own, so that two that write the same file do not mix their bytes.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What processes that were killed have left of `path`."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
+    entries = path.parent.iterdir() if path.parent.is_dir() else ()
+    found = [(entry, pattern.fullmatch(entry.name)) for entry in entries]
+    return [entry for entry, match in found if match and not _is_running(int(match[1]))]
+
+
+def _is_running(process: int) -> bool:
+    import psutil  # it takes a while, and is seldom needed
+
+    return process != os.getpid() and psutil.pid_exists(process)
+
+
+def remove_partial_files() -> None:
+    """Remove the temporary files of this process, which is about to end."""
+    for temporary in list(_unfinished):
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def file_digest(path: Path, kind: str) -> str:
