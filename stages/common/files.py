@@ -53,16 +53,22 @@ def partial_path(path: Path) -> Path:
 
 def leftovers(path: Path) -> list[Path]:
     """What processes that were killed have left of `path`."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
     entries = path.parent.iterdir() if path.parent.is_dir() else ()
-    found = [(entry, pattern.fullmatch(entry.name)) for entry in entries]
-    return [entry for entry, match in found if match and not _is_running(int(match[1]))]
+    return [
+        entry for entry in entries if entry.name.startswith(f".{path.name}.") and is_leftover(entry)
+    ]
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether it is a temporary file of a process that is not running any more."""
+    match = re.fullmatch(r"\..+\.(\d+)\.partial", path.name)
+    return match is not None and not _is_running(int(match[1]))
 
 
 def _is_running(process: int) -> bool:
-    import psutil  # it takes a while, and is seldom needed
+    import psutil  # takes a while, and is seldom needed
 
-    return process != os.getpid() and psutil.pid_exists(process)
+    return process == os.getpid() or psutil.pid_exists(process)
 
 
 def remove_partial_files() -> None:

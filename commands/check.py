@@ -1,0 +1,308 @@
+"""Find what is damaged in the results and in DVC's cache, and mend it.
+
+    python -m commands.check
+    python -m commands.check --mend
+
+DVC does not look again at a file of its cache that may not be written to, nor at one whose time
+and size are as they were: a byte that a disk or a copy has changed stays unseen. This reads all of
+them again: each result that dvc.lock names, each file of the cache, what DVC notes of runs, and
+what runs that were killed have left. Exit code 0: all is as it should be; 1: something is not.
+
+With `--mend`, what is damaged is taken away and comes back: from a remote that has it, from the
+cache, else `dvc repro` makes it again. A file that you have changed is never taken away. It is told
+from a damaged one by what DVC notes of it: where DVC still takes it for the recorded one, nobody
+has written it in the ordinary way since, so that its content is damaged. A file that is empty, or
+has the content of a damaged file of the cache, counts as damaged too.
+"""
+
+import argparse
+import json
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.repo.reproduce import plan_repro
+from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
+from dvc.stage.cache import _get_cache_hash
+from dvc.utils.serialize import load_yaml
+from tqdm import tqdm
+
+from stages.common.files import file_digest, is_leftover
+from stages.common.inputs import md5_of
+from stages.common.stage import PipelineError, log, run
+
+STAGE = "check"
+MOST_SHOWN = 20
+RESULTS = ("data", "models", "reports")
+
+
+class Problem(NamedTuple):
+    """Something that is not as it should be."""
+
+    path: Path
+    what: str
+    # Whether nobody can want the file, so that --mend takes it away.
+    damaged: bool = False
+    # The stage that makes it, of a result.
+    stage: str | None = None
+
+
+def main() -> str:
+    arguments = parse_arguments()
+    folder = arguments.pipeline.resolve()
+    checked, problems = check(folder)
+    tell(problems)
+    if problems and arguments.mend:
+        mend(folder, problems)
+        log(STAGE, "looking again")
+        checked, problems = check(folder)
+        tell(problems)
+    if problems:
+        way = "" if arguments.mend else f": `{command(arguments.pipeline)}` mends what is damaged"
+        raise PipelineError(f"{len(problems)} of {checked:,} things are not as they should be{way}")
+    return f"{checked:,} results, files of the cache and notes of runs are as they should be"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m commands.{STAGE}",
+        description="Find what is damaged in the results and in DVC's cache.",
+    )
+    parser.add_argument(
+        "pipeline",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="the folder of its dvc.yaml (default: this one); photographs for that of photographs",
+    )
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="take away what is damaged, and bring it back or make it again",
+    )
+    return parser.parse_args()
+
+
+def command(pipeline: Path) -> str:
+    """What to type to mend."""
+    return f"python -m commands.{STAGE} {'' if pipeline == Path() else f'{pipeline} '}--mend"
+
+
+def tell(problems: list[Problem]) -> None:
+    for problem in problems[:MOST_SHOWN]:
+        log(STAGE, f"{shown(problem.path)}: {problem.what}")
+    if len(problems) > MOST_SHOWN:
+        log(STAGE, f"and {len(problems) - MOST_SHOWN} more")
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def check(folder: Path) -> tuple[int, list[Problem]]:
+    """How many things were looked at, and those that are not as they should be.
+
+    Raises PipelineError where DVC cannot say what there should be.
+    """
+    try:
+        with closing(Repo(str(folder))) as repo, repo.lock:
+            cache = Path(repo.cache.local.path)
+            objects = sorted(path for path in cache.rglob("*") if not path.is_dir())
+            runs = Path(repo.stage_cache.cache_dir)
+            notes = sorted(path for path in runs.rglob("*") if not path.is_dir())
+            outs = [
+                (stage.name, out)
+                for stage in repo.index.stages
+                for out in stage.outs
+                if out.hash_info
+            ]
+            problems = [*check_objects(objects, cache), *check_notes(notes)]
+            damaged = {problem.path for problem in problems}
+            contents = {md5_of(path) for path in damaged if path.is_file()}
+            checked = len(objects) + len(notes) + len(outs)
+            bar = tqdm(outs, desc=f"{STAGE} results", unit=" results", disable=None)
+            for stage, out in bar:
+                problems += check_out(stage, out, damaged, contents)
+    except sqlite3.DatabaseError as error:
+        raise PipelineError(
+            f"what DVC notes of files cannot be read ({error}): remove the folder that "
+            "`dvc doctor` calls repo.site_cache_dir, which DVC makes anew"
+        ) from None
+    except DvcException as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise PipelineError(
+            f"DVC cannot say what there should be: {error}{cause}; where that is dvc.lock, "
+            "`git checkout dvc.lock` and `dvc repro` make it again"
+        ) from None
+    problems += [
+        Problem(path, "a run that was killed has left it", damaged=True)
+        for name in RESULTS
+        for path in sorted((folder / name).rglob("*.partial"))
+        if is_leftover(path)
+    ]
+    rwlock = folder / ".dvc/tmp/rwlock"
+    if rwlock.is_file() and not is_json(rwlock):
+        problems.append(Problem(rwlock, "DVC was killed while it wrote it", damaged=True))
+    return checked, problems
+
+
+def check_objects(objects: list[Path], cache: Path) -> Iterator[Problem]:
+    """What is wrong with the files of the cache, whose names are what their content should be."""
+    with tqdm(objects, desc=f"{STAGE} cache", unit=" files", disable=None) as bar:
+        for path in bar:
+            name = "".join(path.relative_to(cache).parts)
+            if not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", name):
+                yield Problem(path, "a run that was killed has left it in the cache", damaged=True)
+                continue
+            try:
+                good = file_digest(path, "md5") == name.removesuffix(".dir")
+            except OSError as error:
+                yield Problem(path, f"cannot be read: {error.strerror}", damaged=True)
+                continue
+            if not good:
+                size = path.stat().st_size
+                what = "is damaged" if size else "is empty"
+                yield Problem(path, f"this file of the cache {what}", damaged=True)
+
+
+def check_notes(notes: list[Path]) -> Iterator[Problem]:
+    """What is wrong with the notes that DVC takes of each run, to know its results again."""
+    for path in notes:
+        try:
+            note = COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(str(path)))
+            good = _get_cache_hash(note) == path.name
+        except Exception:  # whatever a damaged text makes of its readers
+            good = False
+        if not good:
+            yield Problem(path, "this note of a run is damaged", damaged=True)
+
+
+def check_out(stage: str, out: Any, damaged: set[Path], contents: set[str]) -> Iterator[Problem]:
+    """What is wrong with a result, an output of DVC's.
+
+    `damaged` are the damaged files of the cache, `contents` their MD5.
+    """
+    path = Path(out.fs_path)
+    if out.use_cache:
+        for missing in missing_objects(out, damaged):
+            yield Problem(missing, f"is missing in the cache, a part of {shown(path)}", stage=stage)
+    if not path.exists():
+        yield Problem(path, "is missing", stage=stage)
+        return
+    try:
+        found = md5_of(path)
+    except OSError as error:
+        yield Problem(path, f"cannot be read: {error.strerror}", stage=stage)
+        return
+    if found == out.hash_info.value:
+        return
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    strange = any(not file.stat().st_size or md5_of(file) in contents for file in files)
+    if strange or out.get_hash() == out.hash_info:
+        yield Problem(path, "is damaged: it is not what dvc.lock says", damaged=True, stage=stage)
+    else:
+        yield Problem(
+            path,
+            f"has changed since the run: if you did that, `dvc commit {stage}` keeps it; "
+            f"`dvc repro` makes it again",
+            stage=stage,
+        )
+
+
+def missing_objects(out: Any, damaged: Collection[Path]) -> list[Path]:
+    """The files that the cache should have for a result, and has not."""
+    cache = out.cache
+    first = Path(cache.oid_to_path(out.hash_info.value))
+    wanted = [first]
+    if out.hash_info.isdir and first.is_file() and first not in damaged:
+        listed = json.loads(first.read_text(encoding="utf-8"))
+        wanted += [Path(cache.oid_to_path(entry["md5"])) for entry in listed]
+    return [path for path in wanted if not path.exists()]
+
+
+def is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def mend(folder: Path, problems: list[Problem]) -> None:
+    """Take away what is damaged, and bring back what is missing then.
+
+    Raises PipelineError where DVC cannot say what there should be.
+    """
+    with closing(Repo(str(folder))) as repo, repo.lock:
+        for problem in problems:
+            if problem.damaged:
+                take_away(problem.path)
+                # DVC forgets what it took it for.
+                for path in (problem.path, *problem.path.parents):
+                    repo.state.hashes.pop(str(path), None)
+        stages = [stage for stage in repo.index.stages if stage.outs]
+        outs = {out.fs_path: (stage.name, out) for stage in stages for out in stage.outs}
+        kept = {p.stage for p in problems if p.stage and not p.damaged and p.path.exists()}
+        remote = repo.config["core"].get("remote")
+        incomplete = [path for path, (_, out) in outs.items() if lacks(out)]
+    if remote and incomplete:
+        dvc(folder, "fetch", *incomplete)
+    with closing(Repo(str(folder))) as repo, repo.lock:
+        for stage in repo.index.stages:
+            for out in stage.outs:
+                path = Path(out.fs_path)
+                right = path.exists() and md5_of(path) == out.hash_info.value
+                if right and lacks(out):
+                    out.commit(relink=False)
+        order = [stage.name for stage in plan_repro(repo.index.graph)]
+        gone = {
+            out.fs_path: stage.name
+            for stage in repo.index.stages
+            for out in stage.outs
+            if not Path(out.fs_path).exists()
+        }
+        there = [path for path in gone if (out := outs[path][1]).use_cache and not lacks(out)]
+    if there:
+        dvc(folder, "checkout", *there)
+    for stage in order:
+        if any(not Path(path).exists() for path, name in gone.items() if name == stage):
+            if stage in kept:
+                log(STAGE, f"{stage} is not run: it would write over what you have changed")
+            else:
+                dvc(folder, "repro", "--single-item", stage)
+
+
+def lacks(out: Any) -> bool:
+    """Whether the cache has not all of a result."""
+    return bool(out.use_cache and out.hash_info and missing_objects(out, ()))
+
+
+def take_away(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        for inner in path.iterdir():
+            take_away(inner)
+        path.rmdir()
+    else:
+        if path.exists():  # Windows removes no file that may not be written to
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+        path.unlink(missing_ok=True)
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    """Run DVC, whatever comes out: what is still wrong afterwards is told."""
+    log(STAGE, f"dvc {' '.join(shown(Path(argument)) for argument in arguments)}")
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder)
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
