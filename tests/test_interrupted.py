@@ -99,7 +99,8 @@ def stop_and_go_on(project: Project, stage: str, way: str, folder: Path) -> None
     if way != "SIGKILL":
         sentence = {
             "Ctrl-C": "stopped by Ctrl-C",
-            "an error": "a file of the stage: No space left on device",
+            "an error": "a file of the stage: No space left on device: make room on that disk, "
+            "then run it again",
         }[way]
         assert f"[{stage.replace('-', '_')}] error: {sentence}\n" in messages
         assert partial_files(project) == []

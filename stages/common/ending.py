@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -34,9 +34,10 @@ class Stopped(KeyboardInterrupt):
 def ends_when_asked(stage: str) -> Iterator[None]:
     """Raise `Stopped` in the block when SIGTERM, SIGHUP or Ctrl-C comes, or when DVC ends.
 
-    What does not return from a library within GRACE seconds is ended there: its temporary files
-    and the processes that it started are gone then, too. A signal that is ignored, as SIGHUP is
-    below `nohup`, stays so. Outside the main thread there are no signals, and nothing is done.
+    The processes that it has started end too. What does not return from a library within GRACE
+    seconds is ended there, and its temporary files are gone then. A signal that is ignored, as
+    SIGHUP is below `nohup`, stays so. Outside the main thread there are no signals, and nothing is
+    done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -67,8 +68,7 @@ def ends_when_asked(stage: str) -> Iterator[None]:
         if number:  # none once the block is over
             time.sleep(GRACE)
             remove_partial_files()
-            for child in psutil.Process().children(recursive=True):
-                child.kill()
+            _end_children()
             print(f"[{stage}] error: {sentence(number[0])}", file=sys.stderr, flush=True)
             os._exit(128 + number[0])
 
@@ -80,6 +80,9 @@ def ends_when_asked(stage: str) -> Iterator[None]:
         threading.Thread(target=_end_with_dvc, args=(with_dvc,), name="dvc", daemon=True).start()
     try:
         yield
+    except KeyboardInterrupt:
+        _end_children()
+        raise
     finally:
         signal.set_wakeup_fd(old_wakeup)
         tell.close()
@@ -93,13 +96,21 @@ def _ignore(number: int, frame: object) -> None:
     """Do nothing; a handler that the system ignores would be inherited by what is started."""
 
 
+def _end_children() -> None:
+    """End the processes that this one has started, and those that they have."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+
+
 def _end_with_dvc(with_dvc: threading.Event) -> None:
     """Wait for the end of DVC, then ask this process to end."""
     dvc = find_dvc(psutil.Process().parent())
     if dvc is not None:
         dvc.wait()
     with_dvc.set()
-    os.kill(os.getpid(), signal.SIGTERM)
+    # To the main thread, as it may be asleep.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def find_dvc(process: psutil.Process | None) -> psutil.Process | None:
@@ -111,7 +122,7 @@ def find_dvc(process: psutil.Process | None) -> psutil.Process | None:
     try:
         while process is not None:
             command = process.cmdline()
-            if not (command and ours in command[-1]):
+            if not (command[-2:-1] in (["-c"], ["/c"]) and ours in command[-1]):
                 # What takes over an orphan is no program of Python.
                 return process if re.search("dvc|python", " ".join(command)) else None
             process = process.parent()
