@@ -6,7 +6,6 @@ and data/fetched/catalogue.csv, a file of the other zip file.
 
 import lzma
 import os
-import shutil
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,7 +15,10 @@ from pydantic import Field
 from stages.common.files import atomic_write, sha256
 from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, log, run
-from stages.sources.fetching import check_content, fetch
+from stages.sources.content import check_content
+from stages.sources.fetching import MOST_BYTES, fetch
+from stages.sources.local import TooLargeError, disk_problem, pieces_of, within
+from stages.sources.url import Url
 
 STAGE = "fetch"
 FETCHED = Path("data/fetched")
@@ -26,7 +28,7 @@ PHOTOGRAPHS, CATALOGUE = "photographs.zip", "catalogue.csv"
 class File(Section):
     """`fetch.photographs` and `fetch.metadata`"""
 
-    url: str = Field(pattern="^https?://", description="an http or https URL")
+    url: Url
     checksum: str | None = Field(
         pattern="^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$",
         description="null, sha256: and 64 or md5: and 32 hexadecimal digits",
@@ -39,6 +41,7 @@ class Params(Section):
     photographs: File
     metadata: File
     catalogue: str = Field(min_length=1)
+    most_gigabytes: float = Field(gt=0)
 
 
 def main() -> str:
@@ -48,29 +51,30 @@ def main() -> str:
     photographs = FETCHED / PHOTOGRAPHS
     metadata = FETCHED / "metadata.zip"
     # The small one first: what is wrong with it shows before the long download.
-    bring(params.metadata, "metadata", metadata)
+    most = int(params.most_gigabytes * 1e9)
+    bring(params.metadata, "metadata", metadata, most)
     extract(metadata, params.catalogue, FETCHED / CATALOGUE)
     metadata.unlink()
-    bring(params.photographs, "photographs", photographs)
+    bring(params.photographs, "photographs", photographs, most)
     count = len(zip_names(photographs))
     return f"{photographs}: {photographs.stat().st_size:,} bytes, {count:,} files"
 
 
-def bring(file: File, key: str, target: Path) -> None:
-    """Download a zip file and check it; one that is there, and is the pinned one, is kept.
+def bring(file: File, key: str, target: Path, most: int) -> None:
+    """Download a zip file of `most` bytes at most and check it; one that is there, and is the
+    pinned one, is kept.
 
-    Raises PipelineError when it cannot be had, or is another one.
+    Raises PipelineError when it cannot be had, or is another one; what is there stays.
     """
     if is_pinned(target, file.checksum):
         return
-    target.unlink(missing_ok=True)
     try:
-        fetch(file.url, target)
-        if file.checksum is not None:
-            check_content(target, file.checksum, None)
-        zip_names(target)
+        with atomic_write(target) as arrived:
+            fetch(file.url, arrived, file.checksum, most=most)
+            zip_names(arrived)
+    except TooLargeError as error:
+        raise PipelineError(f"{file.url}: {error}: raise `{STAGE}.most_gigabytes`") from None
     except PipelineError as error:
-        target.unlink(missing_ok=True)
         raise PipelineError(
             f"{file.url}: {error}; docs/photographs.md says what to set for photographs of your own"
         ) from None
@@ -98,7 +102,7 @@ def zip_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as file:
             return [item.filename for item in file.infolist() if not item.is_dir()]
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise PipelineError("the content is no zip file") from None
 
 
@@ -121,9 +125,12 @@ def extract(path: Path, name: str, target: Path) -> None:
             atomic_write(target) as temporary,
             temporary.open("wb") as copy,
         ):
-            shutil.copyfileobj(source, copy)
+            for piece in within(pieces_of(source), target.parent, MOST_BYTES):
+                copy.write(piece)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise PipelineError(f"{found[0]} in the metadata is damaged: {error}") from None
+    except OSError as error:
+        raise PipelineError(disk_problem(target, error)) from None
 
 
 if __name__ == "__main__":

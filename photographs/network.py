@@ -18,6 +18,7 @@ from stages.common.params import Section, load_params
 from stages.common.stage import PipelineError, log, run
 from stages.sources.fetching import fetch
 from stages.sources.identity import COURSE
+from stages.sources.url import is_url, url_problem
 
 STAGE = "network"
 FILE = Path("data/network.onnx")
@@ -50,7 +51,7 @@ def make(weights: str, output: Path, pooling: Pooling, name: str | None) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(weights)
         url = place() if weights == KERAS else weights
-        if "://" in url:
+        if is_url(url):
             path = Path(folder) / "weights"
             fetch_weights(url, path)
         if not path.is_file():
@@ -76,6 +77,8 @@ def fetch_weights(url: str, target: Path) -> None:
 
     Raises PipelineError, which says how to go on without a connection.
     """
+    if (problem := url_problem(url)) is not None:
+        raise PipelineError(f"the URL of the weights {problem}")
     log(STAGE, f"weights from {url}")
     try:
         fetch(url, target)

@@ -4,18 +4,21 @@ Reads nothing. Writes data/raw/MAMe_dataset_extended.csv, .csv.gz, .csv.zst or
 .parquet, and data/raw/provenance.json.
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from stages.common.files import atomic_write, sha256, write_json
+from stages.common.files import partial_path, sha256, write_json
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import ParameterError, PipelineError, log, run
-from stages.sources.fetching import check_content, fetch, table_suffix
+from stages.sources.content import check_beginning, check_content, table_suffix
+from stages.sources.fetching import fetch
+from stages.sources.local import TooLargeError, copy, expand_user, path_problem
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
+from stages.sources.restoring import put_back
+from stages.sources.url import Url, is_url, url_problem
 from stages.tables.values import Source
 
 STAGE = "download"
@@ -32,7 +35,7 @@ class Synthetic(Section):
 class Place(Section):
     """One entry of `download.mame.places`."""
 
-    url: str = Field(pattern="^https?://", description="an http or https URL")
+    url: Url
     checksum: str = Field(
         pattern="^(git-blob:[0-9a-f]{40}|sha256:[0-9a-f]{64})$",
         description="git-blob: and 40 or sha256: and 64 hexadecimal digits",
@@ -53,6 +56,7 @@ class File(Section):
     sha256: str = Field(
         pattern="^([0-9a-fA-F]{64})?$", description="64 hexadecimal digits, or empty"
     )
+    most_gigabytes: float = Field(gt=0)
 
 
 class Params(Section):
@@ -65,22 +69,41 @@ class Params(Section):
 
 
 def main() -> str:
-    params = load_params(STAGE, Params, choice="source")
+    try:
+        return bring(load_params(STAGE, Params, choice="source"))
+    except BaseException:
+        if put_back(RAW_FOLDER):
+            log(STAGE, f"{RAW_FOLDER} is as it was before: DVC's cache had it")
+        raise
+
+
+def bring(params: Params) -> str:
+    """Put the table and its provenance in data/raw, in the place of what is there; say what came.
+
+    Raises PipelineError when it cannot be had, and what is there stays.
+    """
     if params.source == "file":
         check_path(chosen(params.file).path)
-    shutil.rmtree(RAW_FOLDER, ignore_errors=True)
-    RAW_FOLDER.mkdir(parents=True)
-    arrived = RAW_FOLDER / TABLE_NAME
-    if params.source == "synthetic":
-        location = simulate(chosen(params.synthetic), arrived)
-    elif params.source == "mame":
-        location = fetch_first(chosen(params.mame).places, arrived)
-    else:
-        location = bring_file(chosen(params.file), arrived)
-    table = arrived.with_name(TABLE_NAME + table_suffix(arrived))
-    arrived.rename(table)
-    provenance = provenance_of(table, params.source, location)
-    write_json(PROVENANCE, provenance)
+    partial = partial_path(RAW_FOLDER)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        arrived = partial / TABLE_NAME
+        if params.source == "synthetic":
+            location = simulate(chosen(params.synthetic), arrived)
+        elif params.source == "mame":
+            location = fetch_first(chosen(params.mame).places, arrived)
+        else:
+            location = bring_file(chosen(params.file), arrived)
+        table = arrived.with_name(TABLE_NAME + table_suffix(arrived))
+        arrived.rename(table)
+        provenance = provenance_of(table, params.source, location)
+        write_json(partial / PROVENANCE.name, provenance)
+        if RAW_FOLDER.exists():
+            shutil.rmtree(RAW_FOLDER)
+        partial.rename(RAW_FOLDER)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     if params.source == "file" and not chosen(params.file).sha256:
         log(STAGE, f"not pinned: set `download.file.sha256` to {provenance['sha256']} to pin it")
     return f"{params.source}: {table.name}, {provenance['bytes']:,} bytes from {location}"
@@ -102,10 +125,8 @@ def fetch_first(places: list[Place], target: Path) -> str:
     problems = []
     for place in places:
         try:
-            fetch(place.url, target)
-            check_content(target, place.checksum, place.size)
+            fetch(place.url, target, place.checksum, place.size)
         except PipelineError as error:
-            target.unlink(missing_ok=True)
             log(STAGE, f"{place.url}: {error}")
             problems.append(str(error))
         else:
@@ -123,41 +144,39 @@ def check_path(path: str) -> None:
     Raises ParameterError.
     """
     if not path:
-        raise ParameterError(
-            "params.yaml: `download.file.path` is empty, give the path or URL of a table"
-        )
-    if "://" in path:
-        return
-    file = local_path(path)
-    if file.resolve().is_relative_to(RAW_FOLDER.resolve()):
-        raise ParameterError(
-            f"params.yaml: `download.file.path` lies in {RAW_FOLDER}, which this stage empties: "
-            "keep the table elsewhere"
-        )
-    if not file.is_file():
-        raise ParameterError(
-            f"params.yaml: `download.file.path`: there is no file {path} "
-            f"(a relative path starts at {Path.cwd()})"
-        )
-
-
-def local_path(path: str) -> Path:
-    """The path with `~` expanded; unchanged where there is no such home directory."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises for an unknown user
+        problem: str | None = "is empty, give the path or URL of a table"
+    elif is_url(path):
+        problem = url_problem(path)
+    else:
+        problem = path_problem(path)
+        if problem is None and expand_user(path).resolve().is_relative_to(RAW_FOLDER.resolve()):
+            problem = f"lies in {RAW_FOLDER}, which this stage empties: keep the table elsewhere"
+    if problem is not None:
+        raise ParameterError(f"params.yaml: `download.file.path` {problem}")
 
 
 def bring_file(params: File, target: Path) -> str:
     """Copy a local file or fetch a URL to `target`; return the path or URL as it was given.
 
-    Raises PipelineError when the URL does not give the file or its SHA-256 is not the expected one.
+    Raises PipelineError when the URL does not give the file, the file is no table at first sight,
+    or its SHA-256 is not the expected one.
     """
-    if "://" in params.path:
-        fetch(params.path, target)
-    else:
-        with atomic_write(target) as temporary:
-            shutil.copyfile(local_path(params.path), temporary)
-    if params.sha256:
-        check_content(target, f"sha256:{params.sha256.lower()}", None)
+    checksum = f"sha256:{params.sha256.lower()}" if params.sha256 else None
+    most = int(params.most_gigabytes * 1e9)
+    try:
+        if is_url(params.path):
+            fetch(params.path, target, checksum, most=most)
+        else:
+            copy(expand_user(params.path), target, most)
+            check_beginning(target)
+            if checksum is not None:
+                check_content(target, checksum, None)
+    except TooLargeError as error:
+        raise PipelineError(
+            f"{params.path}: {error}: raise `download.file.most_gigabytes`"
+        ) from None
+    except PipelineError as error:
+        raise PipelineError(f"{params.path}: {error}") from None
     return params.path
 
 

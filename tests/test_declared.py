@@ -164,7 +164,7 @@ CASES = [
 ]
 
 
-HEAVY = {"matplotlib", "onnx", "onnxruntime", "sklearn", "xgboost", "requests", "pooch"}
+HEAVY = {"matplotlib", "onnx", "onnxruntime", "sklearn", "xgboost", "requests"}
 USED = {
     "download": set(),
     "parse-embeddings-to-parquet": set(),

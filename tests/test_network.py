@@ -49,6 +49,7 @@ from photographs.networks.weights import (
 from photographs.pictures.embedder import Embedder
 from stages.common.stage import PipelineError
 from stages.model_file.graph import Graph
+from stages.sources import fetching
 from stages.sources.identity import COURSE
 from stages.tables.artefacts import EMBEDDING
 
@@ -449,13 +450,14 @@ def test_weights_from_a_url_are_compared_with_the_pins_too(small, tmp_path):
 
 def test_without_a_connection_one_sentence_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(fetching, "PAUSES_SECONDS", ())
     url = unused_url()
     with pytest.raises(PipelineError) as error:
         make(url, tmp_path / "network.onnx", "max", None)
     assert str(error.value) == (
-        f"{url}: no connection to the server; bring the file from another machine and give its "
-        "path: python -m commands.network FILE, or `network.weights` in photographs/params.yaml"
+        f"{url}: no connection to the server, it refuses: check host and port, or try again later; "
+        "bring the file from another machine and give its path: python -m commands.network FILE, "
+        "or `network.weights` in photographs/params.yaml"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -674,7 +676,7 @@ def test_what_is_missing_is_named(tmp_path):
         ("w.onnx", "photo.json", "the network photo.json needs a name that ends in .onnx"),
         ("w.onnx", "w.onnx", "w.onnx would overwrite the weights: name another file"),
         ("models/none.h5", "n.onnx", "there is no file of weights models/none.h5"),
-        ("ftp://x/y.h5", "n.onnx", "is neither a path nor an http or https URL"),
+        ("ftp://x/y.h5", "n.onnx", "the URL of the weights should be an http or https URL"),
     ],
     ids=["suffix", "weights", "none", "ftp"],
 )

@@ -17,6 +17,7 @@ from photographs import embed, fetch
 from scripts.declare import all_imports, declared
 from scripts.params import set_params
 from stages.common.stage import ParameterError, PipelineError
+from stages.sources import fetching
 
 FOLDER = PROJECT / "photographs"
 STAGES = read_yaml(FOLDER / "dvc.yaml")["stages"]
@@ -148,7 +149,7 @@ def test_a_folder_of_ones_own_is_watched_and_only_what_is_new_is_computed(clone_
 @pytest.fixture
 def stage(tmp_path, monkeypatch, source):
     """A function that runs `fetch` in a folder of its own, with what a server has."""
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(fetching, "PAUSES_SECONDS", ())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (tmp_path / "params.yaml").write_bytes((FOLDER / "params.yaml").read_bytes())
     monkeypatch.setattr(fetch, "__file__", str(tmp_path / "fetch.py"))
@@ -174,14 +175,15 @@ def stage(tmp_path, monkeypatch, source):
     [
         ({}, {"fetch.metadata.checksum": f"md5:{'0' * 32}"}, "not what was pinned: its md5 is"),
         ({}, {"fetch.photographs.checksum": f"sha256:{'0' * 64}"}, "its sha256 is"),
-        ({"/p.zip": b"<html>"}, {}, "p.zip: the content is no zip file"),
+        ({"/p.zip": b"<html>"}, {}, "p.zip: this is a web page instead of the file"),
+        ({"/p.zip": b"PK no zip"}, {}, "p.zip: the content is no zip file"),
         ({"/m.zip": zipped({"a.csv": b""})}, {}, "0 files of the metadata are called MAMe_dataset"),
         ({}, {"fetch.catalogue": "none.csv"}, "it holds MAMe_metadata/MAMe_dataset.csv, MAMe_met"),
         ({}, {"fetch.metadata.checksum": "md5:1"}, "should be null, sha256: and 64 or md5: and 32"),
         ({}, {"fetch.photographs.url": "ftp://x/y.zip"}, "should be an http or https URL"),
         ({"/m.zip": None}, {}, "m.zip: the server answered 404"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_cannot_be_fetched_ends_with_a_sentence(stage, files, values, problem):
     with pytest.raises(PipelineError) as error:

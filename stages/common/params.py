@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.common.stage import ParameterError
 
@@ -94,11 +94,18 @@ def _read_yaml() -> dict[str, Any]:
             f"there is no params.yaml in {Path.cwd()}: start the stage in the project's folder"
         ) from None
     except YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ParameterError(f"params.yaml is not valid YAML: {problem}") from None
+        raise ParameterError(f"params.yaml is not valid YAML: {_yaml_problem(error)}") from None
     if not isinstance(content, dict):
         raise ParameterError("params.yaml has no sections")
     return content
+
+
+def _yaml_problem(error: YAMLError) -> str:
+    if not isinstance(error, MarkedYAMLError):
+        return " ".join(str(error).split())
+    where = f"in line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
+    said = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+    return where if _may_have_secret(said) else f"{said} {where}"
 
 
 def _first_problem(section: str, error: ValidationError, schema: type[Section]) -> str:
@@ -120,7 +127,8 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
         rule = f"should be {description}"
     else:
         rule = problem["msg"].replace("Input should", "should", 1)
-    return f"params.yaml: `{name}` {rule}, not {problem['input']!r}"
+    found = repr(problem["input"])
+    return f"params.yaml: `{name}` {rule}{'' if _may_have_secret(found) else f', not {found}'}"
 
 
 def check_keys(section: str, found: Collection[str], known: Collection[str]) -> None:
@@ -132,7 +140,15 @@ def check_keys(section: str, found: Collection[str], known: Collection[str]) -> 
 
 def _unknown(name: str, key: object, known: Collection[str]) -> str:
     nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-    return f"params.yaml: unknown key `{name}`, did you mean `{nearest}`?"
+    shown = f"unknown key `{name}`"
+    if _may_have_secret(name):
+        shown = "a URL stands where a key should be"
+    return f"params.yaml: {shown}, did you mean `{nearest}`?"
+
+
+def _may_have_secret(text: str) -> bool:
+    """Whether a text may hold a URL, which may hold a password: it is then not repeated."""
+    return "://" in text or "@" in text
 
 
 def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Section]:

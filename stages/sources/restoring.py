@@ -1,0 +1,50 @@
+"""Put back what DVC removed before a stage that then failed."""
+
+import json
+import shutil
+from pathlib import Path
+
+from stages.common.files import file_digest, partial_path
+
+
+def put_back(folder: Path) -> bool:
+    """Bring back a folder that a stage writes, as dvc.lock names it, from DVC's cache.
+
+    DVC removes what a stage writes before it runs it. True where the folder is back, each of its
+    files with the MD5 that it had. False where it is there still, and where DVC's cache lacks one
+    of the files or has another: then nothing is there.
+    """
+    if folder.exists():
+        return False
+    partial = partial_path(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _copy_from_cache(folder, partial)
+        partial.rename(folder)
+    # Whatever is wrong with the cache, the sentence of the stage that failed counts.
+    except Exception:
+        return False
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _copy_from_cache(folder: Path, target: Path) -> None:
+    """Raises an error of DVC, OSError or ValueError where the cache has not the whole folder."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        cache = Path(repo.cache.local.path)
+        listing = repo.find_outs_by_path(str(folder))[0].hash_info.value
+
+    def checked(md5: str) -> Path:
+        path = cache / md5[:2] / md5[2:]
+        if file_digest(path, "md5") != md5.removesuffix(".dir"):
+            raise ValueError(f"{path} is damaged")
+        return path
+
+    target.mkdir(parents=True)
+    for entry in json.loads(checked(listing).read_bytes()):
+        copied = target / entry["relpath"]
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(checked(entry["md5"]), copied)
