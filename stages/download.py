@@ -73,7 +73,7 @@ def main() -> str:
         return bring(load_params(STAGE, Params, choice="source"))
     except BaseException:
         if put_back(RAW_FOLDER):
-            log(STAGE, f"{RAW_FOLDER} is as it was before: DVC's cache had it")
+            log(STAGE, f"{RAW_FOLDER} is back from DVC's cache, as dvc.lock has it")
         raise
 
 

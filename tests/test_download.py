@@ -356,7 +356,7 @@ HALVES = {
     "web page": (head(("Content-Type", "text/html; charset=x"), length(b"x"), body=b"x"), "log in"),
     "said to be text": (give(b"\xef\xbb\xbf \n<!DocType html>"), "a web page instead of the file"),
     "XML": (give(b'<?xml version="1.0"?><Error/>'), "a web page instead of the file"),
-    "JSON": (give(b'{"error": "no such file"}'), "a message in JSON instead of the file"),
+    "JSON": (give(b'{"error": "no such file"}'), "JSON instead of the file"),
     "Git LFS": (give(b"version https://git-lfs.github.com/spec/v1\noid"), "a pointer of Git LFS"),
 }
 
@@ -615,6 +615,8 @@ def test_a_certificate_that_nobody_signed_is_told_and_may_be_trusted(
         assert "certificate is not trusted (self-signed certificate)" in said
         assert "set REQUESTS_CA_BUNDLE to the file of its certificates" in said
         assert asked == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
+        assert "REQUESTS_CA_BUNDLE names no file" in problem_of(url, tmp_path / "table")
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
         fetching.fetch(url, tmp_path / "table")
     assert (tmp_path / "table").read_bytes() == CONTENT
@@ -793,6 +795,19 @@ def test_a_redirect_that_leads_nowhere_is_told_without_its_query(tmp_path, targe
     assert problem in said
     assert "hunter2" not in said
     assert len(asked) in (1, 3, 11)
+
+
+def test_a_redirect_to_the_same_address_with_a_cookie_is_followed(tmp_path):
+    def answer(handler):
+        if handler.headers["Cookie"] == "seen=1":
+            give(CONTENT)(handler)
+        else:
+            headers = [("Location", handler.path), ("Set-Cookie", "seen=1")]
+            head(*headers, status=302)(handler)
+
+    with server(answer) as (url, asked):
+        fetching.fetch(url, tmp_path / "table")
+        assert len(asked) == 2
 
 
 def test_a_redirect_from_https_to_http_is_refused(tmp_path, monkeypatch, certificate):
@@ -1130,7 +1145,7 @@ def test_what_dvc_removed_comes_back_from_its_cache_when_the_download_fails(cach
     with pytest.raises(ParameterError, match="leads nowhere"):
         stage.main()
     assert raw_files() == cached
-    assert "data/raw is as it was before: DVC's cache had it" in capsys.readouterr().out
+    assert "data/raw is back from DVC's cache, as dvc.lock has it" in capsys.readouterr().out
     with Repo() as repo:
         assert repo.status() == {}
 
@@ -1150,7 +1165,7 @@ def test_what_the_cache_has_not_whole_is_not_put_back(cached, capsys, spoilt):
     with pytest.raises(ParameterError, match="leads nowhere"):
         stage.main()
     assert list(Path("data").iterdir()) == []
-    assert "as it was" not in capsys.readouterr().out
+    assert "is back" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

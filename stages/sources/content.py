@@ -11,9 +11,9 @@ MAGIC = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv
 # What servers send instead of a file, by its first characters that are no white space. No table, no
 # zip file and no file of weights begins like this.
 INSTEAD = {
-    b"<": "a web page instead of the file, such as one that asks to log in",
-    b"{": "a message in JSON instead of the file",
-    b"version https://git-lfs": "a pointer of Git LFS instead of the file",
+    b"<": "a web page instead of the file, such as one that asks to log in: open it in a browser",
+    b"{": "JSON instead of the file, such as a server's message: look at what it says",
+    b"version https://git-lfs": "a pointer of Git LFS and not the file: `git lfs pull` brings that",
 }
 
 
@@ -29,7 +29,7 @@ def check_beginning(path: Path) -> None:
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     for beginning, what in INSTEAD.items():
         if start.startswith(beginning):
-            raise PipelineError(f"this is {what}: open the URL in a browser to see what it gives")
+            raise PipelineError(f"this is {what}")
 
 
 def check_content(path: Path, checksum: str, size: int | None) -> None:

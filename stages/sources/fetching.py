@@ -269,7 +269,7 @@ def _ask(session: "requests.Session", address: str) -> "requests.Response":
     redirect_of = session.get_redirect_target
     session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
-    seen = {address}
+    seen = {(address, "[]")}
     while True:
         try:
             response = session.get(
@@ -283,12 +283,12 @@ def _ask(session: "requests.Session", address: str) -> "requests.Response":
             return response
         response.close()
         address = _redirected(address, target)
-        if address in seen:
+        step = (address, repr(sorted(session.cookies.items())))
+        if step in seen:
             raise PipelineError(
-                "the server redirects in a circle, as some do that want cookies: download the file "
-                "in a browser and give its path"
+                "the server redirects in a circle: download the file in a browser and give its path"
             )
-        seen.add(address)
+        seen.add(step)
         if len(seen) > MOST_REDIRECTS + 1:
             raise PipelineError(
                 f"the server redirects more than {MOST_REDIRECTS} times: give the last address, "
@@ -359,6 +359,10 @@ def _fault(error: Exception) -> PipelineError:
             )
     if has(requests.exceptions.InvalidHeader):
         return PipelineError(NO_NUMBER)
+    if "CA certificate bundle" in str(error):
+        return PipelineError(
+            "REQUESTS_CA_BUNDLE names no file of certificates: set it, or unset it"
+        )
     if has(ssl.SSLError):
         return PipelineError(
             "there is no encrypted connection to the server: check https against http, and the port"

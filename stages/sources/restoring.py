@@ -11,10 +11,10 @@ def put_back(folder: Path) -> bool:
     """Bring back a folder that a stage writes, as dvc.lock names it, from DVC's cache.
 
     DVC removes what a stage writes before it runs it. True where the folder is back, each of its
-    files with the MD5 that it had. False where it is there still, and where DVC's cache lacks one
-    of the files or has another: then nothing is there.
+    files with the MD5 that it had. False where it is there still, and where no run of DVC is known
+    or its cache lacks one of the files or has another: then nothing is there.
     """
-    if folder.exists():
+    if folder.exists() or not Path("dvc.lock").exists():
         return False
     partial = partial_path(folder)
     shutil.rmtree(partial, ignore_errors=True)
