@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.model_file.interface import MODEL, PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.scoring import ModelFile, is_sure
 from stages.tables.artefacts import EMBEDDING, Artefacts
@@ -51,10 +51,8 @@ class Answerer:
             raise PipelineError(f"there is no model {path}: `dvc repro` makes it")
         self.path = path
         self.model = ModelFile(path)
-        metadata = self.model.metadata
-        if "answers" not in metadata:
-            raise PipelineError(f"{path} was made by an earlier pipeline: run `dvc repro`")
-        inputs = {value["name"]: value for kind in metadata["kinds"] for value in kind["inputs"]}
+        kinds = self.model.metadata["kinds"]
+        inputs = {value["name"]: value for kind in kinds for value in kind["inputs"]}
         # The columns of artefacts that it takes beside the embedding and the sizes: their types.
         self.further: dict[str, str] = {
             name: value["type"] for name, value in inputs.items() if name not in (EMBEDDING, *SIZES)

@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from answers.answerer import SHOWN, SIZES, Answerer
 from answers.training import RightWhen, Similar, Training
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
+from stages.common.files import REMAKE
 from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.scoring import is_sure
 from stages.models.examples import log_softmax
-from stages.tables.artefacts import ARTEFACTS, Artefacts, read_artefacts
-from stages.tables.parquet import matrix, rounded_probabilities
+from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, read_artefacts
+from stages.tables.parquet import matrix, read_columns, rounded_probabilities
 from stages.tables.split import subsets_of_artefacts
-from stages.tables.val_probabilities import VAL_PROBABILITIES
+from stages.tables.val_probabilities import other_val_rows, read_val_probabilities
 
 # Training rows whose values take the place of an artefact's own; another seed draws others.
 SAMPLE_ROWS = 128
@@ -137,6 +137,8 @@ def read_asked(name: str, training: Training) -> tuple[Asked | None, Artefacts]:
     columns = ["medium", "museum", *SIZES, *model.inputs]
     rows = Artefacts.join(list(read_artefacts(READING, wanted, columns, "explain")))
     places = {other: place for place, other in enumerate(rows["image_file"])}
+    if lacking := set(sampled) - places.keys():
+        raise PipelineError(f"{ARTEFACTS} has no row {shorten(min(lacking))} of train: {REMAKE}")
     sample = rows.take(np.array([places[other] for other in sampled]))
     if name not in places:
         return None, sample
@@ -152,7 +154,8 @@ def read_asked(name: str, training: Training) -> tuple[Asked | None, Artefacts]:
 
 def no_such_row(name: str) -> PipelineError:
     """That an image file is neither that of a row nor a photograph; it names similar ones."""
-    names = pq.read_table(ARTEFACTS, columns=["image_file"])["image_file"].to_pylist()
+    table = read_columns(ARTEFACTS, {"image_file": METADATA["image_file"]}, "image_file")
+    names = table["image_file"].to_pylist()
     near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0)
     return PipelineError(
         f"{shorten(name, 120)} is neither the image file of a row of data/artefacts.parquet nor "
@@ -168,9 +171,12 @@ def _of_run(training: Training, name: str, subset: str) -> dict[str, np.ndarray]
         return {}
     found = {PROBABILITIES: matrix(row["probabilities"])[0]}
     if subset == "val":
-        table = pq.read_table(VAL_PROBABILITIES, filters=[("image_file", "==", name)])
-        for output in training.answerer.model.outputs:
-            found.setdefault(output, rounded_probabilities(matrix(table[output])[0]))
+        model = training.answerer.model
+        names, probabilities = read_val_probabilities(model.labels, model.outputs)
+        if name not in names:
+            raise other_val_rows()
+        for output, values in probabilities.items():
+            found.setdefault(output, rounded_probabilities(values[names.index(name)]))
     return found
 
 

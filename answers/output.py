@@ -1,6 +1,5 @@
 """The answers as a file: CSV, Parquet or JSON, a line for each."""
 
-import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from answers.answerer import SHOWN, Answerer, Answers
-from stages.common.files import atomic_write
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
+from stages.common.files import atomic_write, csv_line
 from stages.tables.artefacts import Artefacts
 from stages.tables.parquet import write_batches
 
@@ -75,10 +74,9 @@ def write_answers(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def _write_csv(file: IO[str], schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(schema.names)
+    file.write(csv_line(schema.names))
     for batch in batches:
-        writer.writerows(map(_text, row.values()) for row in batch.to_pylist())
+        file.writelines(csv_line(map(_text, row.values())) for row in batch.to_pylist())
 
 
 def _text(value: str | float | bool | None) -> str | None:

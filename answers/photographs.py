@@ -14,7 +14,8 @@ from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import Place
 from photographs.pictures.table import Result, embed_each, files_of, in_groups, type_of_numbers
-from stages.common.stage import PipelineError, log, shorten
+from stages.common.errors import PipelineError, shorten
+from stages.common.stage import log
 from stages.features.kinds.category import MUSEUM
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
 

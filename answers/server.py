@@ -23,7 +23,7 @@ from waitress.task import ErrorTask
 from answers.page import policy, render
 from answers.reply import Replies
 from photographs.pictures.picture import PictureError
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 MOST_BYTES = 20_000_000  # of a photograph
 # Photographs that are worked on at a time, and connections that may hold one in memory.

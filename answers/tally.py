@@ -8,7 +8,8 @@ import numpy as np
 from answers.answerer import SIZES, Answerer, Answers
 from answers.photographs import Photographs, known_museums
 from answers.table import IMAGE_FILE, MEDIUM, SUBSET, Table
-from stages.common.stage import log, shorten
+from stages.common.errors import shorten
+from stages.common.stage import log
 from stages.evaluation.intervals import wilson
 from stages.features.kinds.category import MUSEUM
 from stages.reporting.captions import counted

@@ -11,7 +11,7 @@ from answers.explanation import Explanation, Variant
 from answers.rendering import between, render, share
 from answers.thumbnail import Picture
 from answers.training import Similar
-from stages.common.stage import shorten
+from stages.common.errors import shorten
 from stages.features.kinds.category import MUSEUM
 from stages.features.kinds.sizes import SIZES
 from stages.model_file.words import Words

@@ -10,16 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from answers.answerer import Answerer
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
+from stages.common.files import REMAKE
 from stages.evaluation.intervals import wilson
 from stages.features.transformer import is_embedding
 from stages.model_file.interface import PROBABILITIES
-from stages.tables.artefacts import ARTEFACTS, Artefacts
+from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts
 from stages.tables.features import features_path, read_features
-from stages.tables.predictions import PREDICTIONS
+from stages.tables.parquet import metadata_of, read_columns
+from stages.tables.predictions import PREDICTIONS, read_predictions
 from stages.tables.split import unit_rows
 
 # Rows of val and test, at least, that are about as sure as an answer, whose share of right ones is
@@ -74,10 +75,10 @@ class Training:
                     "and `dvc pull` fetches it where a team shares results"
                 )
         rows = read_features("train")
-        predictions = pq.read_table(PREDICTIONS)
+        predictions = read_predictions()
         model = answerer.model
         if (
-            predictions.schema.metadata.get(b"model") != model.digest.encode()
+            metadata_of(predictions.schema, "model") != model.digest
             or model.metadata["feature_names"] != rows.names
         ):
             raise PipelineError(
@@ -86,8 +87,13 @@ class Training:
             )
         embedding = [place for place, name in enumerate(rows.names) if is_embedding(name)]
         columns = np.array(embedding or range(len(rows.names)))
-        table = pq.read_table(ARTEFACTS, columns=["image_file", "museum"])
+        types = {"image_file": METADATA["image_file"], "museum": METADATA["museum"]}
+        table = read_columns(ARTEFACTS, types, "image_file")
         places = pc.index_in(pa.array(rows.image_files, pa.string()), table["image_file"])
+        if places.null_count:
+            raise PipelineError(
+                f"{features_path('train')} is of other rows than {ARTEFACTS}: {REMAKE}"
+            )
         museums = table["museum"].take(places).to_numpy()
         directions = unit_rows(rows.values[:, columns])
         return cls(

@@ -35,9 +35,10 @@ from dvc.stage.cache import _get_cache_hash
 from dvc.utils.serialize import load_yaml
 from tqdm import tqdm
 
+from stages.common.errors import PipelineError
 from stages.common.files import file_digest, is_leftover
 from stages.common.inputs import md5_of
-from stages.common.stage import PipelineError, log, run
+from stages.common.stage import log, run
 
 STAGE = "check"
 MOST_SHOWN = 20

@@ -8,17 +8,15 @@ and no stage of dvc.yaml.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from stages.common.stage import PipelineError, run, shorten
+from stages.common.errors import PipelineError, shorten
+from stages.common.stage import run
 from stages.evaluation.intervals import (
     RESAMPLES,
     interval,
@@ -27,11 +25,13 @@ from stages.evaluation.intervals import (
     row_terms,
 )
 from stages.evaluation.model_card import SOURCES
-from stages.tables.parquet import matrix
+from stages.tables.parquet import matrix, names_of, source_of_schema
 from stages.tables.predictions import PREDICTIONS
+from stages.tables.predictions import read_predictions as read_predictions_table
 
 STAGE = "compare"
 WORKSPACE = "workspace"
+COLUMNS = ("image_file", "subset", "medium", "probabilities")
 SIGNIFICANT = 0.05  # p values below this are not put down to chance
 MOST_SHOWN = 5  # labels in the table of recalls, and in a list of names
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
@@ -132,7 +132,12 @@ def read_predictions(revision: str, subset: str) -> Predictions:
 
     Raises PipelineError when it cannot be had, or when the subset has no rows.
     """
-    table = pq.read_table(pa.BufferReader(read_content(revision)))
+    table = read_predictions_table(
+        COLUMNS,
+        read_content(revision),
+        f"{PREDICTIONS} of {shorten(revision)}",
+        "run `dvc repro` there, and compare again",
+    )
     # Another revision may have the same rows in another order.
     rows = table.filter(pc.field("subset") == subset).sort_by("image_file")
     if not len(rows):
@@ -141,8 +146,8 @@ def read_predictions(revision: str, subset: str) -> Predictions:
         image_files=rows["image_file"].to_numpy(),
         mediums=rows["medium"].to_numpy(),
         probabilities=matrix(rows["probabilities"]),
-        labels=json.loads(table.schema.metadata[b"labels"]),
-        source=table.schema.metadata[b"source"].decode(),
+        labels=names_of(table.schema, "labels"),
+        source=source_of_schema(table.schema),
     )
 
 

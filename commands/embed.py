@@ -13,7 +13,8 @@ from typing import get_args
 from photographs.embed import STAGE, embed
 from photographs.networks.description import ALL, LAST, NETWORK, Resize
 from photographs.pictures.embedder import Embedder
-from stages.common.stage import PipelineError, run
+from stages.common.errors import PipelineError
+from stages.common.stage import run
 
 
 def main() -> str:

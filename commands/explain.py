@@ -18,8 +18,9 @@ from answers.training import Training
 from photographs.networks.description import NETWORK
 from photographs.pictures.picture import PictureError
 from photographs.pictures.places import open_place
+from stages.common.errors import PipelineError, shorten
 from stages.common.files import write_text
-from stages.common.stage import PipelineError, log, run, shorten
+from stages.common.stage import log, run
 from stages.model_file.interface import MODEL
 from stages.model_file.words import Words
 

@@ -32,8 +32,9 @@ from photographs.networks.description import NETWORK
 from photographs.pictures.cache import Cache, cache_files, recipe_key
 from photographs.pictures.places import open_place
 from photographs.pictures.table import left_out_path, write_left_out
+from stages.common.errors import PipelineError, shorten
 from stages.common.files import leftovers, partial_path
-from stages.common.stage import PipelineError, log, run, shorten
+from stages.common.stage import log, run
 from stages.model_file.interface import MODEL
 
 STAGE = "predict"

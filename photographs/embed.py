@@ -22,9 +22,10 @@ from photographs.pictures.catalogue import HEIGHT, MEDIUM, WIDTH, read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.places import open_place
 from photographs.pictures.table import Result, left_out_path, write_table
+from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.files import leftovers, partial_path
 from stages.common.params import Section, load_params
-from stages.common.stage import ParameterError, PipelineError, log, run, shorten
+from stages.common.stage import log, run
 from stages.sources.identity import COURSE_COLUMN
 
 STAGE = "embed"

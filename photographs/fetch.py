@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages.common.errors import PipelineError
 from stages.common.files import atomic_write, sha256
 from stages.common.params import Section, load_params
-from stages.common.stage import PipelineError, log, run
+from stages.common.stage import log, run
 from stages.sources.content import check_content
 from stages.sources.fetching import MOST_BYTES, fetch
 from stages.sources.local import TooLargeError, disk_problem, pieces_of, within

@@ -13,9 +13,10 @@ from pydantic import Field
 from photographs.networks.description import NETWORK, Text, description_path, write_description
 from photographs.networks.mobilenet import Pooling, mobilenet, mobilenet_description
 from photographs.networks.weights import KERAS, check_weights, place, read_weights
+from stages.common.errors import PipelineError
 from stages.common.files import atomic_write
 from stages.common.params import Section, load_params
-from stages.common.stage import PipelineError, log, run
+from stages.common.stage import log, run
 from stages.sources.fetching import fetch
 from stages.sources.identity import COURSE
 from stages.sources.url import is_url, url_problem

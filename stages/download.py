@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import partial_path, sha256, write_json
 from stages.common.params import Section, chosen, load_params
-from stages.common.stage import ParameterError, PipelineError, log, run
+from stages.common.stage import log, run
 from stages.sources.content import check_beginning, check_content, table_suffix
 from stages.sources.fetching import fetch
 from stages.sources.local import TooLargeError, copy, expand_user, path_problem

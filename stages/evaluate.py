@@ -9,12 +9,13 @@ model says of each row, data/predictions.parquet, and the model's card, models/m
 
 from typing import Annotated, Literal
 
-import pandas as pd
+import numpy as np
 from pydantic import Field
 
-from stages.common.files import write_csv, write_json, write_text
+from stages.common.errors import PipelineError
+from stages.common.files import REMAKE, read_csv, write_csv, write_json, write_text
 from stages.common.params import Section, load_params
-from stages.common.stage import PipelineError, log, run
+from stages.common.stage import log, run
 from stages.evaluation.baselines import accuracies, baselines, nearest_sizes
 from stages.evaluation.details import count_quarantined, details_of, near_duplicates, of_answers
 from stages.evaluation.importance import importance
@@ -23,12 +24,18 @@ from stages.evaluation.model_card import model_card
 from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
 from stages.evaluation.rows import read_columns, read_rows, read_val, score
-from stages.model_file.interface import MODEL, MODEL_CARD, PROBABILITIES, TRAINING_CURVE
+from stages.model_file.interface import (
+    CURVE_COLUMNS,
+    MODEL,
+    MODEL_CARD,
+    PROBABILITIES,
+    TRAINING_CURVE,
+)
 from stages.model_file.scoring import ModelFile, check_same_embedding
 from stages.model_file.words import Words
 from stages.tables.artefacts import ARTEFACTS, embedding_identity
-from stages.tables.features import Features, read_features
-from stages.tables.quarantine import QUARANTINE
+from stages.tables.features import Features, features_path, read_features
+from stages.tables.quarantine import read_quarantine
 from stages.tables.results import DETAILS, METRICS, PLOTS
 from stages.tables.split import subsets_of_artefacts
 
@@ -60,7 +67,7 @@ def main() -> str:
     tests = score(model, read_rows("test", model, subset_of))
     val, test = vals[PROBABILITIES], tests[PROBABILITIES]
     train, test_features = read_features("train"), read_features("test")
-    check_features(model, train)
+    check_features(model, train, test_features, test.image_files)
     train_sizes = read_columns("train", subset_of, ["medium", "width", "height"])
     predicted = {
         **baselines(train, test_features),
@@ -76,7 +83,7 @@ def main() -> str:
     )
     details = rounded(
         {
-            "quarantined": count_quarantined(pd.read_csv(QUARANTINE)),
+            "quarantined": count_quarantined(read_quarantine()),
             **details_of(model.labels, val, test, near_duplicates(test.image_files)),
             **of_answers(model, tests),
         }
@@ -90,9 +97,10 @@ def main() -> str:
     # Those of val are cross-fitted: the model itself says something else.
     scored = test if params.plots_subset == "test" else score(model, val)[PROBABILITIES]
     write_csv(PLOTS / "importance.csv", importance(model, scored))
+    curve = read_csv(TRAINING_CURVE, CURVE_COLUMNS)
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     words = Words(params.label, params.labels, params.group, params.groups)
-    card = model_card(metrics, details, model.metadata, pd.read_csv(TRAINING_CURVE), words)
+    card = model_card(metrics, details, model.metadata, curve, words)
     write_text(MODEL_CARD, card)
     subsets = {"val": vals, "test": tests}
     write_predictions(train.source, model.labels, model.digest, subsets)
@@ -110,10 +118,15 @@ def check_embedding(model: ModelFile) -> None:
         log(STAGE, f"{ARTEFACTS} does not say what made its embeddings: only their length counts")
 
 
-def check_features(model: ModelFile, train: Features) -> None:
-    """Raises PipelineError when the model was trained on other features."""
-    if model.metadata["feature_names"] != train.names:
-        raise PipelineError(f"{MODEL} was trained on other features: run `dvc repro`")
+def check_features(
+    model: ModelFile, train: Features, test: Features, image_files: np.ndarray
+) -> None:
+    """Raises PipelineError when the model was trained on other features, or those of test are not
+    of these rows, (n,) texts."""
+    if not model.metadata["feature_names"] == train.names == test.names:
+        raise PipelineError(f"{MODEL} was trained on other features: {REMAKE}")
+    if test.image_files.tolist() != image_files.tolist():
+        raise PipelineError(f"{features_path('test')} is of other rows than test: {REMAKE}")
 
 
 if __name__ == "__main__":

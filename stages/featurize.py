@@ -10,10 +10,10 @@ from functools import partial
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.params import Section, load_params
-from stages.common.stage import ParameterError, PipelineError, run
+from stages.common.stage import run
 from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding, Pca
@@ -34,6 +34,7 @@ from stages.tables.artefacts import (
     embedding_identity,
     length_of_embeddings,
     read_artefacts,
+    schema_of_artefacts,
 )
 from stages.tables.features import features_path, features_schema
 from stages.tables.parquet import fixed_size_list, source_of, write_batches
@@ -65,7 +66,7 @@ class Params(Section):
 
 def main() -> str:
     params = load_params(STAGE, Params, choice="embedding")
-    check_params(params, pq.read_schema(ARTEFACTS))
+    check_params(params, schema_of_artefacts())
     subset_of = subsets_of_artefacts()
     read = partial(read_artefacts, subset_of=subset_of, title=STAGE)
     train = Artefacts.join(list(read("train", columns=columns_of(params))))

@@ -4,7 +4,6 @@ Reads data/raw/. Writes data/artefacts.parquet, data/quarantine.csv with the row
 that were set aside, and data/croissant.json, which describes the table to programs.
 """
 
-import json
 import math
 import os
 from collections import Counter, deque
@@ -21,9 +20,10 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import sha256, write_json, write_text
 from stages.common.params import Section, load_params, load_value
-from stages.common.stage import ParameterError, PipelineError, log, run
+from stages.common.stage import log, run
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
@@ -32,7 +32,7 @@ from stages.parser.croissant import CROISSANT, croissant
 from stages.parser.embeddings import kept_type, norms, read_numbers, usable_rows
 from stages.parser.identity import Identity, find_identity
 from stages.parser.raw_file import RawFile, open_raw
-from stages.sources.raw import PROVENANCE, RAW_FOLDER, SIMULATED
+from stages.sources.raw import RAW_FOLDER, SIMULATED, read_provenance
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
@@ -116,7 +116,7 @@ def main() -> str:
             f"params.yaml: `{STAGE}.columns.subset` is null, but `split.strategy` is official, "
             "which takes the subsets from that column"
         )
-    provenance = json.loads(PROVENANCE.read_text(encoding="utf-8"))
+    provenance = read_provenance()
     raw = open_raw(RAW_FOLDER / provenance["file"])
     columns = choose_columns(raw.names, dict(params.columns), params.extra_columns)
     log_columns(raw.names, columns)

@@ -9,14 +9,22 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
+from stages.common.errors import PipelineError
+from stages.common.files import reading
 from stages.common.params import Section, chosen, load_params
-from stages.common.stage import PipelineError, log, run
-from stages.tables.artefacts import ARTEFACTS, LONGEST_EXACT, embedding_length
-from stages.tables.parquet import matrix, read_batches, source_of, write_batches
+from stages.common.stage import log, run
+from stages.tables.artefacts import (
+    ARTEFACTS,
+    EMBEDDING,
+    LONGEST_EXACT,
+    METADATA,
+    Artefacts,
+    embedding_length,
+)
+from stages.tables.parquet import read_batches, read_columns, source_of, write_batches
 from stages.tables.split import SPLIT, directions, split_schema, unit_rows
 from stages.tables.values import SUBSETS
 
@@ -70,7 +78,8 @@ class Params(Section):
 def main() -> str:
     params = load_params(STAGE, Params, choice="strategy")
     columns = ["image_file", "medium", "museum", "subset"]
-    artefacts = pq.read_table(ARTEFACTS, columns=columns).to_pandas()
+    types = {name: METADATA[name] for name in columns}
+    artefacts = read_columns(ARTEFACTS, types, "image_file", "medium").to_pandas()
     subset = assign_subsets(artefacts, params)
     check_split(artefacts, subset)
     for name in SUBSETS:
@@ -260,8 +269,11 @@ def sketched_search(train: np.ndarray) -> Search:
 def _read_embeddings() -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The embeddings of the table, batch by batch, after the places of their rows."""
     start = 0
-    for batch in read_batches(ARTEFACTS, ["embedding"]):
-        yield np.arange(start, start + batch.num_rows), matrix(batch.column("embedding"))
+    for batch in read_batches(ARTEFACTS, [EMBEDDING]):
+        with reading(ARTEFACTS):
+            artefacts = Artefacts.of(batch)
+            artefacts.check()
+        yield np.arange(start, start + batch.num_rows), artefacts[EMBEDDING]
         start += batch.num_rows
 
 

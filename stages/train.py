@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.common.files import atomic_write, write_csv
+from stages.common.errors import ParameterError, PipelineError, shorten
+from stages.common.files import REMAKE, atomic_write, write_csv
 from stages.common.params import Section, check_keys, check_section, load_section
-from stages.common.stage import ParameterError, PipelineError, log, run
+from stages.common.stage import log, run
 from stages.features.kinds import sizes
 from stages.features.transformer import TRANSFORMER, Transformer
 from stages.model_file.interface import (
@@ -36,7 +37,7 @@ from stages.models.calibration import FEW_ROWS, sure
 from stages.models.examples import Examples, log_loss
 from stages.models.file import model_bytes
 from stages.models.registry import MODELS, NAMES
-from stages.tables.features import Features, read_features
+from stages.tables.features import Features, features_path, read_features
 from stages.tables.parquet import fixed_size_list, write_batches
 from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
 
@@ -64,6 +65,8 @@ def main() -> str:
         raise PipelineError(
             "the training rows have one label only, so there is nothing to tell apart"
         )
+    transformer = Transformer.load(TRANSFORMER)
+    check_same_run(train_rows, val_rows, transformer)
     train, val = (Examples.of(rows, labels) for rows in (train_rows, val_rows))
     settings = Settings(
         section, params.seed, params.device, params.class_weight, params.refit_on_val
@@ -88,7 +91,6 @@ def main() -> str:
             f"{first.calibrating_rows} rows are too few to calibrate well: how sure the model is "
             "may be off",
         )
-    transformer = Transformer.load(TRANSFORMER)
     sure_answers = {
         output: sure(found.val_probabilities, val.classes, params.sure_accuracy)
         for output, found in answers.items()
@@ -132,6 +134,22 @@ def main() -> str:
         f"{params.model}: {rows:,} rows, {len(train.names):,} features, {len(labels)} labels, "
         f"log loss on val {val_loss(first, val):.4f}, {len(file) / 1e6:.1f} MB"
     )
+
+
+def check_same_run(train: Features, val: Features, transformer: Transformer) -> None:
+    """Raises PipelineError when features and transformer are not of one run of `featurize`."""
+    problem = ""
+    if not train.names == val.names == transformer.feature_names:
+        problem = "they are of different features"
+    elif unknown := set(val.mediums) - set(train.mediums):
+        problem = f"val has the label {shorten(min(unknown))}, which train lacks"
+    elif shared := set(train.image_files) & set(val.image_files):
+        problem = f"{shorten(min(shared))} is in train and in val"
+    if problem:
+        raise PipelineError(
+            f"{features_path('train')}, {features_path('val')} and {TRANSFORMER} do not belong "
+            f"together ({problem}): {REMAKE}"
+        )
 
 
 def check_models(model: str, section: str, content: Any) -> dict[str, ModelParams]:

@@ -24,7 +24,8 @@ from commands.compare import (
     read_predictions,
     verdict,
 )
-from stages.common.stage import PipelineError, run
+from stages.common.errors import PipelineError
+from stages.common.stage import run
 from stages.evaluation.intervals import interval, metrics_of_sums, resample, row_terms
 from stages.tables.parquet import fixed_size_list
 from stages.tables.predictions import PREDICTIONS, predictions_schema

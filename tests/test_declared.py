@@ -15,7 +15,7 @@ from conftest import PROJECT, Project
 from ruamel.yaml import YAML
 
 from scripts.declare import all_imports, declared
-from stages.common.stage import ParameterError, PipelineError
+from stages.common.errors import ParameterError, PipelineError
 
 DVC_YAML = YAML(typ="safe").load(PROJECT / "dvc.yaml")
 STAGES = DVC_YAML["stages"]

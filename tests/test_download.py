@@ -35,8 +35,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages import download as stage
+from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
-from stages.common.stage import PipelineError
 from stages.sources import content, fetching, local
 from stages.sources.url import url_problem
 

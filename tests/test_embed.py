@@ -37,7 +37,8 @@ from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.table import AHEAD, write_table
 from stages import parse_embeddings_to_parquet, split
-from stages.common.stage import PipelineError, run
+from stages.common.errors import PipelineError
+from stages.common.stage import run
 from stages.tables.artefacts import ARTEFACTS, embedding_identity
 from stages.tables.split import SPLIT
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, load_params
-from stages.common.stage import PipelineError
 from stages.evaluate import STAGE, Params, check_embedding, check_features
 from stages.evaluation.baselines import baselines, nearest_sizes
 from stages.evaluation.consistency import consistent
@@ -131,7 +131,13 @@ def test_each_museum_has_metrics_of_its_own_rows():
 def test_a_model_of_other_features_is_refused():
     train = rows([1, 2], ["clay", "gold"], ["y"])
     with pytest.raises(PipelineError, match="was trained on other features"):
-        check_features(GoldIsWide(), train)
+        check_features(GoldIsWide(), train, train, train.image_files)
+
+
+def test_features_of_test_that_are_of_other_rows_are_refused():
+    train = rows([1, 2], ["clay", "gold"], ["x"])
+    with pytest.raises(PipelineError, match=r"test.parquet is of other rows than test: run `dvc"):
+        check_features(GoldIsWide(), train, train, train.image_files[::-1])
 
 
 def test_rows_without_a_near_duplicate_have_metrics_of_their_own():
@@ -276,7 +282,7 @@ SUBSET_OF = dict(
 class WidthsAndFirstNumbers:
     """In place of probabilities, the widths and the first numbers of the embeddings."""
 
-    labels = ("clay", "gold")
+    labels = ["clay", "gold"]  # noqa: RUF012
     outputs = (PROBABILITIES,)
 
     def __init__(self, embedding_length):

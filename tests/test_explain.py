@@ -28,7 +28,7 @@ from photographs.pictures.embedder import Embedder
 from scripts.params import set_params
 from stages import download, evaluate, featurize, split, train
 from stages import parse_embeddings_to_parquet as parse
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.model_file.interface import PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.words import Words
 from stages.sources import simulator

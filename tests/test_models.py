@@ -20,8 +20,8 @@ from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
-from stages.common.stage import PipelineError
 from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
 from stages.model_file.graph import Graph
@@ -200,9 +200,29 @@ fitted = cache(fit)
 
 def file_of(model, classes=4, temperature=1.0, data=None):
     data = data or made_up(classes)
-    return model_bytes(
-        data.transformer, {PROBABILITIES: (model, temperature)}, {"labels": data.labels}
-    )
+    answers = {PROBABILITIES: (model, temperature)}
+    return model_bytes(data.transformer, answers, metadata_of(data.transformer, data.labels))
+
+
+def metadata_of(transformer, labels, outputs=(PROBABILITIES,), **said):
+    """What a model's file says of itself, some of it otherwise."""
+    sure = {"accuracy": 0.95, "threshold": 0.8, "share": 0.5}
+    return {
+        "labels": labels,
+        "feature_names": transformer.feature_names,
+        "kinds": transformer.describe(),
+        "embedding": None,
+        "source": "file",
+        "model": "lda",
+        "parameters": {"refit_on_val": False},
+        "answers": {name: {"members": [], "temperature": 1.5, "sure": sure} for name in outputs},
+        "training_rows": 120,
+        "rows_used": {"lda": 120},
+        "chosen": {},
+        "val_rows": 120,
+        "calibrating_rows": 120,
+        "few_calibrating_rows": False,
+    } | said
 
 
 def loss(model, rows):
@@ -605,7 +625,7 @@ def test_the_curve_has_the_metrics_of_the_model_at_its_best(kind):
         model, curve, temperature = found.model, found.curve, found.temperature
     else:
         model, curve = fitted(kind)
-    assert tuple(curve.columns) == CURVE_COLUMNS
+    assert tuple(curve.columns) == tuple(CURVE_COLUMNS)
     best = curve.iloc[-1] if kind == "ensemble" else curve.loc[curve["val_log_loss"].idxmin()]
     for name in ("train", "val"):
         rows = getattr(made_up(), name)

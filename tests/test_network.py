@@ -47,7 +47,7 @@ from photographs.networks.weights import (
     tensor_names,
 )
 from photographs.pictures.embedder import Embedder
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.model_file.graph import Graph
 from stages.sources import fetching
 from stages.sources.identity import COURSE

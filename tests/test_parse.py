@@ -14,8 +14,8 @@ from conftest import PROJECT, tiny_rows, write_csv_table
 from dvc.utils.hydra import apply_overrides
 
 from stages import parse_embeddings_to_parquet as stage
+from stages.common.errors import PipelineError
 from stages.common.params import ParameterError
-from stages.common.stage import PipelineError
 from stages.parser import csv_file
 from stages.sources.identity import KNOWN
 from stages.sources.simulator import simulate_metadata

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
+from stages.common.errors import PipelineError, shorten
 from stages.common.params import ParameterError
-from stages.common.stage import PipelineError, shorten
 from stages.parser import csv_file, parquet_file
 from stages.parser.contract import MAME_MEDIUMS, NO_MEDIUMS, RULES
 from stages.tables.artefacts import ARTEFACTS

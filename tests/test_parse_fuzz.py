@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 from test_parse_forms import NAMES, RAW, Stage, bits, examples, nearest_float32, packed
 from test_parse_forms import _parser as _parser  # the fixture `parser`
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.parser import csv_file, parquet_file
 from stages.parser.contract import (
     ASPECT_RATIO_TOLERANCE,

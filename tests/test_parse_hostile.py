@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, tiny_rows, write_csv_table
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.parser import csv_file, parquet_sizes
 from stages.tables.artefacts import ARTEFACTS
 
@@ -210,7 +210,7 @@ FIELDS = ["1.jpg", "Etching", "Museum", "1", "train", 100.0, 100.0, 10000.0, 1.0
 RUN = """
 import json, pathlib, sys
 from stages import parse_embeddings_to_parquet as stage
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.parser import unpacking
 unpacking.EXPANSION_FREE_BYTES = 32 << 20  # so that a small bomb is one
 name = sys.argv[1]

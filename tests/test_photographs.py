@@ -36,7 +36,7 @@ from photographs.pictures.picture import (
     read_picture,
 )
 from photographs.pictures.places import Folder, Zip, open_place, shown_name
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 # pytest lets through what the program keeps quiet.
 pytestmark = [

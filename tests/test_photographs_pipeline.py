@@ -16,7 +16,7 @@ from test_download import server
 from photographs import embed, fetch
 from scripts.declare import all_imports, declared
 from scripts.params import set_params
-from stages.common.stage import ParameterError, PipelineError
+from stages.common.errors import ParameterError, PipelineError
 from stages.sources import fetching
 
 FOLDER = PROJECT / "photographs"

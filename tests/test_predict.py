@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import MUSEUMS, tiny_rows, write_csv_table, write_params
 from pictures import draw, random_weights, write_network
+from test_models import metadata_of
 
 from answers import photographs as answers_photographs
 from answers import table as answers_table
@@ -89,21 +90,14 @@ def write_model(
     if without_sizes:
         others = places_without_sizes(names, {"all"})
         models[PROBABILITIES_WITHOUT_SIZES] = (OnFeatures(nearest(others), others), temperature)
-    metadata = {
-        "labels": labels,
-        "feature_names": names,
-        "kinds": transformer.describe(),
-        "embedding": identity,
-        "source": source,
-        "training_rows": len(rows),
-        "answers": {
-            name: {
-                "temperature": temperature,
-                "sure": {"accuracy": 0.95, "threshold": 0.8, "share": 0.5},
-            }
-            for name in models
-        },
-    }
+    metadata = metadata_of(
+        transformer,
+        labels,
+        models,
+        embedding=identity,
+        source=source,
+        training_rows=len(rows),
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model_bytes(transformer, models, metadata))
     return path
@@ -538,7 +532,7 @@ MISTAKES = {
     "another file": (["table.csv", "-o", "p.csv", "--model", "table.csv"], "named twice"),
     "no model at all": (
         ["table.csv", "-o", "p.csv", "--model", "notes.txt"],
-        "notes.txt is no model of this pipeline",
+        "it is no model of this pipeline as it is now: run `dvc repro`",
     ),
     "an ending": (
         ["table.csv", "-o", "p.xlsx"],

@@ -38,7 +38,7 @@ from photographs.pictures.picture import FORMATS
 from photographs.pictures.places import open_place
 from scripts.params import set_params
 from stages import download, evaluate, featurize, parse_embeddings_to_parquet, split, train
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.model_file.interface import MODEL, MODEL_CARD, PROBABILITIES
 from stages.model_file.scoring import ModelFile
 from stages.model_file.words import Words

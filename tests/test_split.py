@@ -9,8 +9,8 @@ import pytest
 from conftest import tiny_rows, write_csv_table
 
 from stages import parse_embeddings_to_parquet, split
+from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
-from stages.common.stage import PipelineError
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
 from stages.tables.artefacts import ARTEFACTS, LONGEST_EXACT, METADATA, artefacts_schema
 from stages.tables.parquet import fixed_size_list, write_batches

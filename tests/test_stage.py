@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from stages import NO_MEMORY
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import atomic_write, write_csv, write_json
-from stages.common.stage import ParameterError, PipelineError, run
+from stages.common.stage import run
 
 
 def raises(error):

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from stages.common.errors import PipelineError
 from stages.common.files import write_text
 from stages.common.params import Section
-from stages.common.stage import PipelineError
 
 NETWORK = Path("models/network.onnx")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 PINS = Path(__file__).with_name("keras_mobilenet.json")
 KERAS = "keras"  # what stands for the place where they are published

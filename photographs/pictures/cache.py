@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from photographs.pictures import picture
+from stages.common.errors import PipelineError
 from stages.common.files import sha256
-from stages.common.stage import PipelineError
 
 # What SQLite keeps in a file to tell whose it is.
 APPLICATION_ID = 0x656D6265  # embe

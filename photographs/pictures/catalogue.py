@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from photographs.pictures.places import shown_name
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
 
 IMAGE_FILE, MEDIUM, SUBSET = "Image file", "Medium", "Subset"
 WIDTH, HEIGHT, PRODUCT, ASPECT = "Width", "Height", "Product size", "Aspect ratio"

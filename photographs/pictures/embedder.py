@@ -22,7 +22,7 @@ from photographs.pictures.picture import (
     network_input,
     read_picture,
 )
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 # Characters of what ONNX Runtime says: the numbers that disagree stand at the end of a sentence.
 MOST_SHOWN = 200

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from photographs.networks.description import Description, Fit, Resize
-from stages.common.stage import shorten
+from stages.common.errors import shorten
 
 # A file that declares more pixels is taken for an attack: 500 million are 2 GB in memory.
 MOST_PIXELS = 500_000_000

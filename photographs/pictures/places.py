@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from photographs.pictures.picture import PictureError, in_few_words
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 # A larger file is not read: no museum's photograph comes near it, and each thread holds one.
 MOST_BYTES = 1_000_000_000

@@ -1,8 +1,6 @@
 """Photographs to the table that `download.source` file takes, one row for each."""
 
-import csv
 import hashlib
-import io
 import json
 import threading
 import unicodedata
@@ -34,8 +32,8 @@ from photographs.pictures.catalogue import (
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import PictureError
 from photographs.pictures.places import Place, shown_name
-from stages.common.files import write_text
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
+from stages.common.files import csv_line, write_text
 from stages.tables.artefacts import EMBEDDING
 from stages.tables.parquet import write_batches
 
@@ -139,11 +137,7 @@ def left_out_path(output: Path) -> Path:
 
 def write_left_out(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
     """Write the names and reasons as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([IMAGE_FILE, "Reason"])
-    writer.writerows(left_out)
-    write_text(path, text.getvalue())
+    write_text(path, "".join(map(csv_line, [(IMAGE_FILE, "Reason"), *left_out])))
 
 
 def files_of(place: Place, result: Result) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.common.stage import ParameterError
+from stages.common.errors import ParameterError
 
 PARAMS_FILE = Path("params.yaml")
 

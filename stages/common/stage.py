@@ -11,19 +11,8 @@ from contextlib import suppress
 from stages import NO_MEMORY, STARTED, nobody, out_of_memory
 from stages.common.ending import Stopped, ends_when_asked
 from stages.common.environment import check_environment
+from stages.common.errors import PipelineError, shorten
 from stages.common.inputs import Inputs
-
-
-class PipelineError(Exception):
-    """Something that the user can mend; its text is one sentence that says how."""
-
-    exit_code = 1
-
-
-class ParameterError(PipelineError):
-    """A value in params.yaml that cannot be used."""
-
-    exit_code = 2
 
 
 def log(stage: str, message: str) -> None:
@@ -37,13 +26,6 @@ def log(stage: str, message: str) -> None:
         # What Python still holds would be tried once more at the end, with a traceback.
         sys.stdout = nobody()
         raise OSError(error.errno, error.strerror, "standard output") from None
-
-
-def shorten(text: str, length: int = 60) -> str:
-    """The beginning of a text, in one line, with nothing that a terminal would obey."""
-    words = " ".join(text[: 4 * length].split())  # cut first: the text may be a megabyte
-    shown = "".join(char if char.isprintable() else "\ufffd" for char in words)
-    return shown if len(shown) <= length else f"{shown[:length]}..."
 
 
 def run(stage: str, main: Callable[[], str]) -> None:

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from stages.evaluation.consistency import consistent
 from stages.evaluation.intervals import intervals, wilson
 from stages.evaluation.rows import Scored
 from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
 from stages.model_file.scoring import ModelFile, is_sure
-from stages.tables.split import NEAR_DUPLICATE, SPLIT
+from stages.tables.split import NEAR_DUPLICATE, read_split
 from stages.tables.values import UNKNOWN
 
 # What the metrics of each output of the model are called.
@@ -94,7 +93,7 @@ def near_duplicates(image_files: np.ndarray) -> np.ndarray:
 
     Nearly the same is a cosine above `NEAR_DUPLICATE`, as the stage `split` computes it.
     """
-    table = pq.read_table(SPLIT, columns=["image_file", "nearest_train_cosine"]).to_pandas()
+    table = read_split().select(["image_file", "nearest_train_cosine"]).to_pandas()
     cosine = table.set_index("image_file")["nearest_train_cosine"].loc[image_files]
     return (cosine > NEAR_DUPLICATE).to_numpy()  # False where there is none
 

@@ -4,15 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError, shorten
 from stages.evaluation.metrics import metrics_of
 from stages.model_file.interface import MODEL
 from stages.model_file.scoring import ModelFile
 from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
-from stages.tables.parquet import matrix
-from stages.tables.val_probabilities import VAL_PROBABILITIES
+from stages.tables.val_probabilities import other_val_rows, read_val_probabilities
 
 # Columns that are read whatever the model takes: for baselines, metrics and the predictions table.
 COLUMNS = ("medium", "museum", "museum_based_instance_id", "width", "height")
@@ -83,12 +81,21 @@ def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Sc
 def score(model: ModelFile, rows: Scored) -> dict[str, Scored]:
     """The rows with what each output of the model says of them, by its name.
 
-    Raises PipelineError when the model takes other embeddings than the table has.
+    Raises PipelineError when the model takes other embeddings than the table has, or has no answer
+    to a row.
     """
-    return {
-        output: replace(rows, probabilities=model.predict_proba(rows.artefacts, output))
-        for output in model.outputs
-    }
+    found = {}
+    for output in model.outputs:
+        probabilities = model.predict_proba(rows.artefacts, output)
+        unanswered = rows.image_files[np.isnan(probabilities).any(axis=1)]
+        if len(unanswered):
+            raise PipelineError(
+                f"{MODEL} has no answer to {len(unanswered):,} of these rows, the first is "
+                f"{shorten(unanswered[0])}: its numbers are too large; mend it in your table, or "
+                "take it out"
+            )
+        found[output] = replace(rows, probabilities=probabilities)
+    return found
 
 
 def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored]:
@@ -100,7 +107,7 @@ def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored
     Raises PipelineError as `read_rows` does, and when the probabilities are of other rows.
     """
     rows = read_rows("val", model, subset_of)
-    table = pq.read_table(VAL_PROBABILITIES)
-    if table["image_file"].to_pylist() != rows.image_files.tolist():
-        raise PipelineError(f"{VAL_PROBABILITIES} is of other rows than val: run `dvc repro`")
-    return {output: replace(rows, probabilities=matrix(table[output])) for output in model.outputs}
+    image_files, probabilities = read_val_probabilities(model.labels, model.outputs)
+    if image_files != rows.image_files.tolist():
+        raise other_val_rows()
+    return {output: replace(rows, probabilities=found) for output, found in probabilities.items()}

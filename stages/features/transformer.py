@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterable
@@ -13,15 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
-from stages.common.files import atomic_write
+from stages.common.files import atomic_write, reading
 from stages.features.block import Block, ColumnBlock, Input, by_numpy, left_out
 from stages.features.kinds import category, embedding, sizes
+from stages.model_file.checking import OPERATORS, check_model
 from stages.model_file.graph import Graph
+from stages.model_file.metadata import check_kinds
 from stages.tables.artefacts import Artefacts
 
 TRANSFORMER = Path("data/features/transformer.npz")
 KINDS_FOLDER = Path(__file__).with_name("kinds")
+# More features than these, and more numbers on the way to those of a row, have no model.
+MOST, MOST_NUMBERS = 1_000_000, 2**26
 # What is told about the kinds that a run may leave out.
 LEFT_OUT = {
     "embedding": embedding.LEFT_OUT,
@@ -127,14 +133,55 @@ class Transformer:
 
     @classmethod
     def load(cls, path: Path) -> "Transformer":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises PipelineError for another file; a pickle in it is not run.
+        """
         fields: dict[tuple[int, str], dict[str, Any]] = {}
-        with np.load(path, allow_pickle=False) as arrays:
-            for entry, value in arrays.items():
-                number, kind, field = entry.split(".")
+        with reading(path), zipfile.ZipFile(path) as archive:
+            # What `save` writes is not packed, so that a few bytes hold few numbers.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it is packed")
+            for entry in archive.infolist():
+                number, kind, field, _ = entry.filename.split(".")
+                value = _read_array(archive.read(entry))
                 block = fields.setdefault((int(number), kind), {})
                 block[field] = value if value.ndim else value.item()
-        return cls([KINDS[kind](**values) for (_, kind), values in sorted(fields.items())])
+            blocks = [KINDS[kind](**values) for (_, kind), values in sorted(fields.items())]
+            transformer = cls(blocks)
+            transformer._check()
+        return transformer
+
+    def _check(self) -> None:
+        """Raises an error where blocks do not fit each other, or their own fields do not."""
+        for block in self.blocks:
+            for name, value in vars(block).items():
+                if isinstance(value, int) and value > MOST:
+                    raise ValueError(f"its `{name}` is too large")
+                if np.asarray(value).dtype.kind == "f" and not np.isfinite(value).all():
+                    raise ValueError(f"its `{name}` is no finite number")
+        graph = Graph()
+        features, _ = self.add_to(graph)
+        graph.output("features", features, np.float32, len(self.feature_names))
+        model = onnx.load_model_from_string(graph.to_bytes({}, ""))
+        shapes = check_model(model, 1, MOST_NUMBERS, OPERATORS)
+        if shapes["features"] != (1, len(self.feature_names)):
+            raise ValueError("it makes other features than it names")
+        check_kinds({"kinds": self.describe(), "embedding": self.embedding_identity})
+
+
+def _read_array(content: bytes) -> np.ndarray:
+    """The array of an .npy file, without a pickle. Raises ValueError for anything else."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("it is of another version")
+    shape, _, type_ = np.lib.format.read_array_header_1_0(file)
+    numbers = math.prod(shape)
+    if type_.hasobject or numbers * type_.itemsize != len(content) - file.tell():
+        raise ValueError("it holds a pickle, or is cut off")
+    if numbers > len(content):
+        raise ValueError("it holds numbers of no bytes")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def is_embedding(feature: str) -> bool:

@@ -5,6 +5,14 @@ from pathlib import Path
 MODEL = Path("models/model.onnx")
 MODEL_CARD = Path("models/model_card.md")
 TRAINING_CURVE = Path("models/training_curve.csv")
+# What a model reached with each iteration, on train and on val.
+CURVE_COLUMNS: dict[str, type] = {
+    "iteration": int,
+    "train_log_loss": float,  # nats
+    "val_log_loss": float,
+    "train_accuracy": float,
+    "val_accuracy": float,
+}
 
 # Names of the model's outputs.
 PROBABILITIES, MEDIUM = "probabilities", "medium"

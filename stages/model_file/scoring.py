@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,24 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
+from stages.common.files import reading
+from stages.model_file.checking import OPERATORS, check_model, read_model
 from stages.model_file.interface import ANSWERS, FEATURES, PROBABILITIES
+from stages.model_file.metadata import check_metadata
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
+from stages.tables.parquet import check_probabilities
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
 BATCH_ROWS = 1024
+# Numbers that a row may become on the way, beside one for each byte of the file.
+MOST_NUMBERS = 2**17
 # Batches at a time, at most: each takes up to half a gigabyte, for a kernel around 20,000 rows.
 MOST_WORKERS = 4
+
+
+MODES = {"LEAF", "BRANCH_LT"}  # of the nodes of trees
+OTHER_MODEL = "it is no model of this pipeline as it is now: run `dvc repro`, which makes one"
 
 
 class LogSoftmax(OpRun):
@@ -88,6 +99,11 @@ class TreeEnsembleRegressor(OpRun):
         value[leaves], target[leaves] = self.target_weights, self.target_ids
         thresholds = np.array(self.nodes_values, np.float32)
         features = np.array(self.nodes_featureids)
+        branches = np.column_stack(children)[~leaf]
+        below = (branches > itself[~leaf, None]) & (branches < len(trees))
+        # A branch that leads back would never come to a leaf.
+        if not (set(self.nodes_modes) <= MODES and below.all() and features.min(initial=0) >= 0):
+            raise ValueError("its trees are no trees of `<`")
         return roots, features, thresholds, np.column_stack(children), leaf, value, target
 
     def _run(self, features: np.ndarray, **_: Any) -> tuple[np.ndarray]:
@@ -103,7 +119,7 @@ class TreeEnsembleRegressor(OpRun):
         return (total,)
 
 
-OPERATORS = [LogSoftmax, Softplus, TreeEnsembleRegressor]
+OWN_OPERATORS = [LogSoftmax, Softplus, TreeEnsembleRegressor]
 
 
 def check_same_embedding(
@@ -140,26 +156,44 @@ class ModelFile:
     """A model of `train`: from the columns of artefacts to probabilities."""
 
     def __init__(self, path: Path) -> None:
-        """Raises PipelineError for a file that is no ONNX model of this pipeline."""
-        content = path.read_bytes()
-        self.digest = hashlib.sha256(content).hexdigest()
-        try:
-            model = onnx.load_from_string(content)
+        """Raises PipelineError for a file that is no ONNX model of this pipeline as it is now."""
+        self._path = path
+        with reading(path, OTHER_MODEL):
+            content, model = read_model(path)
+            self.digest = hashlib.sha256(content).hexdigest()
             texts = {entry.key: entry.value for entry in model.metadata_props}
             self.metadata: dict[str, Any] = {k: json.loads(v) for k, v in texts.items()}
+            check_metadata(self.metadata)
             self.labels: list[str] = self.metadata["labels"]
             self.inputs = [value.name for value in model.graph.input]
             self._model = model
+            most = BATCH_ROWS * (MOST_NUMBERS + len(content))
+            shapes = check_model(model, BATCH_ROWS, most, OPERATORS)
+            self._check_shapes(shapes)
             self._evaluators: dict[str, ReferenceEvaluator] = {}
             self._evaluator(PROBABILITIES)
-        except Exception as error:
-            # Protocol buffers, JSON and the evaluator have an error each for what they cannot read.
-            raise PipelineError(f"{path} is no model of this pipeline: run `dvc repro`") from error
-        lengths = {
-            value.name: value.type.tensor_type.shape.dim[-1].dim_value
-            for value in model.graph.input
+        self.embedding_length: int | None = shapes.get(EMBEDDING, (None, None))[1]
+
+    def _check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises ValueError where inputs and outputs are not those of the metadata."""
+        described = {
+            value["name"]: () if value["length"] is None else (value["length"],)
+            for kind in self.metadata["kinds"]
+            for value in kind["inputs"]
         }
-        self.embedding_length: int | None = lengths.get(EMBEDDING)
+        expected = {name: (BATCH_ROWS, *shape) for name, shape in described.items()}
+        expected[FEATURES] = (BATCH_ROWS, len(self.metadata["feature_names"]))
+        for output in self.metadata["answers"]:
+            if output not in ANSWERS:
+                raise ValueError("it has an answer of another name")
+            expected[output] = (BATCH_ROWS, len(self.labels))
+        if {*self.inputs} != described.keys() or {*self.outputs} != {*self.metadata["answers"]}:
+            raise ValueError("it has other inputs or outputs than it says")
+        if PROBABILITIES not in self.outputs:
+            raise KeyError(PROBABILITIES)
+        for name, shape in expected.items():
+            if shapes.get(name) != shape:
+                raise ValueError(f"its `{name[:60]}` has another length than it says")
 
     @property
     def outputs(self) -> list[str]:
@@ -175,7 +209,8 @@ class ModelFile:
 
         `output` may be `PROBABILITIES_WITHOUT_SIZES`, where the file has that.
 
-        Raises PipelineError when the embeddings have another length than those of train.
+        Raises PipelineError when the embeddings have another length than those of train, and when
+        the model says something else than probabilities.
         """
         if self.embedding_length is not None:
             found = artefacts[EMBEDDING].shape[1] if EMBEDDING in artefacts else None
@@ -187,7 +222,11 @@ class ModelFile:
 
         if not len(artefacts):
             return np.empty((0, len(self.labels)), dtype=np.float32)
-        return self._run(artefacts, output)
+        probabilities = self._run(artefacts, output)
+        answered = probabilities[~np.isnan(probabilities).all(axis=1)]
+        with self._running():
+            check_probabilities(answered)
+        return probabilities
 
     def features(self, artefacts: Artefacts) -> np.ndarray:
         """The features of n artefacts, (n, number of `metadata["feature_names"]`) float32."""
@@ -214,7 +253,11 @@ class ModelFile:
         }
 
     def _run(self, artefacts: Artefacts, name: str) -> np.ndarray:
-        return _run(self._evaluator(name), artefacts, [name])[0]
+        with self._running():
+            return _run(self._evaluator(name), artefacts, [name])[0]
+
+    def _running(self) -> AbstractContextManager[None]:
+        return reading(self._path, OTHER_MODEL)
 
     def _evaluator(self, name: str) -> ReferenceEvaluator:
         """The operators that lead to one result."""
@@ -298,4 +341,4 @@ def _part(
         [constant for constant in model.graph.initializer if constant.name in taken],
     )
     part = onnx.helper.make_model(graph, opset_imports=model.opset_import)
-    return ReferenceEvaluator(part, new_ops=OPERATORS)
+    return ReferenceEvaluator(part, new_ops=OWN_OPERATORS)

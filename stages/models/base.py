@@ -22,15 +22,16 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from stages.common.errors import PipelineError
 from stages.common.params import Section
-from stages.common.stage import PipelineError, log
+from stages.common.stage import log
 from stages.features.transformer import is_embedding
 from stages.model_file.graph import Graph
+from stages.model_file.interface import CURVE_COLUMNS
 from stages.models.calibration import FOLDS, cross_fitted, fit_temperature
 from stages.models.examples import Examples, accuracy, log_loss
 
 MOST_TRAIN_ROWS = 1000
-CURVE_COLUMNS = ("iteration", "train_log_loss", "val_log_loss", "train_accuracy", "val_accuracy")
 
 
 class ModelParams(Section):

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.params import check_section
-from stages.common.stage import ParameterError, PipelineError, log
+from stages.common.stage import log
 from stages.model_file.graph import Graph
 from stages.models.base import (
     Calibrated,

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from tqdm import tqdm
 
-from stages.common.stage import PipelineError, log
+from stages.common.errors import PipelineError
+from stages.common.stage import log
 from stages.model_file.graph import Graph
 from stages.models.base import Classifier, Fitted, ModelParams, Settings, decided_nothing
 from stages.models.calibration import fit_temperature

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.linear import Linear

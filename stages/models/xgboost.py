@@ -11,10 +11,12 @@ import pandas as pd
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.common.stage import PipelineError, log
+from stages.common.errors import PipelineError
+from stages.common.stage import log
 from stages.features.kinds.embedding import principal_components
 from stages.model_file.graph import ML, Graph
-from stages.models.base import CURVE_COLUMNS, Fitted, ModelParams, Settings, places_of
+from stages.model_file.interface import CURVE_COLUMNS
+from stages.models.base import Fitted, ModelParams, Settings, places_of
 from stages.models.calibration import best_steps
 from stages.models.examples import Examples
 

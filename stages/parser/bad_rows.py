@@ -1,11 +1,11 @@
 """The rows that break a rule of the contract: count them, name them, set them aside."""
 
 import csv
-import io
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stages.common.stage import shorten
+from stages.common.errors import shorten
+from stages.common.files import csv_line
 from stages.parser.contract import MOST_TEXT, RULES
 from stages.parser.csv_file import CsvFile
 from stages.parser.raw_file import RawFile
@@ -104,12 +104,8 @@ class BadRows:
 
     def csv(self) -> str:
         """All problems as the text of a CSV table with the columns `QUARANTINE_COLUMNS`."""
-        text = io.StringIO()
-        # All text in quotes: Python would leave a lone CR without, which ends a line.
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(QUARANTINE_COLUMNS)
-        for problem in self.problems:
-            row = (
+        rows = [
+            (
                 problem.row,
                 problem.line,
                 shorten(problem.image_file, MOST_TEXT),
@@ -117,5 +113,7 @@ class BadRows:
                 shorten(problem.value),
                 RULES[problem.rule].broken,
             )
-            writer.writerow(row)
-        return text.getvalue()
+            for problem in self.problems
+        ]
+        lines = [csv_line(row, csv.QUOTE_NONNUMERIC) for row in (QUARANTINE_COLUMNS, *rows)]
+        return "".join(lines)

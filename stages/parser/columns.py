@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
 from stages.parser.contract import MOST_TEXT, NO_MEDIUMS, Artefact
 from stages.parser.embeddings import holds_numbers, to_float, to_numbers
 from stages.tables.artefacts import EMBEDDING, METADATA, ExtraKind

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.csv
 
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
 from stages.parser.unpacking import UnpackedFile
 
 if TYPE_CHECKING:

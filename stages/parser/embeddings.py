@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
 from stages.tables.artefacts import FLOAT
 
 

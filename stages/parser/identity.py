@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from stages.common.errors import PipelineError, shorten
 from stages.common.params import Section
-from stages.common.stage import PipelineError, shorten
 from stages.parser.raw_file import RawFile
 from stages.sources.identity import KNOWN
 from stages.tables.artefacts import EMBEDDING, differences

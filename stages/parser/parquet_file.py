@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common.stage import PipelineError, shorten
+from stages.common.errors import PipelineError, shorten
 from stages.parser import parquet_sizes
 from stages.parser.unpacking import check_expansion
 

@@ -6,7 +6,7 @@ and know how far they are.
 
 from pathlib import Path
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.parser.csv_file import CsvFile
 from stages.parser.parquet_file import ParquetFile
 

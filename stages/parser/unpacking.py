@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 # Embeddings shrink to a half or a tenth when they are packed. What grows by more than this
 # when it is unpacked, and to more than so many bytes, was made to fill the memory or the disk.

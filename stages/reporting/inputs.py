@@ -1,28 +1,31 @@
 """Read what the page is made from: what earlier stages wrote."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from stages.common.errors import PipelineError
+from stages.common.files import REMAKE, read_csv
 from stages.common.params import load_value
-from stages.model_file.interface import MODEL
+from stages.model_file.interface import CURVE_COLUMNS, MODEL
 from stages.model_file.scoring import ModelFile
 from stages.model_file.words import Words
-from stages.sources.raw import PROVENANCE
+from stages.sources.raw import read_provenance
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
     LONGEST_EXACT,
+    METADATA,
     embedding_length,
     read_artefacts,
 )
-from stages.tables.predictions import PREDICTIONS
-from stages.tables.results import DETAILS, METRICS, PLOTS
-from stages.tables.split import SPLIT, directions, subsets_of_artefacts
+from stages.tables.parquet import read_columns
+from stages.tables.predictions import read_predictions as read_table_of_predictions
+from stages.tables.results import PLOT_COLUMNS, PLOTS, read_results
+from stages.tables.split import SPLIT, directions, read_split, subsets_of_artefacts
 from stages.tables.values import UNKNOWN
 
 STAGE = "report"
@@ -30,8 +33,6 @@ MAP_ROWS = 3000  # at most: more would only cover each other
 MAP_SEED = 0
 MISTAKES = 20
 NEIGHBOURS = 3  # training rows that are shown beside a mistake
-# Columns of the tables that are texts, whatever is in them.
-TEXTS = dict.fromkeys(("actual", "predicted", "medium", "group"), str)
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,18 @@ class Inputs:
 def read_inputs() -> Inputs:
     """Read what earlier stages wrote."""
     subset = load_value("evaluate.plots_subset")
-    tables = {
-        name: pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False, na_values=[""], dtype=TEXTS)
-        for name in ("confusion", "per_class", "reliability", "importance", "training_curve")
-    }
+    columns = PLOT_COLUMNS | {"training_curve": CURVE_COLUMNS}
+    tables = {name: read_csv(PLOTS / f"{name}.csv", held) for name, held in columns.items()}
     facts = None if embedding_length(ARTEFACTS) is None else read_embeddings()
     mistakes = confident_mistakes(read_predictions(subset))
     return Inputs(
-        provenance=json.loads(PROVENANCE.read_text(encoding="utf-8")),
+        provenance=read_provenance("location", "bytes", "sha256"),
         artefacts=read_table(),
         embedding=facts,
         mistakes=mistakes,
         neighbours={} if facts is None else most_alike_in_train(mistakes, facts),
         subset=subset,
-        metrics=json.loads(METRICS.read_text(encoding="utf-8"))
-        | json.loads(DETAILS.read_text(encoding="utf-8")),
+        metrics=read_results(),
         confusion=tables["confusion"],
         per_class=tables["per_class"],
         reliability=tables["reliability"],
@@ -108,9 +106,12 @@ def read_table() -> pd.DataFrame:
     empty museum is called unknown.
     """
     columns = ["image_file", "medium", "museum", "width", "height"]
-    table = pq.read_table(ARTEFACTS, columns=columns).to_pandas()
-    split = pq.read_table(SPLIT).to_pandas().drop(columns="image_file")  # the same order
-    table = pd.concat([table, split], axis="columns")
+    types = {name: METADATA[name] for name in columns}
+    table = read_columns(ARTEFACTS, types, "image_file", "medium", "width", "height").to_pandas()
+    split = read_split().to_pandas()
+    if split["image_file"].tolist() != table["image_file"].tolist():
+        raise PipelineError(f"{SPLIT} is of other rows than {ARTEFACTS}: {REMAKE}")
+    table = pd.concat([table, split.drop(columns="image_file")], axis="columns")
     medium_of = table.set_index("image_file")["medium"]
     table["museum"] = named_groups(table["museum"])
     table["nearest_medium"] = table["nearest_train"].map(medium_of)
@@ -167,8 +168,8 @@ def two_directions(values: np.ndarray) -> tuple[np.ndarray, float]:
 
 def read_predictions(subset: str) -> pd.DataFrame:
     """The predictions table of one subset, without the probabilities of all labels."""
-    names = [name for name in pq.read_schema(PREDICTIONS).names if name != "probabilities"]
-    rows = pq.read_table(PREDICTIONS, columns=names, filters=[("subset", "==", subset)]).to_pandas()
+    table = read_table_of_predictions().drop_columns("probabilities")
+    rows = table.filter(pc.field("subset") == subset).to_pandas()
     return rows.assign(museum=named_groups(rows["museum"]))
 
 

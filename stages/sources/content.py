@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from stages.common.errors import PipelineError
 from stages.common.files import file_digest
-from stages.common.stage import PipelineError
 
 # The first bytes of files that are not plain text, and how the names of such files end.
 MAGIC = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv.zst"}

@@ -16,8 +16,8 @@ from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
+from stages.common.errors import PipelineError
 from stages.common.files import atomic_write
-from stages.common.stage import PipelineError
 from stages.sources.content import check_beginning, check_content
 from stages.sources.local import PIECE_BYTES, check_room, check_size, disk_problem, within
 from stages.sources.url import expanded

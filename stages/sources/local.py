@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from stages.common.errors import PipelineError, shorten
 from stages.common.files import atomic_write
-from stages.common.stage import PipelineError, shorten
 
 # What is left free on a disk, for the stages that follow: so much, or a twentieth of a small one.
 RESERVE_BYTES = 100_000_000

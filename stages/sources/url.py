@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
 
 from pydantic import AfterValidator
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 
 # `http:` counts without the slashes too: whoever types it means a URL. A letter and a colon are a
 # drive of Windows.

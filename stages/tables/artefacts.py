@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from stages.tables.parquet import matrix, read_batches
+from stages.common.errors import PipelineError
+from stages.common.files import REMAKE, reading
+from stages.tables.parquet import check_columns, matrix, read_batches, source_of_schema
 
 ARTEFACTS = Path("data/artefacts.parquet")
 EMBEDDING = "embedding"  # the column of the embeddings
@@ -39,6 +41,7 @@ METADATA = {
 # what is as good and faster is for longer ones.
 LONGEST_EXACT = 2048
 FLOAT = pa.float32()  # a number of an embedding, unless the raw table has half floats
+NUMBERS = (FLOAT, pa.float16())
 
 # What an extra column may hold, and the type it then has.
 ExtraKind = Literal["number", "category"]
@@ -71,9 +74,34 @@ def artefacts_schema(
     return pa.schema(fields, metadata=metadata)
 
 
+def schema_of_artefacts(path: Path = ARTEFACTS) -> pa.Schema:
+    """The schema of an artefacts table.
+
+    Raises PipelineError for another table.
+    """
+    with reading(path):
+        schema = pq.read_schema(path)
+        source_of_schema(schema)
+        check_columns(schema, METADATA)
+        for name in schema.names:
+            if schema.names.count(name) > 1:
+                raise ValueError(f"its column `{name}` is there twice")
+            type_ = schema.field(name).type
+            if name == EMBEDDING:
+                good = pa.types.is_fixed_size_list(type_) and type_.value_type in NUMBERS
+            else:
+                good = type_ in (METADATA.get(name), *EXTRA.values())
+            if not good:
+                raise ValueError(f"its column `{name}` holds something else")
+        return schema
+
+
 def embedding_length(path: Path) -> int | None:
-    """Length of the embeddings in an artefacts table, None where it has none."""
-    return length_of_embeddings(pq.read_schema(path))
+    """Length of the embeddings in an artefacts table, None where it has none.
+
+    Raises PipelineError for another table.
+    """
+    return length_of_embeddings(schema_of_artefacts(path))
 
 
 def length_of_embeddings(schema: pa.Schema) -> int | None:
@@ -85,9 +113,17 @@ def embedding_identity(path: Path) -> dict[str, str] | None:
     """What made the embeddings of an artefacts table, as docs/table.md has it.
 
     None where the table does not say, or has none.
+
+    Raises PipelineError when it says something else.
     """
-    content = pq.read_schema(path).metadata.get(EMBEDDING.encode())
-    return None if content is None else json.loads(content)
+    with reading(path):
+        content = (pq.read_schema(path).metadata or {}).get(EMBEDDING.encode())
+        identity = None if content is None else json.loads(content)
+        if identity is not None and not (
+            isinstance(identity, dict) and all(isinstance(text, str) for text in identity.values())
+        ):
+            raise ValueError("what it says of its embeddings are no texts")
+        return identity
 
 
 def identity_in_words(identity: Mapping[str, str]) -> str:
@@ -129,6 +165,19 @@ class Artefacts:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
+    def check(self) -> None:
+        """Raises ValueError for what no row of the artefacts table has."""
+        for name, values in self.columns.items():
+            good = True
+            if name in ("image_file", "medium"):
+                good = bool((values != "").all())
+            elif name == EMBEDDING:
+                good = bool(np.isfinite(values).all())
+            elif name in ("width", "height"):
+                good = bool(((values > 0) & np.isfinite(values)).all())
+            if not good:
+                raise ValueError(f"its column `{name}` holds what none has")
+
     def take(self, rows: np.ndarray | slice) -> "Artefacts":
         """Some of the rows: a slice, their places (m,) int, or which of them (n,) bool."""
         return Artefacts({name: values[rows] for name, values in self.columns.items()})
@@ -153,11 +202,28 @@ def read_artefacts(
 
     `subset_of` has the subset of each artefact, by its image file. A progress bar with `title`
     shows the rows.
+
+    Raises PipelineError for a table that cannot be read, is of other artefacts, or has an embedding
+    or a size that no artefact has.
     """
     asked = list(dict.fromkeys(["image_file", *columns]))
+    schema_of_artefacts()
+    seen = 0
     with tqdm(desc=f"{title} {subset}", unit=" rows", disable=None) as bar:
         for batch in read_batches(ARTEFACTS, asked):
-            chosen = [subset_of[name] == subset for name in batch.column("image_file").to_pylist()]
-            rows = batch.filter(pa.array(chosen))
-            yield Artefacts.of(rows)
+            names = batch.column("image_file").to_pylist()
+            if unknown := [name for name in names if name not in subset_of]:
+                raise _other_rows(f"{unknown[0]} has no subset")
+            rows = batch.filter(pa.array([subset_of[name] == subset for name in names]))
+            with reading(ARTEFACTS):
+                artefacts = Artefacts.of(rows)
+                artefacts.check()
+            yield artefacts
+            seen += len(names)
             bar.update(rows.num_rows)
+    if seen != len(subset_of):
+        raise _other_rows(f"it has {seen:,} rows, and {len(subset_of):,} have a subset")
+
+
+def _other_rows(problem: str) -> PipelineError:
+    return PipelineError(f"{ARTEFACTS} does not belong to the split table ({problem}): {REMAKE}")

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.tables.parquet import matrix
+from stages.common.files import reading
+from stages.tables.parquet import columns_of, matrix, names_of, source_of_schema
 
 
 def features_path(subset: str) -> Path:
@@ -40,12 +41,32 @@ class Features:
 
 
 def read_features(subset: str) -> Features:
-    """Read the features of one subset."""
-    table = pq.read_table(features_path(subset))
+    """Read the features of one subset.
+
+    Raises PipelineError for another table, and for one that cannot be read or has features that are
+    no numbers.
+    """
+    path = features_path(subset)
+    with reading(path):
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        names, source = names_of(schema, "feature_names"), source_of_schema(schema)
+        expected = features_schema(source, names)
+        columns = dict(zip(expected.names, expected.types, strict=True))
+        table = columns_of(file, columns, *columns)
+        values = matrix(table["features"])
+        good = np.isfinite(values).all(axis=1)
+        if not len(table):
+            raise ValueError("it has no rows")
+        if not good.all():
+            raise ValueError(
+                f"{table['image_file'][int(np.flatnonzero(~good)[0])]} has features that are no "
+                "finite numbers: it is damaged, or a number of your table is too large"
+            )
     return Features(
         image_files=table["image_file"].to_numpy(),
         mediums=table["medium"].to_numpy(),
-        values=matrix(table["features"]),
-        names=json.loads(table.schema.metadata[b"feature_names"]),
-        source=table.schema.metadata[b"source"].decode(),
+        values=values,
+        names=names,
+        source=source,
     )

@@ -4,33 +4,118 @@ Every table names the source of its data (`synthetic`, `mame` or `file`) in its 
 so that results can say what they were computed from.
 """
 
+import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.common.files import atomic_write
+from stages.common.files import atomic_write, reading
+from stages.tables.values import Source
+
+# How far the sum of a row's probabilities may be from 1: each is rounded to 6 decimals.
+SUM_TOLERANCE = 0.01
 
 
 def source_of(path: Path) -> str:
-    """The source that a table's schema names."""
-    return pq.read_schema(path).metadata[b"source"].decode()
+    """The source that a table's schema names.
+
+    Raises PipelineError when it names none.
+    """
+    with reading(path):
+        return source_of_schema(pq.read_schema(path))
+
+
+def source_of_schema(schema: pa.Schema) -> str:
+    """The source that a schema names. Raises ValueError or KeyError when it names none."""
+    source = metadata_of(schema, "source")
+    if source not in get_args(Source):
+        raise ValueError("its source of data is none that is known")
+    return source
+
+
+def metadata_of(schema: pa.Schema, name: str) -> str:
+    """A text of a schema's metadata. Raises KeyError when it is missing."""
+    if name.encode() not in (schema.metadata or {}):
+        raise KeyError(name)
+    return schema.metadata[name.encode()].decode()
+
+
+def names_of(schema: pa.Schema, name: str) -> list[str]:
+    """Different texts, one at least, that a schema's metadata lists as JSON under a name.
+
+    Raises ValueError or KeyError for anything else.
+    """
+    names = json.loads(metadata_of(schema, name))
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise ValueError(f"its `{name}` are no list of texts")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"its `{name}` are none, or one is there twice")
+    return names
+
+
+def check_columns(schema: pa.Schema, expected: Mapping[str, pa.DataType]) -> None:
+    """Raises ValueError when a schema lacks a column, or has another type for it."""
+    for name, type_ in expected.items():
+        if schema.names.count(name) != 1:
+            raise ValueError(f"it has {schema.names.count(name) or 'no'} columns `{name}`")
+        if schema.field(name).type != type_:
+            found = str(schema.field(name).type)[:60]
+            raise ValueError(f"its column `{name}` holds {found} and not {type_}")
+
+
+def read_columns(path: Path, columns: Mapping[str, pa.DataType], *full: str) -> pa.Table:
+    """Some columns of a table of the pipeline, which have these types; `full` have no gaps.
+
+    Raises PipelineError for another table, or one that cannot be read.
+    """
+    with reading(path):
+        return columns_of(pq.ParquetFile(path), columns, *full)
+
+
+def columns_of(file: pq.ParquetFile, columns: Mapping[str, pa.DataType], *full: str) -> pa.Table:
+    """What `read_columns` gives, of a file that is open.
+
+    Raises ValueError and Arrow's errors.
+    """
+    check_columns(file.schema_arrow, columns)
+    table = file.read(list(columns))
+    table.validate(full=True)  # whether texts are UTF-8, too
+    for name in full:
+        if table[name].null_count:
+            raise ValueError(f"its column `{name}` has gaps")
+    return table
+
+
+def check_probabilities(values: np.ndarray) -> None:
+    """Raises ValueError for rows (n, k) that are no probabilities, such as nan."""
+    # Not the other way round: nothing is true of nan.
+    good = (values >= 0).all(axis=1) & (np.abs(values.sum(axis=1) - 1) <= SUM_TOLERANCE)
+    if not good.all():
+        raise ValueError(f"row {int(np.flatnonzero(~good)[0]) + 1:,} holds no probabilities")
 
 
 def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Read a Parquet table by record batches, one for each row group.
 
     The next one is read meanwhile: Arrow releases the GIL.
+
+    Raises PipelineError for a table that cannot be read, or lacks a column.
     """
 
     def read(group: int) -> pa.Table:
-        return file.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+        table = file.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+        table.validate(full=True)  # whether texts are UTF-8, too
+        return table
 
-    with pq.ParquetFile(path) as file, ThreadPoolExecutor(1) as pool:
+    with reading(path), pq.ParquetFile(path) as file, ThreadPoolExecutor(1) as pool:
+        if lacking := set(columns or ()) - set(file.schema_arrow.names):
+            raise KeyError(min(lacking))
         waiting: deque[Future[pa.Table]] = deque()
         for group in range(file.num_row_groups):
             waiting.append(pool.submit(read, group))

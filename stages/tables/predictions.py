@@ -1,11 +1,27 @@
 """The predictions table: what the model says of each row of val and test."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common.files import REMAKE, reading
+from stages.tables.parquet import (
+    check_probabilities,
+    columns_of,
+    matrix,
+    names_of,
+    source_of_schema,
+)
 
 PREDICTIONS = Path("data/predictions.parquet")
+# Columns without gaps; a row may lack what is said of its museum, and answers without the sizes.
+ALWAYS = {
+    *("image_file", "subset", "medium", "predicted", "probability", "second"),
+    *("second_probability", "probabilities"),
+}
 
 
 def predictions_schema(source: str, labels: list[str], model: str) -> pa.Schema:
@@ -36,3 +52,27 @@ def predictions_schema(source: str, labels: list[str], model: str) -> pa.Schema:
             "model": model,
         },
     )
+
+
+def read_predictions(
+    columns: Collection[str] | None = None,
+    content: bytes | None = None,
+    name: str = str(PREDICTIONS),
+    way_out: str = REMAKE,
+) -> pa.Table:
+    """The predictions table, or some columns of it, with the probabilities among them.
+
+    `content` is that of another revision's file, `name` and `way_out` are what is said of it.
+
+    Raises PipelineError for another table, and for one that cannot be read.
+    """
+    with reading(Path(name), way_out):
+        file = pq.ParquetFile(PREDICTIONS if content is None else pa.BufferReader(content))
+        found = file.schema_arrow
+        whole = predictions_schema(source_of_schema(found), names_of(found, "labels"), "")
+        taken = {name: whole.field(name).type for name in columns or whole.names}
+        table = columns_of(file, taken, *ALWAYS.intersection(taken))
+        check_probabilities(matrix(table["probabilities"]))
+        if other := set(table["subset"].to_pylist()) - {"val", "test"}:
+            raise ValueError(f"it names the subset `{min(other)}`")
+    return table

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from stages.common.files import reading
+from stages.tables.parquet import read_columns
+from stages.tables.values import SUBSETS
 
 SPLIT = Path("data/split.parquet")
 # Two rows whose embeddings have a larger cosine are often photographs of one thing, which flatter
@@ -40,7 +43,24 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return values / np.where(length == 0, 1, length)
 
 
+def read_split() -> pa.Table:
+    """The split table.
+
+    Raises PipelineError for another table, or one that cannot be read.
+    """
+    table = read_columns(SPLIT, SPLIT_COLUMNS, "image_file", "subset")
+    with reading(SPLIT):
+        if other := set(table["subset"].to_pylist()).difference(SUBSETS):
+            raise ValueError(f"it names the subset `{min(other)}`")
+        if len(set(table["image_file"].to_pylist())) < len(table):
+            raise ValueError("an image file is there twice")
+    return table
+
+
 def subsets_of_artefacts() -> dict[str, str]:
-    """The subset of each artefact, by its image file, as the split table has it."""
-    split = pq.read_table(SPLIT, columns=["image_file", "subset"]).to_pydict()
-    return dict(zip(split["image_file"], split["subset"], strict=True))
+    """The subset of each artefact, by its image file, as the split table has it.
+
+    Raises PipelineError as `read_split` does.
+    """
+    split = read_split()
+    return dict(zip(split["image_file"].to_pylist(), split["subset"].to_pylist(), strict=True))

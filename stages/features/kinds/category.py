@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.features.block import ColumnBlock, Description, Input
 from stages.model_file.graph import ML, Graph
 from stages.tables.artefacts import ExtraKind

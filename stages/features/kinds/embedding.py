@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
+from stages.common.errors import PipelineError
 from stages.common.params import Section
-from stages.common.stage import PipelineError
 from stages.features.block import Block, Description, Input, by_numpy
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import EMBEDDING, LONGEST_EXACT, Artefacts

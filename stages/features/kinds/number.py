@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.features.block import ColumnBlock, Description, Input
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import ExtraKind
