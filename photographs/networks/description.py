@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from stages.common.errors import PipelineError
-from stages.common.files import write_text
+from stages.common.files import MOST_JSON, write_text
 from stages.common.params import Section
 
 NETWORK = Path("models/network.onnx")
@@ -134,6 +134,8 @@ def read_description(network: Path) -> Description:
             "photographs.md says how to use another"
         )
     try:
+        if path.stat().st_size > MOST_JSON:
+            raise PipelineError(f"{path} is too large to be the description of a network")
         return Description.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise PipelineError(

@@ -38,8 +38,8 @@ def recipe_key(
     """What embeddings depend on beside the photographs, as one SHA-256.
 
     Other versions of the libraries may differ in the last bits. `answer`, (d,) float32, is what the
-    network says to one picture that is always the same: another processor may differ too, and
-    weights may lie in other files than the network's. So may another way to read pictures.
+    network says to one picture that is always the same: another processor may differ too. So may
+    another way to read pictures.
     """
     versions = {name: version(name) for name in ("pillow", "onnxruntime", "numpy")}
     numbers = hashlib.sha256(np.ascontiguousarray(answer, "<f4").tobytes()).hexdigest()

@@ -26,6 +26,8 @@ from stages.common.errors import PipelineError
 
 # Characters of what ONNX Runtime says: the numbers that disagree stand at the end of a sentence.
 MOST_SHOWN = 200
+# Numbers that one picture may become on the way.
+MOST_NUMBERS = 2**30
 
 
 class Embedder:
@@ -112,21 +114,22 @@ def _session(
 
     Raises PipelineError when it is not a network.
     """
-    import onnx
     import onnxruntime
     from onnx.utils import Extractor
+
+    from stages.model_file.checking import check_model, read_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Of what goes wrong, our own sentence tells.
     options.log_severity_level = 4
     try:
-        content: Path | bytes = network
+        content, model = read_model(network)
+        check_model(model, 1, MOST_NUMBERS)
         if inputs and outputs:
-            part = Extractor(onnx.load(network)).extract_model(inputs, outputs)
-            content = part.SerializeToString()
+            content = Extractor(model).extract_model(inputs, outputs).SerializeToString()
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has an error for each kind of trouble
+    except Exception as error:  # ONNX and its runtime have an error for each kind of trouble
         raise PipelineError(
-            f"{network} is no ONNX file: {in_few_words(error, MOST_SHOWN)}"
+            f"{network} is no ONNX file that is run here: {in_few_words(error, MOST_SHOWN)}"
         ) from None

@@ -153,7 +153,8 @@ class Zip:
             ) from None
         self._items: dict[str, list[zipfile.ZipInfo]] = {}
         for item in self._file.infolist():
-            if not item.is_dir():
+            # Not is_dir(), which an empty name stops.
+            if not item.filename.endswith("/"):
                 self._items.setdefault(item.filename, []).append(item)
         self._lock = threading.Lock()
 
