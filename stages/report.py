@@ -6,6 +6,7 @@ tables under reports/plots/. Writes reports/index.html, and its figures as pictu
 reports/figures/*.png.
 """
 
+import warnings
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +26,8 @@ FIGURES = Path("reports/figures")
 
 def main() -> str:
     inputs = read_inputs()
+    # What the font of the pictures lacks is a box there; on the page the browser has it.
+    warnings.filterwarnings("ignore", "Glyph", UserWarning)
     synthetic = inputs.metrics["data"]["source"] == "synthetic"
     drawn = {}
     for figure in tqdm(figures_of(inputs), desc=STAGE, unit=" figures", disable=None):

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from stages import parse_embeddings_to_parquet as stage
 from stages.common.params import load_params, load_value
-from stages.parser import csv_file, parquet_file, parquet_sizes
+from stages.parser import csv_file, embeddings, parquet_file, parquet_sizes
 from stages.parser.croissant import CROISSANT
 from stages.parser.embeddings import to_float32
 from stages.tables.artefacts import ARTEFACTS, METADATA
@@ -116,6 +116,9 @@ def _parser(tmp_path_factory) -> Iterator[Stage]:
         folder = tmp_path_factory.mktemp("raw")
         write_params(folder)
         monkeypatch.chdir(folder)
+        # Rounding is tested up to the ends of 32 bits, beyond what an embedding may have.
+        monkeypatch.setattr(embeddings, "MOST_NUMBER", FLOAT32_MAX)
+        monkeypatch.setattr(embeddings, "LEAST_NUMBER", 2.0**-149)
         yield Stage(monkeypatch)
 
 

@@ -213,6 +213,8 @@ class Ensemble:
     def _says_anything(self, name: str, columns: np.ndarray) -> bool:
         """Whether a member says more of rows that it has not seen than the classes' shares do."""
         classes, weights = self._rows.classes[self._scored], self._scored_weights
+        if not len(classes):
+            return True  # no row speaks against it
         logits, _ = cross_fitted_stack(
             [self._fitted(name, columns).held_out.logits], classes, weights
         )

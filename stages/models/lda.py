@@ -42,9 +42,16 @@ def fit(
     With balanced class weights, all classes are equally probable before a row is seen. More than
     `MOST_EXACT` features are solved by `iterated`.
 
-    Raises PipelineError as that does.
+    Raises PipelineError as that does, and when there are no more rows than labels.
     """
     count = len(train.labels)
+    if len(train.classes) <= count:
+        raise PipelineError(
+            f"`{settings.section}` needs more rows than labels, and can learn from "
+            f"{len(train.classes):,} rows of {count:,} labels (a blend keeps a fifth of the rows "
+            "apart): give more rows of each label, or take another model, such as "
+            "`-S train.model=logistic_regression`"
+        )
     priors = np.full(count, 1 / count) if settings.class_weight == "balanced" else None
     if len(train.names) > MOST_EXACT:
         model = iterated(params.shrinkage, priors, train, settings)
@@ -92,6 +99,8 @@ def iterated(
         return (product + shrinkage * variance * vectors).ravel()
 
     size = means.size
+    if not variance:  # as scikit-learn has it: what varies nowhere tells nothing
+        return Linear(np.zeros(means.T.shape, np.float32), np.log(priors).astype(np.float32))
     operator = LinearOperator((size, size), times_covariance, dtype=np.float64)
     with tqdm(desc=f"train {settings.name}", unit=" iterations", disable=None) as bar:
         solution, failed = cg(

@@ -35,6 +35,8 @@ def fit(
     estimator = LogisticRegression(C=params.C, max_iter=params.max_iterations, tol=params.tolerance)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
+        # Few rows of many labels are still labels.
+        warnings.filterwarnings("ignore", "The number of unique classes")
         estimator.fit(train.values, train.classes, train.row_weights(settings.class_weight))
     if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
         log(

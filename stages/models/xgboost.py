@@ -203,14 +203,15 @@ def principal_axes(rows: Examples, components: int | None) -> np.ndarray | None:
     """What `along` multiplies d features by, (d, m) float32, so that few stand for the embedding.
 
     These are the most principal `components` of those of the embedding in `rows`; the other
-    features follow them as they are. None where the embedding has no more features than that.
-
-    Raises PipelineError when the embeddings are all alike.
+    features follow them as they are. None where the embedding has no more features than that, and
+    where it is the same in all rows.
     """
     every = np.arange(len(rows.names))
     embedding, others = (places_of(part, rows.names, every) for part in ("embedding", "metadata"))
     if components is None or embedding.size <= components:
         return None
+    if not np.ptp(rows.values[:, embedding], axis=0).any():
+        return None  # no tree can cut what is the same everywhere
     found, _ = principal_components(rows.values[:, embedding], components)
     axes = np.zeros((len(rows.names), len(found) + others.size), dtype=np.float32)
     axes[embedding, : len(found)] = found.T

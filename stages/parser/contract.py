@@ -64,6 +64,8 @@ ASPECT_RATIO_TOLERANCE = 0.01
 # The longest text, in characters, and the largest width and height, in pixels.
 MOST_TEXT = 1000
 MOST_PIXELS = 1_000_000
+# The largest and the smallest that the largest number of an embedding may be, but for its sign.
+MOST_NUMBER, LEAST_NUMBER = 1e9, 1e-9
 # How many times the median of the first rows the norm of an embedding may be, and how many first
 # rows there have to be for a median that means something.
 OUTLIER = 10
@@ -168,11 +170,13 @@ RULES = {
         "every row becomes a row of one matrix; the length that most of the first rows have counts",
     ),
     "embedding_not_finite": Rule(
-        "has an embedding with a number that is nan, infinite or too large for 32 bits",
-        "one such number makes every mean and product that it enters useless",
+        f"has an embedding with a number that is nan, infinite or larger than {MOST_NUMBER:,.0f}",
+        "one such number makes every mean and product that it enters useless, and no network gives "
+        "one",
     ),
     "embedding_all_zero": Rule(
-        "has an embedding of zeros only",
+        "has an embedding of zeros only, or of numbers that are all smaller than "
+        f"{LEAST_NUMBER:.9f}",
         "no photograph gives that: the network was not run, or failed",
     ),
     "embedding_outlier": Rule(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.common.errors import PipelineError, shorten
+from stages.parser.contract import LEAST_NUMBER, MOST_NUMBER
 from stages.tables.artefacts import FLOAT
 
 
@@ -231,8 +232,9 @@ def usable_rows(
         else:
             broken.append((int(row), "embedding_length"))
     rows = np.flatnonzero(usable)
-    finite = np.isfinite(matrix).all(axis=1)
-    some = matrix.any(axis=1)
+    largest = np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
+    finite = largest <= MOST_NUMBER  # which nan is not
+    some = largest >= LEAST_NUMBER
     broken += [(int(row), "embedding_not_finite") for row in rows[~finite]]
     broken += [(int(row), "embedding_all_zero") for row in rows[finite & ~some]]
     far = finite & (norms(matrix) > longest)
@@ -272,7 +274,7 @@ def what_is_wrong(rule: str, value: Any) -> str:
         return f"{len(pieces):,} numbers"
     if rule in ("embedding_not_finite", "embedding_unreadable"):
         numbers = to_numbers(pa.array(pieces), pa.float32()).to_numpy(zero_copy_only=False)
-        bad = np.flatnonzero(~np.isfinite(numbers))
+        bad = np.flatnonzero(~(np.abs(numbers) <= MOST_NUMBER))
         if bad.size:
             return f"{pieces[bad[0]] or 'nothing'} as number {bad[0] + 1:,}"
     if rule == "embedding_outlier":

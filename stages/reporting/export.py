@@ -19,6 +19,8 @@ from stages.reporting.style import INK, STYLE, styled
 
 TITLE_HEIGHT = 0.3  # inches
 DPI = 150  # of pictures
+# Characters that XML cannot hold, which a name may have.
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @styled
@@ -48,7 +50,7 @@ def to_svg(figure: Figure, name: str) -> str:
     settings = {**STYLE, "svg.fonttype": "none", "svg.hashsalt": name}
     with style.context(settings, after_reset=True):
         figure.savefig(file, format="svg", dpi=100)
-    root = ElementTree.fromstring(file.getvalue())
+    root = ElementTree.fromstring(NO_XML.sub("\ufffd", file.getvalue()))
     view = root.get("viewBox", "")
     # Its metadata, a date among them, and its style, which would count for the whole page.
     for element in root.findall("{*}metadata") + root.findall("{*}defs[{*}style]"):
