@@ -32,6 +32,8 @@ from stages.parser.bad_rows import BadRows
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import backticked, choose_columns
 from stages.parser.contract import RULES, Conditions
+from stages.parser.csv_file import CsvForm
+from stages.parser.decimals import plain_batches
 from stages.parser.embeddings import kept_type
 from stages.parser.identity import find_identity
 from stages.parser.raw_file import open_raw
@@ -49,6 +51,8 @@ from stages.tables.parquet import regroup
 # How the names of tables end.
 ENDINGS = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 IMAGE_FILE, MEDIUM, SUBSET = "image_file", "medium", "subset"
+# How a CSV file is written where params.yaml says nothing.
+AS_USUAL = CsvForm(separator=",", decimal=".")
 # What a number of a table may be for a model, by the type that it takes.
 KINDS: dict[str, ExtraKind] = {"float64": "number", "string": "category"}
 
@@ -83,7 +87,7 @@ class Table:
         self._answerer = answerer
         self._museum = museum
         self._title = title
-        self._raw = open_raw(path)
+        self._raw = open_raw(path, _own_params().csv if PARAMS_FILE.is_file() else AS_USUAL)
         self._bad = BadRows(keep_all=True)
         names = _names_of(path, self._raw.names, called, answerer)
         self.labelled = names[MEDIUM] in self._raw.names
@@ -169,7 +173,7 @@ class Table:
         embeddings of another length than those of train.
         """
         raw, columns = self._raw, self._columns
-        with closing(raw.batches(columns.all)) as batches:
+        with closing(plain_batches(raw, columns)) as batches:
             first = next(batches, None)
             if first is None:
                 raise no_rows(raw)
@@ -227,8 +231,7 @@ def _names_of(
     names = {_key(name): name for name in COLUMNS} | {EMBEDDING: COURSE_COLUMN}
     names |= {name: name for name in answerer.further if name not in names}
     if PARAMS_FILE.is_file():
-        own = load_params(PARSE, Params).columns
-        names |= {name: column or name for name, column in own}
+        names |= {name: column or name for name, column in _own_params().columns}
     for name, column in called.items():
         key = name if name in names else _key(name)
         if key not in names:
@@ -246,6 +249,11 @@ def _names_of(
             "are called with --column"
         )
     return names
+
+
+def _own_params() -> Params:
+    """What params.yaml says of tables."""
+    return load_params(PARSE, Params)
 
 
 def _key(name: str) -> str:

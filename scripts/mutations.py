@@ -9,6 +9,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 from typing import Any
 

@@ -29,6 +29,8 @@ from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
 from stages.parser.contract import LEAST_FIRST_ROWS, NO_MEDIUMS, OUTLIER, RULES, Conditions
 from stages.parser.croissant import CROISSANT, croissant
+from stages.parser.csv_file import CsvForm
+from stages.parser.decimals import plain_batches
 from stages.parser.embeddings import kept_type, norms, read_numbers, usable_rows
 from stages.parser.identity import Identity, find_identity
 from stages.parser.raw_file import RawFile, open_raw
@@ -79,6 +81,7 @@ class Params(Section):
     """`parse_embeddings_to_parquet`"""
 
     columns: ColumnNames
+    csv: CsvForm
     extra_columns: dict[str, ExtraKind] = Field(
         description="a mapping of columns to number or category"
     )
@@ -114,15 +117,15 @@ def main() -> str:
     if official_split and params.columns.subset is None:
         raise ParameterError(
             f"params.yaml: `{STAGE}.columns.subset` is null, but `split.strategy` is official, "
-            "which takes the subsets from that column"
+            "which takes the subsets from that column: `-S split.strategy=stratified` draws them"
         )
     provenance = read_provenance()
-    raw = open_raw(RAW_FOLDER / provenance["file"])
+    raw = open_raw(RAW_FOLDER / provenance["file"], params.csv)
     columns = choose_columns(raw.names, dict(params.columns), params.extra_columns)
     log_columns(raw.names, columns)
     bad = BadRows(keep_all=params.on_bad_row == "quarantine")
-    blanks: Counter[str] = Counter()
-    with closing(raw.batches(columns.all)) as batches:
+    changes: Counter[str] = Counter()
+    with closing(plain_batches(raw, columns)) as batches:
         first = next(batches, None)
         if first is None:
             raise no_rows(raw)
@@ -145,14 +148,14 @@ def main() -> str:
         rows = write_batches(
             ARTEFACTS,
             schema,
-            accepted(parsed, raw, columns, params, bad, blanks),
+            accepted(parsed, raw, columns, params, bad, changes),
             params.compression,
             params.row_group_rows,
         )
     write_text(QUARANTINE, bad.csv())
     write_json(CROISSANT, croissant(schema, rows, bad.count, sha256(ARTEFACTS)))
-    for column, count in (+blanks).items():  # those above 0
-        log(STAGE, f"removed blanks around the {column}, rows changed: {count:,}")
+    for done, count in (+changes).items():  # those above 0
+        log(STAGE, f"{done}, rows changed: {count:,}")
     if bad.count:
         log(STAGE, f"{bad.report(rows + bad.count)} They are set aside in {QUARANTINE}.")
     if length and identity is None:
@@ -260,7 +263,7 @@ def accepted(
     columns: Columns,
     params: Params,
     bad: BadRows,
-    blanks: Counter[str],
+    changes: Counter[str],
 ) -> Iterator[pa.RecordBatch]:
     """The good rows of each batch; fills `bad` and `blanks`.
 
@@ -270,7 +273,7 @@ def accepted(
     rows = good_rows = 0
     row_of: dict[str, int] = {}
     for batch in batches:
-        blanks.update(batch.blanks)
+        changes.update(batch.changes)
         repeated = set()
         for row, image_file in enumerate(batch.image_files):
             earlier = row_of.get(image_file)
@@ -302,12 +305,12 @@ def accepted(
         raise PipelineError(f"no row of {raw.path} has a medium, and {NO_MEDIUMS}")
     if not bad.keep_all:
         raise PipelineError(
-            f"{bad.report(rows)} Nothing was written: mend the table, or set "
+            f"{bad.report(rows)}{raw.hint} Nothing was written: mend the table, or set "
             f"`{STAGE}.on_bad_row` to quarantine to set such rows aside. {bad.first()}"
         )
     if bad.count > params.max_bad_fraction * rows or good_rows == 0:
         raise PipelineError(
-            f"{bad.report(rows)} Nothing was written: `{STAGE}.max_bad_fraction` allows "
+            f"{bad.report(rows)}{raw.hint} Nothing was written: `{STAGE}.max_bad_fraction` allows "
             f"{params.max_bad_fraction:g} of the rows, and one good row is needed. {bad.first()}"
         )
 

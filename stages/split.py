@@ -34,6 +34,13 @@ ROWS_AT_A_TIME = 1024
 # How long the sketches are that `sketched_search` compares, and what draws them.
 SKETCH, SKETCH_SEED = 512, 0
 CANDIDATES = 32  # training rows
+# What to do about a split that leaves too little, by `split.strategy`.
+REMEDIES = {
+    "official": "`-S split.strategy=stratified` draws them anew from the rows of each label",
+    "stratified": "set other fractions in `split.stratified`, or give more rows of each label",
+    "holdout_museum": "hold out another museum (`split.holdout_museum`), or draw rows by "
+    "`-S split.strategy=stratified`",
+}
 
 
 class Official(Section):
@@ -81,7 +88,7 @@ def main() -> str:
     types = {name: METADATA[name] for name in columns}
     artefacts = read_columns(ARTEFACTS, types, "image_file", "medium").to_pandas()
     subset = assign_subsets(artefacts, params)
-    check_split(artefacts, subset)
+    check_split(artefacts, subset, params.strategy)
     for name in SUBSETS:
         chosen = artefacts[subset == name]
         log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} labels")
@@ -161,7 +168,7 @@ def stratified(
     return subset
 
 
-def check_split(artefacts: pd.DataFrame, subset: np.ndarray) -> None:
+def check_split(artefacts: pd.DataFrame, subset: np.ndarray, strategy: str) -> None:
     """Check what every split must hold, whatever made it.
 
     Raises PipelineError when an image is in two subsets, a subset is empty, or val
@@ -171,15 +178,18 @@ def check_split(artefacts: pd.DataFrame, subset: np.ndarray) -> None:
     if (subsets_of_image > 1).any():
         image_file = subsets_of_image.index[subsets_of_image > 1][0]
         raise PipelineError(f"the image file {image_file} is in more than one subset")
-    for name in SUBSETS:
-        if not (subset == name).any():
-            raise PipelineError(f"the split leaves no rows for {name}")
+    empty = [name for name in SUBSETS if not (subset == name).any()]
+    if empty:
+        raise PipelineError(
+            f"the split leaves no rows for {' and '.join(empty)}, and all three subsets are "
+            f"needed: {REMEDIES[strategy]}"
+        )
     trained = set(artefacts.loc[subset == "train", "medium"])
     lacking = sorted(set(artefacts["medium"]) - trained)
     if lacking:
         raise PipelineError(
             f"no training rows for {', '.join(lacking[:10])} (labels without: {len(lacking)}), so "
-            "no model could name them: choose another split or take their rows out of the table"
+            f"no model could name them: {REMEDIES[strategy]}, or take their rows out of the table"
         )
 
 

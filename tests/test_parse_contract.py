@@ -46,7 +46,7 @@ BROKEN = [
     ("text_too_long", {"Museum": "é" * 1001}, "é" * 60 + "..."),
     ("medium", {"Medium": ""}, "nothing"),
     ("medium", {"Medium": " "}, "nothing"),
-    ("subset", {"Subset": "training"}, "training"),
+    ("subset", {"Subset": "held out"}, "held out"),
     ("subset", {"Subset": ""}, "nothing"),
     ("width", {"Width": "wide"}, "wide"),
     ("width", {"Width": 0}, "0.0"),
@@ -219,8 +219,8 @@ def test_a_medium_that_mame_does_not_have_is_refused_in_mame_only(parse):
 
 def test_any_subset_passes_where_the_split_does_not_use_it(parse, set_params):
     set_params(**{"split.strategy": "stratified"})
-    rows = changed(4, {"Subset": "training"})
-    assert parse(rows)["subset"][4].as_py() == "training"
+    rows = changed(4, {"Subset": "held out"})
+    assert parse(rows)["subset"][4].as_py() == "held out"
     set_params(**{f"{SECTION}.columns.subset": None})
     assert set(parse(rows)["subset"].to_pylist()) == {""}
 
@@ -586,10 +586,26 @@ def test_a_table_without_a_medium_cannot_be_trained_on_and_predict_answers_for_i
     assert "`python -m commands.predict` answers for it" in NO_MEDIUMS
 
 
-@pytest.mark.parametrize(("delimiter", "called"), [(";", "semicolons"), ("\t", "tabs")])
-def test_another_separator_of_fields_is_named(parse, delimiter, called):
-    header = delimiter.join(["Image file", "Medium"]).encode()
-    assert f"separated by {called}" in refusal(parse, header + b"\n1\n")[0]
+def test_columns_that_a_table_may_lack_come_with_the_options_that_say_so(parse, set_params):
+    lacking = ("Museum", "Subset", "Aspect ratio")
+    rows = [{k: v for k, v in row.items() if k not in lacking} for row in tiny_rows()]
+    (sentence,) = refusal(parse, rows)
+    keys = [f"{SECTION}.columns.{key}" for key in ("museum", "subset", "aspect_ratio")]
+    options = " ".join(f"-S {key}=null" for key in keys)
+    assert sentence.endswith(f"`dvc exp run {options} -S split.strategy=stratified`")
+    set_params(**dict.fromkeys(keys), **{"split.strategy": "stratified"})
+    assert parse(rows).num_rows == len(rows)
+
+
+def test_the_usual_words_for_a_subset_are_understood_and_said(parse, capsys):
+    words = ["TRAIN ", "Training", "dev", "Validation", "testing", "train"]
+    rows = [row | {"Subset": word} for row, word in zip(tiny_rows(1, 6), words, strict=True)]
+    found = parse(rows)["subset"].to_pylist()
+    assert found == ["train", "train", "val", "val", "test", "train"]
+    said = capsys.readouterr().out
+    for word, name in zip(words[1:5], found[1:5], strict=True):
+        assert f"read the subset `{word}` as {name}, rows changed: 1" in said
+    assert "`train` as" not in said
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """Files that are no table, or were made to do harm, end with a sentence and in bounded memory."""
 
+import contextlib
 import gzip
+import io
 import os
+import sqlite3
 import subprocess
 import sys
 import zlib
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -46,12 +51,19 @@ def text_of(rows, folder):
         (b"\n\r\n\n", "t.csv", "holds nothing but empty lines"),
         (HEADER, "t.csv", "has a header but no rows"),
         (HEADER.strip(), "t.csv", "has a header but no rows"),
-        (b"<!DOCTYPE html>", "t.csv", "has no column `Image file`"),
+        (b"<!DOCTYPE html>", "t.csv", "a web page or XML: save the table as CSV"),
+        (b"<table>\n", "t.csv", "a web page or XML"),
         (bytes(5000), "t.csv", "holds bytes that are not text: it is no CSV table"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(99), "t.csv", "holds bytes that are not text"),
-        (b"PK\x03\x04" + bytes(99), "t.csv", "is a zip archive or an Excel workbook"),
-        (("\ufeff" + HEADER.decode()).encode("utf-16-le"), "t.csv", "is UTF-16 text"),
-        (HEADER.decode().encode("utf-16-le"), "t.csv", "holds bytes that are not text"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "t.csv", "a picture: `python -m commands.embed`"),
+        (b"\0\1\2" + bytes(99), "t.csv", "holds bytes that are not text"),
+        (
+            b"PK\x03\x04" + bytes(99),
+            "t.csv",
+            "a zip archive or an Excel workbook: save the table as CSV",
+        ),
+        (("\ufeff" + HEADER.decode()).encode("utf-16-le"), "t.csv", "UTF-16 text: save"),
+        (HEADER.decode().encode("utf-16-le"), "t.csv", "UTF-16 text: save the table as CSV"),
+        (HEADER.decode().encode("utf-16-be"), "t.csv", "UTF-16 text: save the table as CSV"),
         ("Größe,Medium\n1,2\n".encode("latin-1"), "t.csv", "is not UTF-8 text, in line 1"),
         (
             HEADER + ROW % 1 + (ROW % 2).replace(b"Etching", b"Gem\xe4lde"),
@@ -60,13 +72,47 @@ def text_of(rows, folder):
         ),
         (b"a,b,a,b\n1,2,3,4\n", "t.csv", "more than one column `a`, `b`"),
         (b"PAR1 but no more", "t.parquet", "cannot be read as Parquet"),
-        (HEADER + ROW % 1, "t.parquet", "cannot be read as Parquet"),
+        (HEADER + ROW % 1, "t.parquet", "a CSV table has a name that ends in .csv"),
+        (b"PAR1 but no more", "t.csv", "a Parquet file: end its name in .parquet"),
+        (gzip.compress(HEADER), "t.csv", "packed with gzip: end its name in .csv.gz"),
         (HEADER + ROW % 1, "t.csv.gz", "cannot be unpacked, it is cut off or damaged"),
         (HEADER + ROW % 1, "t.csv.zst", "cannot be unpacked, it is cut off or damaged"),
     ],
 )
 def test_a_file_that_is_no_table_ends_with_a_sentence(parse, content, name, problem):
     assert problem in refusal(parse, content, name)
+
+
+def written(by, *arguments, **options):
+    """The bytes of a small table as pandas writes it."""
+    rows = [row | {"MobileNetV1 features": "[1]"} for row in tiny_rows(1, 2)]
+    file = io.BytesIO()
+    getattr(pd.DataFrame(rows), by)(file, *arguments, **options)
+    return file.getvalue()
+
+
+def sqlite():
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        pd.DataFrame(tiny_rows(1, 2)).drop(columns="MobileNetV1 features").to_sql("t", connection)
+        return connection.serialize()
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (partial(written, "to_json"), "JSON: write it as Parquet, in Python by `pandas.read_json("),
+        (partial(written, "to_json", orient="records"), "JSON: write it as Parquet"),
+        (partial(written, "to_json", orient="records", lines=True), "read_json(path, lines=True)"),
+        (partial(written, "to_feather"), "a Feather or Arrow file: write it as Parquet"),
+        (partial(written, "to_orc"), "an ORC file: write it as Parquet"),
+        (partial(written, "to_pickle"), "a pickle"),
+        (sqlite, "an SQLite database: write it as Parquet"),
+    ],
+)
+def test_a_table_in_another_form_is_named_with_what_to_do(parse, make, what):
+    sentence = refusal(parse, make(), "table.csv")
+    assert sentence.startswith("data/raw/table.csv is no CSV table but ")
+    assert what in sentence
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])

@@ -1,6 +1,7 @@
 """Every strategy gives a split that can be trusted, or says why it cannot."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -167,14 +168,14 @@ def test_an_image_in_two_subsets_is_refused():
     for row, same in ((15, 0), (20, 10), (25, 5)):
         table.loc[row, "image_file"] = table.loc[same, "image_file"]
     with pytest.raises(PipelineError, match=r"image file 10\.jpg is in more than one subset"):
-        check_split(table, table["subset"].to_numpy())
+        check_split(table, table["subset"].to_numpy(), "official")
 
 
 def test_a_medium_without_training_rows_is_refused():
     table = artefacts()
     table.loc[(table["medium"] == "medium 2") & (table["subset"] == "train"), "subset"] = "val"
     with pytest.raises(PipelineError, match=r"no training rows for medium 2 \(labels without: 1\)"):
-        check_split(table, table["subset"].to_numpy())
+        check_split(table, table["subset"].to_numpy(), "official")
 
 
 def test_no_more_than_ten_mediums_without_training_rows_are_named():
@@ -183,16 +184,20 @@ def test_no_more_than_ten_mediums_without_training_rows_are_named():
     subset = np.where(table["subset"] == "train", "val", table["subset"])
     subset[59] = "train"
     with pytest.raises(PipelineError, match=r"medium 00, .*, medium 09 \(labels without: 11\)"):
-        check_split(table, subset)
+        check_split(table, subset, "official")
 
 
-@pytest.mark.parametrize("name", ["train", "val", "test"])
-def test_an_empty_subset_is_refused(name):
+@pytest.mark.parametrize("strategy", get_args(Params.model_fields["strategy"].annotation))
+@pytest.mark.parametrize("kept", [["train"], ["val"], ["test"], ["train", "test"]], ids=" ".join)
+def test_empty_subsets_are_refused_with_what_to_do(kept, strategy):
     table = artefacts()
-    subset = table["subset"].to_numpy().copy()
-    subset[subset == name] = "val" if name != "val" else "train"
-    with pytest.raises(PipelineError, match=f"no rows for {name}"):
-        check_split(table, subset)
+    subset = np.array([name if name in kept else kept[0] for name in table["subset"]])
+    empty = [name for name in ("train", "val", "test") if name not in kept]
+    with pytest.raises(PipelineError) as error:
+        check_split(table, subset, strategy)
+    assert f"no rows for {' and '.join(empty)}, and" in str(error.value)
+    remedy = "`split.stratified`" if strategy == "stratified" else "`-S split.strategy=stratified`"
+    assert remedy in str(error.value)
 
 
 def parse(folder, rows):

@@ -28,7 +28,7 @@ class ParsedBatch:
     good_rows: np.ndarray  # (m,) int, their places among the raw rows
     image_files: list[str]  # (n,) of all raw rows
     problems: dict[int, list[Problem]]  # for each other row, by its place
-    blanks: Counter[str]  # in how many rows blanks were removed, for each column
+    changes: Counter[str]  # in how many rows a text was changed, by what was done
 
 
 def parse_batch(
@@ -40,8 +40,8 @@ def parse_batch(
 
     Raises PipelineError for a column of a type that cannot be what it stands for.
     """
-    metadata, rows, blanks = read_metadata(batch, columns)
-    extra, broken_extra, blanks_of_extra = read_extra(batch, columns.extra)
+    metadata, rows, changes = read_metadata(batch, columns)
+    extra, broken_extra, changes_of_extra = read_extra(batch, columns.extra)
     image_files = metadata["image_file"].to_pylist()
     problems: dict[int, list[Problem]] = {}
 
@@ -73,7 +73,7 @@ def parse_batch(
         kept = schema.field(EMBEDDING).type.value_type.to_pandas_dtype()
         arrays.insert(len(metadata), fixed_size_list(matrix.astype(kept, copy=False)))
     good = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return ParsedBatch(good, good_rows, image_files, problems, blanks + blanks_of_extra)
+    return ParsedBatch(good, good_rows, image_files, problems, changes + changes_of_extra)
 
 
 def _raw_embedding(batch: pa.RecordBatch, columns: list[str], row: int) -> object:

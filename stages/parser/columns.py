@@ -14,12 +14,22 @@ from stages.common.errors import PipelineError, shorten
 from stages.parser.contract import MOST_TEXT, NO_MEDIUMS, Artefact
 from stages.parser.embeddings import holds_numbers, to_float, to_numbers
 from stages.tables.artefacts import EMBEDDING, METADATA, ExtraKind
+from stages.tables.values import SUBSETS
 
 # The sections of params.yaml that name columns, for messages.
 SECTION = "parse_embeddings_to_parquet.columns"
 EXTRA_SECTION = "parse_embeddings_to_parquet.extra_columns"
 # Blanks around these are removed: the course's file writes "Woven fabric " throughout.
 STRIPPED = ("medium", "museum", "subset")
+# Columns that a table may lack, beside the embedding.
+MAY_BE_NULL = ("museum", "museum_based_instance_id", "subset", "product_size", "aspect_ratio")
+# Other words for a subset, in small letters.
+SUBSET_WORDS = {
+    **{name: name for name in SUBSETS},
+    "training": "train",
+    **dict.fromkeys(("validation", "valid", "dev"), "val"),
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def choose_columns(
         raise PipelineError(
             f"the raw table has no column {backticked([metadata[key] for key in missing])}; it has "
             f"{backticked(names)}; `{SECTION}.{missing[0]}` says what the column is called"
-            + (f"; {NO_MEDIUMS}" if missing == ["medium"] else _other_delimiter(names))
+            + (f"; {NO_MEDIUMS}" if missing == ["medium"] else _how_to_lack(missing))
         )
     missing = [name for name in extra if name not in names]
     if missing:
@@ -115,11 +125,12 @@ def backticked(names: list[str]) -> str:
     return shown if len(names) <= 12 else f"{shown} and {len(names) - 12:,} more"
 
 
-def _other_delimiter(names: list[str]) -> str:
-    for delimiter, called in ((";", "semicolons"), ("\t", "tabs")):
-        if len(names) == 1 and delimiter in names[0]:
-            return f": its fields are separated by {called}, write it with commas"
-    return ""
+def _how_to_lack(missing: list[str]) -> str:
+    """How to say that there is no such column, for those of them that a table may lack."""
+    options = [f"-S {SECTION}.{key}=null" for key in missing if key in MAY_BE_NULL]
+    if "subset" in missing:
+        options.append("-S split.strategy=stratified")
+    return f", or null where there is none: `dvc exp run {' '.join(options)}`" if options else ""
 
 
 def read_metadata(
@@ -129,14 +140,14 @@ def read_metadata(
 
     Returns the columns by their names in the artefacts table, empty where the raw table has
     none; what `contract.broken_metadata` checks, a mapping for each row, in which a number
-    that cannot be read stands as its text; and the rows in which blanks were removed, for
-    each column.
+    that cannot be read stands as its text; and the rows in which a text was changed, by what
+    was done.
 
     Raises PipelineError for a column of a type that cannot be text or numbers.
     """
     arrays: dict[str, pa.Array] = {}
     values: dict[str, list[Any]] = {}
-    blanks: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
     for key, type_ in METADATA.items():
         name = columns.metadata.get(key)
         if name is None:
@@ -145,7 +156,10 @@ def read_metadata(
             values[key] = [empty] * batch.num_rows
         elif pa.types.is_string(type_):
             arrays[key], changed = _text(batch.column(name), name, strip=key in STRIPPED)
-            blanks[key] += changed
+            changes[f"removed blanks around the {key}"] += changed
+            if key == "subset":
+                arrays[key], understood = _subsets(arrays[key])
+                changes += understood
             values[key] = arrays[key].to_pylist() if key in Artefact.model_fields else []
         else:
             arrays[key], values[key] = _numbers(batch.column(name), name)
@@ -154,7 +168,7 @@ def read_metadata(
         dict(zip(ruled, row, strict=True))
         for row in zip(*(values[key] for key in ruled), strict=True)
     ]
-    return arrays, rows, blanks
+    return arrays, rows, changes
 
 
 def read_extra(
@@ -165,14 +179,13 @@ def read_extra(
     `extra` has their names, and what they hold.
 
     Returns the columns in the order of `extra`; the place of each row that breaks a rule, with the
-    name of the rule and the value; and the rows in which blanks were removed, for each column of
-    categories.
+    name of the rule and the value; and the rows in which a text was changed, by what was done.
 
     Raises PipelineError for a column of a type that cannot be what it should hold.
     """
     arrays: list[pa.Array] = []
     broken: list[tuple[int, str, str]] = []
-    blanks: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
     for name, kind in extra.items():
         called = backticked([name])
         if kind == "number":
@@ -185,13 +198,13 @@ def read_extra(
             ]
         else:
             array, changed = _text(batch.column(name), name, strip=True)
-            blanks[f"text of {called}"] += changed
+            changes[f"removed blanks around the text of {called}"] += changed
             rule = "text_too_long"
             long = pc.greater(pc.utf8_length(array), MOST_TEXT)
             wrong = [(row, array[row].as_py()) for row in pc.indices_nonzero(long).to_pylist()]
         arrays.append(array)
         broken += [(row, rule, f"{called}: {value}") for row, value in wrong]
-    return arrays, broken, blanks
+    return arrays, broken, changes
 
 
 def _text(raw: pa.Array, name: str, strip: bool) -> tuple[pa.Array, int]:
@@ -204,6 +217,22 @@ def _text(raw: pa.Array, name: str, strip: bool) -> tuple[pa.Array, int]:
         return text, 0
     stripped = pc.utf8_trim_whitespace(text)
     return stripped, pc.sum(pc.not_equal(stripped, text)).as_py() or 0
+
+
+def _subsets(text: pa.StringArray) -> tuple[pa.StringArray, Counter[str]]:
+    """Subsets by their usual names, and in how many rows one was called otherwise."""
+    counts = Counter(text.to_pylist())
+    meant = {word: SUBSET_WORDS.get(word.lower(), word) for word in counts}
+    if all(word == name for word, name in meant.items()):
+        return text, Counter()
+    changes = Counter(
+        {
+            f"read the subset `{word}` as {name}": counts[word]
+            for word, name in meant.items()
+            if word != name
+        }
+    )
+    return pa.array([meant[word] for word in text.to_pylist()], pa.string()), changes
 
 
 def _numbers(raw: pa.Array, name: str) -> tuple[pa.Array, list[Any]]:

@@ -126,6 +126,7 @@ RULES = {
         "has a subset other than train, val and test",
         "the official split takes the subset from the table; checked only when `split.strategy` is "
         "official",
+        "`-S split.strategy=stratified` draws subsets instead",
     ),
     "width": Rule(
         f"has a width that is not a number from 1 to {MOST_PIXELS:,}",

@@ -3,15 +3,19 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Generator, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.csv
 
 from stages.common.errors import PipelineError, shorten
+from stages.common.params import Section
+from stages.parser.kinds import other_kind
 from stages.parser.unpacking import UnpackedFile
 
 if TYPE_CHECKING:
@@ -24,18 +28,34 @@ CSV_BLOCK = 2 << 20
 MOST_SKIPPED = 100_000
 # Marks the end of each block: the ASCII record separator, which no text contains.
 _CLOSING_FIELD = "\x1e"
+# Rows that are looked at to tell how a table is written.
+FIRST_ROWS = 20
+SECTION = "parse_embeddings_to_parquet.csv"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+TAB, COMMA = "tab", "decimal=','"
+
+
+class CsvForm(Section):
+    """`parse_embeddings_to_parquet.csv`"""
+
+    separator: Literal[",", ";", "|", "tab"]
+    decimal: Literal[".", ","]
 
 
 class CsvFile:
     """A CSV table; all of its columns come as text.
 
-    `skipped_rows` counts the rows that had another number of fields than the header.
+    `skipped_rows` counts the rows that had another number of fields than the header. `hint` says
+    which parameters would read the table, where it looks as if its decimals were others.
     """
 
     metadata: Mapping[bytes, bytes] = MappingProxyType({})  # a CSV file says nothing of itself
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: CsvForm) -> None:
         self.path = path
+        self.decimal = form.decimal
+        self.hint = ""
+        self._separator: str = "\t" if form.separator == TAB else form.separator
         self.size = path.stat().st_size  # bytes
         self.position = 0  # bytes that were read
         self.skipped_rows = 0
@@ -46,12 +66,8 @@ class CsvFile:
             start = self._read(file)
         if not start:
             raise PipelineError(f"{self.path} is empty")
-        if start.startswith(b"PK\x03\x04"):
-            raise PipelineError(
-                f"{self.path} is a zip archive or an Excel workbook: save the table as CSV"
-            )
-        if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise PipelineError(f"{self.path} is UTF-16 text: save the table as UTF-8")
+        if (kind := other_kind(start)) is not None:
+            raise PipelineError(f"{self.path} is no CSV table but {kind}")
         if b"\0" in start:
             raise PipelineError(f"{self.path} holds bytes that are not text: it is no CSV table")
         try:
@@ -60,12 +76,41 @@ class CsvFile:
         except UnicodeDecodeError:
             raise self._not_utf8() from None
         lines = io.StringIO(text, newline="")
-        names = next((row for row in _csv_reader(lines) if row), None)
+        reader = _csv_reader(lines, self._separator)
+        names = next((row for row in reader if row), None)
         if names is None:
             raise PipelineError(f"{self.path} holds nothing but empty lines")
         if len(start) == CSV_BLOCK and lines.tell() == len(text):
             raise self._too_long("the first line")
+        self._look_at_form(names, text)
         return names
+
+    def _look_at_form(self, names: list[str], text: str) -> None:
+        """Raises PipelineError when the fields are separated otherwise; fills `hint`."""
+        separator: str = self._separator
+        if len(names) == 1:
+            # Of those that the header has, the one that it has most often.
+            separator = max(SEPARATORS, key=names[0].count)
+            separator = separator if separator in names[0] else self._separator
+        rows = islice(_csv_reader(io.StringIO(text, newline=""), separator), 1, FIRST_ROWS)
+        # Commas that separate nothing, and no points in any number.
+        commas = self.decimal == "." and any(
+            re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*", field)
+            for row in rows
+            for field in row
+        )
+        if separator != self._separator:
+            options = [f"separator={TAB}" if separator == "\t" else f"separator='{separator}'"]
+            options += [COMMA] if commas else []
+            raise PipelineError(
+                f"the fields of {self.path} are separated by {SEPARATORS[separator]}, and "
+                f"`{SECTION}` in params.yaml says {SEPARATORS[self._separator]}: change it, or run "
+                f"`dvc exp run {_as_options(options)}`"
+            )
+        if commas:
+            self.hint = (
+                f" Its numbers seem to have decimal commas, which `{_as_options([COMMA])}` reads."
+            )
 
     def batches(self, columns: list[str]) -> Generator[pa.RecordBatch, None, None]:
         """The columns as text, some 2 MB of the file at a time.
@@ -121,7 +166,10 @@ class CsvFile:
                 text[:end].decode()
             except UnicodeDecodeError:
                 raise self._not_utf8() from None
-        if columns[-1] == self.names[-1] and (divided := _divide(text, end, len(self.names))):
+        separator = self._separator.encode()
+        if columns[-1] == self.names[-1] and (
+            divided := _divide(text, end, len(self.names), separator)
+        ):
             heads, last_column = divided
             batch = self._read_lines(heads, self.names[:-1], columns[:-1])
             return batch.append_column(columns[-1], last_column)
@@ -129,7 +177,7 @@ class CsvFile:
         # beginning of the file may have one.
         start = b"" if rows == 0 else b"\n"
         # A sentinel row: when it does not come out, an open quoted field has swallowed it.
-        closing_row = b",".join([_CLOSING_FIELD.encode()] * len(self.names))
+        closing_row = separator.join([_CLOSING_FIELD.encode()] * len(self.names))
         lines = b"".join((start, text[:end], b"\n", closing_row))
         skipped_before = self.skipped_rows
         batch = self._read_lines(lines, self.names, columns)
@@ -153,7 +201,7 @@ class CsvFile:
                     column_names=names, use_threads=False, block_size=len(lines)
                 ),
                 parse_options=pa.csv.ParseOptions(
-                    newlines_in_values=True, invalid_row_handler=skip
+                    delimiter=self._separator, newlines_in_values=True, invalid_row_handler=skip
                 ),
                 convert_options=pa.csv.ConvertOptions(
                     include_columns=columns,
@@ -176,7 +224,7 @@ class CsvFile:
                 io.BufferedReader(file, 1 << 20), "utf-8-sig", errors="replace", newline=""
             ) as text,
         ):
-            reader = _csv_reader(text)
+            reader = _csv_reader(text, self._separator)
             line = 1
             header_passed = False
             for fields in reader:
@@ -235,7 +283,9 @@ def _ends_of_lines(text: bytes) -> Iterator[int]:
                 end = place
 
 
-def _divide(text: bytes, end: int, fields: int) -> tuple[bytes, pa.StringArray] | None:
+def _divide(
+    text: bytes, end: int, fields: int, separator: bytes
+) -> tuple[bytes, pa.StringArray] | None:
     """Split each line up to `end` into its last field and the text before it.
 
     None unless the last field of each line is the only one in quotes, as embeddings are
@@ -256,7 +306,7 @@ def _divide(text: bytes, end: int, fields: int) -> tuple[bytes, pa.StringArray] 
         if first_quote < 1 or text.find(b'"', first_quote + 1, line_end) != line_end - 1:
             return None
         head = text[line : first_quote - 1]
-        if text[first_quote - 1 : first_quote] != b"," or head.count(b",") != fields - 2:
+        if text[first_quote - 1 : first_quote] != separator or head.count(separator) != fields - 2:
             return None
         heads.append(head)
         last.append(view[first_quote + 1 : line_end - 1])
@@ -270,6 +320,10 @@ def _divide(text: bytes, end: int, fields: int) -> tuple[bytes, pa.StringArray] 
     return b"\n".join(heads), column
 
 
-def _csv_reader(lines: io.TextIOBase) -> "Reader":
+def _csv_reader(lines: io.TextIOBase, separator: str) -> "Reader":
     csv.field_size_limit(2 * CSV_BLOCK)  # it is 131,072 otherwise
-    return csv.reader(lines)
+    return csv.reader(lines, delimiter=separator)
+
+
+def _as_options(settings: list[str]) -> str:
+    return " ".join(f'-S "{SECTION}.{setting}"' for setting in settings)

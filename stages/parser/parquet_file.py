@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from stages.common.errors import PipelineError, shorten
 from stages.parser import parquet_sizes
+from stages.parser.kinds import other_kind
 from stages.parser.unpacking import check_expansion
 
 # Bytes of numbers that are taken at a time, and rows at most.
@@ -22,11 +23,17 @@ class ParquetFile:
     """A Parquet table; its columns come as they are, text of every kind as plain text."""
 
     skipped_rows = 0  # a Parquet file has none
+    decimal, hint = ".", ""  # nor texts that need one
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = path.stat().st_size  # bytes
         self.position = 0  # bytes that were read, by the share of the rows
+        with path.open("rb") as file:
+            start = file.read(1000)
+        if not start.startswith(b"PAR1"):
+            kind = other_kind(start) or "something else: a CSV table has a name that ends in .csv"
+            raise PipelineError(f"{path} is no Parquet file but {kind}")
         try:
             # With a buffer, Arrow reads page by page; without one, whole columns.
             self._file = pq.ParquetFile(path, buffer_size=1 << 20)
