@@ -34,6 +34,7 @@ from stages.model_file.interface import MODEL, PROBABILITIES, PROBABILITIES_WITH
 from stages.models.base import OnFeatures
 from stages.models.file import model_bytes
 from stages.models.linear import Linear
+from stages.parser.contract import RULES
 from stages.sources.identity import COURSE
 from stages.tables.artefacts import Artefacts
 from stages.tables.split import SPLIT, split_schema
@@ -307,7 +308,7 @@ def test_what_breaks_a_rule_is_listed_with_its_reason_and_nothing_is_dropped(her
     assert left_out() == [
         (
             rows[1]["Image file"],
-            f"it has an embedding of zeros only: begins {[0.0] * LENGTH}",
+            f"it {RULES['embedding_all_zero'].broken}: begins {[0.0] * LENGTH}",
         ),
         ("cut.jpg", "it has more or fewer fields than the header: 2 instead of 10"),
         (rows[3]["Image file"], "it has an embedding of another length than most: 1 numbers"),
