@@ -8,6 +8,7 @@ and no stage of dvc.yaml.
 """
 
 import argparse
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ SIGNIFICANT = 0.05  # p values below this are not put down to chance
 MOST_SHOWN = 5  # labels in the table of recalls, and in a list of names
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 ALIKE = "cannot be told apart"
+COLUMNS = ["image_file", "subset", "medium", "probabilities"]  # that are read
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def read_predictions(revision: str, subset: str) -> Predictions:
         COLUMNS,
         read_content(revision),
         f"{PREDICTIONS} of {shorten(revision)}",
-        "run `dvc repro` there, and compare again",
+        "check that revision out and run `dvc repro --force evaluate`",
     )
     # Another revision may have the same rows in another order.
     rows = table.filter(pc.field("subset") == subset).sort_by("image_file")
@@ -158,12 +160,18 @@ def read_content(revision: str) -> bytes:
     """
     if revision == WORKSPACE:
         return PREDICTIONS.read_bytes()
-    # Slow to import, and not needed to say what is wrong with the command line.
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-    from dvc.scm import RevError, SCMError
-
-    name, path = shorten(revision), f"/{PREDICTIONS.as_posix()}"
+    name = shorten(revision)
+    try:
+        # Slow to import, and not needed to say what is wrong with the command line.
+        from dvc.api import DVCFileSystem
+        from dvc.exceptions import DvcException
+        from dvc.scm import RevError, SCMError
+    except ImportError as error:
+        raise PipelineError(
+            f"DVC, which knows what {name} is, cannot be loaded ({error}): "
+            "`python -m pip install --require-hashes -r requirements.txt` mends it"
+        ) from error
+    path = f"/{PREDICTIONS.as_posix()}"
     try:
         if not revision:  # which DVC takes for the working copy
             raise RevError("empty")
@@ -174,11 +182,22 @@ def read_content(revision: str) -> bytes:
                 "run `dvc repro` with its params.yaml and the scripts of today, and compare with "
                 f"`{WORKSPACE}`"
             )
-        return files.read_bytes(path)
-    except RevError as error:
+        content, recorded = files.read_bytes(path), files.info(path).get("md5")
+        if recorded is not None and hashlib.md5(content).hexdigest() != recorded:
+            raise PipelineError(
+                f"{PREDICTIONS} of {name} is damaged in the cache: delete "
+                f"files/md5/{recorded[:2]}/{recorded[2:]} there (`dvc cache dir` says where), then "
+                "run `dvc pull`, or check that revision out and run `dvc repro`"
+            )
+        return content
+    # The last two are what the libraries below DVC raise for a file, a folder, or a name that can
+    # be none.
+    except (RevError, AttributeError, ValueError) as error:
+        older = ", and `git fetch --unshallow` brings those that this shallow clone lacks"
         raise PipelineError(
-            f"there is no revision '{name}': `git branch --all`, `git tag` and "
-            "`dvc exp list --all-commits` list those that there are"
+            f"there is no revision '{name}', which has to be a commit: `git branch --all`, "
+            "`git tag` and `dvc exp list --all-commits` list those that there are"
+            f"{older if Path('.git/shallow').is_file() else ''}"
         ) from error
     except SCMError as error:
         raise PipelineError(
@@ -191,7 +210,17 @@ def read_content(revision: str) -> bytes:
             "check that revision out and run `dvc repro`, or `dvc pull` if it was pushed"
         ) from error
     except DvcException as error:
-        raise PipelineError(f"DVC cannot read {name}: {shorten(str(error), 200)}") from error
+        raise PipelineError(
+            f"DVC cannot read {name}: {shorten(str(error), 200)}: mend that file in a commit, and "
+            "compare with that one"
+        ) from error
+    except PipelineError:
+        raise
+    except Exception as error:  # of Git, the cache or a remote: each has errors of its own
+        raise PipelineError(
+            f"{PREDICTIONS} of {name} cannot be read: {shorten(str(error), 200)}: `git log` and "
+            "`dvc status` tell more"
+        ) from error
 
 
 def check_same_rows(a: Predictions, b: Predictions, subset: str, names: tuple[str, str]) -> None:

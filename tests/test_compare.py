@@ -1,5 +1,7 @@
 """A difference between two models is called real when it is, and what stops it is one sentence."""
 
+import contextlib
+import hashlib
 import itertools
 import json
 import shutil
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Project
 
 from commands import compare as module
 from commands.compare import (
@@ -465,6 +468,171 @@ def test_an_empty_name_is_no_revision():
         read_predictions("", "test")
 
 
+def locked(content, md5=None):
+    """A dvc.lock by which the predictions have this content."""
+    digest = md5 or hashlib.md5(content).hexdigest()
+    out = {"path": PREDICTIONS.as_posix(), "hash": "md5", "md5": digest, "size": len(content)}
+    return json.dumps({"schema": "2.0", "stages": {"evaluate": {"cmd": "x", "outs": [out]}}})
+
+
+# Branches whose dvc.lock is this, and how the sentence about each begins.
+SPOILED = {
+    "no-yaml": ("stages: [", "DVC cannot read no-yaml: "),
+    "no-text": (b"\0\xff\xfe", "DVC cannot read no-text: "),
+    "empty": ("", "DVC cannot read empty: "),
+    "conflict": ("<<<<<<< HEAD\n", "DVC cannot read conflict: "),
+    "outside": (locked(b"", "../../../../etc/passwd"), "the content of "),
+    "not-pushed": (locked(b"elsewhere"), "the content of "),
+    "no-table": (locked(b"PAR1 or not"), "data/predictions.parquet of no-table is damaged or"),
+}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A small repository with predictions in DVC's cache, and the branches of `SPOILED`."""
+    folder = tmp_path_factory.mktemp("repository")
+    project = Project(folder)
+    project.git("init", "--quiet", "--initial-branch", "main")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").touch()
+    (folder / ".gitignore").write_text(f"/{PREDICTIONS.parent}\n/.dvc/cache\n/.dvc/tmp\n")
+    (folder / "dvc.yaml").write_text("stages: {}\n")
+    project.commit()
+    project.git("tag", "before")
+    with contextlib.chdir(folder):
+        write(predictions(["a", "b"] * 3, ["a", "b"] * 3, labels=["a", "b"]))
+    content = (folder / PREDICTIONS).read_bytes()
+    for kept in (content, b"PAR1 or not"):
+        cached(folder, kept).parent.mkdir(parents=True)
+        cached(folder, kept).write_bytes(kept)
+    (folder / "dvc.yaml").write_text(
+        f"stages:\n  evaluate:\n    cmd: x\n    outs: [{PREDICTIONS.as_posix()}]\n"
+    )
+    (folder / "dvc.lock").write_text(locked(content))
+    project.commit()
+    project.git("tag", "--annotate", "--message", "x", "annotated")
+    project.git("tag", "file", "HEAD:dvc.yaml")
+    for name, (lock, _) in SPOILED.items():
+        project.git("checkout", "--quiet", "-b", name, "main")
+        (folder / "dvc.lock").write_bytes(lock if isinstance(lock, bytes) else lock.encode())
+        project.commit()
+    project.git("checkout", "--quiet", "main")
+    return project
+
+
+def cached(folder, content):
+    digest = hashlib.md5(content).hexdigest()
+    return folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+
+
+def sentence_about(revision):
+    with pytest.raises(PipelineError) as error:
+        read_predictions(revision, "test")
+    assert str(error.value).isprintable()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("revision", ["main", "HEAD", "annotated", "main^{commit}"])
+def test_a_commit_may_be_named_in_any_way(repository, monkeypatch, revision):
+    monkeypatch.chdir(repository.folder)
+    assert len(read_predictions(revision, "test").mediums) == 6
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        "main:dvc.yaml",  # a file
+        "main:",  # a folder
+        "main^{tree}",
+        "file",
+        "x" * 3000,
+        "a\0b",
+        "a\nb",
+        "-x",
+        "--help",
+        "main..before",
+        "^main",
+        "HEAD~9",
+        "0" * 40,
+        "\udcff",  # what Python makes of bytes that are not UTF-8
+        "$(id)",
+    ],
+)
+def test_what_is_no_commit_ends_with_a_sentence(repository, monkeypatch, revision):
+    monkeypatch.chdir(repository.folder)
+    sentence = sentence_about(revision)
+    assert sentence.startswith("there is no revision '")
+    assert sentence.endswith("`dvc exp list --all-commits` list those that there are")
+    assert len(sentence) < 300
+
+
+@pytest.mark.parametrize("revision", SPOILED)
+def test_a_revision_with_a_spoiled_lock_file_ends_with_a_sentence(
+    repository, monkeypatch, revision
+):
+    monkeypatch.chdir(repository.folder)
+    assert sentence_about(revision).startswith(SPOILED[revision][1])
+
+
+def test_a_commit_of_before_the_predictions_ends_with_a_sentence(repository, monkeypatch):
+    monkeypatch.chdir(repository.folder)
+    assert sentence_about("before").startswith("before has no data/predictions.parquet, as it is")
+
+
+def test_a_shallow_clone_says_how_to_get_older_commits(repository, monkeypatch, tmp_path):
+    repository.git("clone", "--quiet", "--depth=1", repository.folder.as_uri(), str(tmp_path / "a"))
+    monkeypatch.chdir(tmp_path / "a")
+    assert sentence_about("HEAD~1").endswith(
+        "`git fetch --unshallow` brings those that this shallow clone lacks"
+    )
+
+
+@pytest.mark.parametrize("spoil", ["a flipped byte", "cut off", "empty", "a folder"])
+def test_a_spoiled_cache_ends_with_a_sentence_and_gives_no_wrong_numbers(
+    repository, monkeypatch, tmp_path, spoil
+):
+    project = repository.copy(tmp_path / "copy")
+    monkeypatch.chdir(project.folder)
+    content = (project.folder / PREDICTIONS).read_bytes()
+    path = cached(project.folder, content)
+    path.unlink()
+    if spoil == "a folder":
+        path.mkdir()
+    else:
+        flipped = bytearray(content)
+        flipped[len(content) // 4] ^= 1
+        kept = {"a flipped byte": bytes(flipped), "cut off": content[:99], "empty": b""}
+        path.write_bytes(kept[spoil])
+    said = "cannot be read" if spoil == "a folder" else "is damaged in the cache: delete files/md5/"
+    assert f"data/predictions.parquet of main {said}" in sentence_about("main")
+
+
+def test_a_repository_without_commits_ends_with_a_sentence(repository, monkeypatch, tmp_path):
+    Project(tmp_path).git("init", "--quiet")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").touch()
+    monkeypatch.chdir(tmp_path)
+    assert sentence_about("main").endswith(
+        "cannot be read: Empty git repo: `git log` and `dvc status` tell more"
+    )
+
+
+def test_without_git_or_dvc_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert sentence_about("main").startswith("this folder is no Git repository")
+    monkeypatch.setitem(sys.modules, "dvc.api", None)
+    assert "requirements.txt` mends it" in sentence_about("main")
+
+
+def test_predictions_that_are_damaged_in_the_working_copy_end_with_a_sentence(
+    monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    PREDICTIONS.parent.mkdir()
+    PREDICTIONS.write_bytes(b"PAR1")
+    assert "workspace is damaged or not what `evaluate` writes" in sentence_about("workspace")
+
+
 @pytest.fixture(scope="module")
 def branches(reproduced, tmp_path_factory):
     """The project with a branch `other` that has another model, and an experiment `stronger`.
@@ -528,7 +696,8 @@ def test_an_experiment_is_compared_by_its_name_and_is_what_the_workspace_has(bra
 
 
 STOPPED = {
-    "nowhere": "there is no revision 'nowhere': `git branch --all`, `git tag` and "
+    "nowhere": "there is no revision 'nowhere', which has to be a commit: `git branch --all`, "
+    "`git tag` and "
     "`dvc exp list --all-commits` list those that there are",
     "before": "before has no data/predictions.parquet, as it is from before `evaluate` wrote "
     "that file: run `dvc repro` with its params.yaml and the scripts of today, and compare with "

@@ -269,6 +269,13 @@ def test_text_stays_text_whatever_it_holds():
     assert f"{name}, 1,234 rows" in found
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_characters_that_no_page_can_hold_are_replaced():
+    svg = to_svg(draw_groups(museums(["a\0b\x07\uffff"])), "a")
+    found = [text.text for text in ElementTree.fromstring(svg).iterfind(".//{*}text")]
+    assert "a\ufffdb\ufffd\ufffd, 1,234 rows" in found
+
+
 def test_a_map_of_many_points_is_a_small_file():
     mediums = np.repeat(np.array(long_names(12), dtype=object), 2000 // 12)
     points = RANDOM.normal(size=(len(mediums), 2))

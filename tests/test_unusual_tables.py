@@ -10,7 +10,7 @@ from conftest import params_of_tests
 from ruamel.yaml import YAML
 
 from stages import featurize, train
-from stages.common.stage import PipelineError
+from stages.common.errors import PipelineError
 from stages.features.kinds.embedding import Pca
 from stages.models.base import Settings
 from stages.models.examples import Examples
