@@ -37,7 +37,6 @@ SIGNIFICANT = 0.05  # p values below this are not put down to chance
 MOST_SHOWN = 5  # labels in the table of recalls, and in a list of names
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 ALIKE = "cannot be told apart"
-COLUMNS = ["image_file", "subset", "medium", "probabilities"]  # that are read
 
 
 @dataclass(frozen=True)
