@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from stages.common.errors import PipelineError
+from stages.common.errors import PipelineError, shorten
 from stages.common.files import MOST_JSON, write_text
 from stages.common.params import Section
 
@@ -145,7 +145,7 @@ def read_description(network: Path) -> Description:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise PipelineError(
-            f"{path} is no description of a network: {f'`{place}`: ' if place else ''}"
+            f"{path} is no description of a network: {f'`{shorten(place)}`: ' if place else ''}"
             f"{problem['msg']}"
         ) from None
 

@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.common.errors import ParameterError
+from stages.common.errors import ParameterError, shorten
 
 PARAMS_FILE = Path("params.yaml")
+# Far beyond what anybody types: larger files take minutes to read.
+MOST_BYTES, MOST_VALUES = 300_000, 100_000
+MOST_SHOWN = 100  # characters of a name or a value in a message
 
 
 class Section(BaseModel):
@@ -88,13 +91,25 @@ def check_section(name: str, content: Any, schema: type[SectionType]) -> Section
 def _read_yaml() -> dict[str, Any]:
     # ruamel.yaml reads YAML 1.2, as DVC does; for PyYAML 1e-4 would be text.
     try:
+        if PARAMS_FILE.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         content = YAML(typ="safe", pure=True).load(PARAMS_FILE)
+        _count(content, {})
     except FileNotFoundError:
         raise ParameterError(
             f"there is no params.yaml in {Path.cwd()}: start the stage in the project's folder"
         ) from None
     except YAMLError as error:
-        raise ParameterError(f"params.yaml is not valid YAML: {_yaml_problem(error)}") from None
+        problem = shorten(_yaml_problem(error), 300)
+        raise ParameterError(f"params.yaml is not valid YAML: {problem}") from None
+    except RecursionError:
+        raise ParameterError("params.yaml is nested too deeply: mend it") from None
+    except Exception as error:  # ruamel.yaml has more than its own
+        said = (error.strerror if isinstance(error, OSError) else str(error)) or repr(error)
+        said = "it has a value that cannot be read" if _may_have_secret(said) else said
+        raise ParameterError(
+            f"params.yaml cannot be read ({shorten(said, 200)}): mend it, or restore it from Git"
+        ) from None
     if not isinstance(content, dict):
         raise ParameterError("params.yaml has no sections")
     return content
@@ -108,12 +123,29 @@ def _yaml_problem(error: YAMLError) -> str:
     return where if _may_have_secret(said) else f"{said} {where}"
 
 
+def _count(value: Any, known: dict[int, int]) -> int:
+    """The values in a value, those that are referred to counted each time.
+
+    Raises ValueError where they are too many: a few lines may refer to billions.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES  # as many as there are in one that refers to itself
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(part, known) for part in parts)
+    if known[id(value)] > MOST_VALUES:
+        raise ValueError("its references to other values make too many values")
+    return known[id(value)]
+
+
 def _first_problem(section: str, error: ValidationError, schema: type[Section]) -> str:
     # An unknown key comes first: a misspelt key is also a missing one.
     unknown = ("extra_forbidden", "invalid_key")
     problem = min(error.errors(), key=lambda problem: problem["type"] not in unknown)
     # pydantic marks what is wrong with a key itself.
     name = ".".join(str(part) for part in (section, *problem["loc"]) if part != "[key]")
+    name = shorten(name, MOST_SHOWN)
     if problem["type"] in unknown:
         *parents, key = problem["loc"]
         return _unknown(name, key, _schema_at(schema, parents).model_fields)
@@ -128,21 +160,25 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
     else:
         rule = problem["msg"].replace("Input should", "should", 1)
     found = repr(problem["input"])
-    return f"params.yaml: `{name}` {rule}{'' if _may_have_secret(found) else f', not {found}'}"
+    shown = "" if _may_have_secret(found) else f", not {shorten(found, MOST_SHOWN)}"
+    return f"params.yaml: `{name}` {rule}{shown}"
 
 
 def check_keys(section: str, found: Collection[str], known: Collection[str]) -> None:
     """Raises ParameterError for a key of a section that is none of those that are known."""
     for key in found:
         if key not in known:
-            raise ParameterError(_unknown(f"{section}.{key}", key, known))
+            raise ParameterError(_unknown(shorten(f"{section}.{key}", MOST_SHOWN), key, known))
 
 
 def _unknown(name: str, key: object, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-    shown = f"unknown key `{name}`"
     if _may_have_secret(name):
         shown = "a URL stands where a key should be"
+    else:
+        shown = f"unknown key `{name}`"
+    if not known:
+        return f"params.yaml: {shown}, take it out"
+    nearest = difflib.get_close_matches(str(key)[:MOST_SHOWN], known, n=1, cutoff=0)[0]
     return f"params.yaml: {shown}, did you mean `{nearest}`?"
 
 
