@@ -32,7 +32,7 @@ TOO_LARGE = "it takes more memory than there is"
 # The most bytes of a JSON file: those of the pipeline have some thousands.
 MOST_JSON = 16_000_000
 # How a text begins that a spreadsheet takes for a formula, and what only looks like one.
-FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]| *[\t\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
