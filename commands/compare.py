@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from stages.common.errors import PipelineError, shorten
+from stages.common.files import REMAKE, reading
 from stages.common.stage import run
 from stages.evaluation.intervals import (
     RESAMPLES,
@@ -137,7 +138,9 @@ def read_predictions(revision: str, subset: str) -> Predictions:
         COLUMNS,
         read_content(revision),
         f"{PREDICTIONS} of {shorten(revision)}",
-        "check that revision out and run `dvc repro --force evaluate`",
+        REMAKE
+        if revision == WORKSPACE
+        else "check that revision out and run `dvc repro --force evaluate`",
     )
     # Another revision may have the same rows in another order.
     rows = table.filter(pc.field("subset") == subset).sort_by("image_file")
@@ -155,10 +158,11 @@ def read_predictions(revision: str, subset: str) -> Predictions:
 def read_content(revision: str) -> bytes:
     """The bytes of data/predictions.parquet of a revision.
 
-    Raises PipelineError when DVC cannot give them, OSError when the working copy has none.
+    Raises PipelineError when DVC cannot give them, or the working copy has none.
     """
     if revision == WORKSPACE:
-        return PREDICTIONS.read_bytes()
+        with reading(PREDICTIONS):
+            return PREDICTIONS.read_bytes()
     name = shorten(revision)
     try:
         # Slow to import, and not needed to say what is wrong with the command line.

@@ -448,7 +448,8 @@ def test_other_rows_from_another_source_are_refused_with_the_source():
         (False, "there is no dvc.yaml here: run this in the folder of the project"),
         (
             True,
-            "data/predictions.parquet: No such file or directory: run `dvc repro`, which makes it",
+            "there is no data/predictions.parquet: run `dvc repro`, which makes it again; if that "
+            "does not help, `python -m commands.check` tells whether the cache is damaged",
         ),
     ],
 )
@@ -630,7 +631,7 @@ def test_predictions_that_are_damaged_in_the_working_copy_end_with_a_sentence(
     monkeypatch.chdir(tmp_path)
     PREDICTIONS.parent.mkdir()
     PREDICTIONS.write_bytes(b"PAR1")
-    assert "workspace is damaged or not what `evaluate` writes" in sentence_about("workspace")
+    assert "workspace cannot be used (" in sentence_about("workspace")
 
 
 @pytest.fixture(scope="module")

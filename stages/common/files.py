@@ -9,7 +9,6 @@ import json
 import math
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -201,10 +200,14 @@ def read_csv(path: Path, columns: Mapping[str, type]) -> "pd.DataFrame":
     import pandas as pd
 
     texts = [name for name, type_ in columns.items() if type_ is str]
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("error")  # what pandas says of lines that are too long
+    with reading(path):
+        text = path.read_bytes().decode()  # as it is: a text may hold a CR
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        # pandas takes a line that is too short.
+        if not text.endswith("\n") or {len(line) for line in lines} != {len(columns)}:
+            raise ValueError("it is cut off, or has a line of more or fewer fields")
         table = pd.read_csv(
-            path,
+            io.StringIO(text, newline=""),
             keep_default_na=False,
             na_values=[""],
             dtype=dict.fromkeys(texts, str),
