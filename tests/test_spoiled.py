@@ -73,8 +73,8 @@ def test_a_file_between_stages_that_is_none_is_named_with_the_way_out(here, name
     content = reader.path.read_bytes()
     reader.read()
     for how, spoil in SPOILED.items():
-        if how == "cut by a byte" and reader.path.suffix == ".npz":
-            continue  # the last one says that a comment has no bytes
+        if reader.path.suffix == ".npz" and how in ("cut by a byte", "not UTF-8"):
+            continue  # what a zip file has before and after its parts is of no meaning
         reader.path.unlink(missing_ok=True)
         if spoil is not None:
             reader.path.write_bytes(spoil(content))
@@ -304,6 +304,7 @@ def test_too_little_memory_for_a_file_is_a_sentence(tmp_path):
 
 # --- params.yaml ---------------------------------------------------------------------------------
 
+OFFICIAL = b"  : 1\n  strategy: official\n  official: {}\n"
 LINES = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]
 
 

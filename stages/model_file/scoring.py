@@ -84,6 +84,10 @@ class TreeEnsembleRegressor(OpRun):
         The children (m, 2) are where a row goes that is not below the threshold, and that is. A
         leaf is its own child; `value` (m,) and `target` (m,) are what it adds to which output.
         """
+        counts = {len(self.nodes_treeids), len(self.nodes_nodeids), len(self.nodes_featureids)}
+        counts |= {len(self.nodes_values), len(self.nodes_modes)}
+        if counts != {len(self.nodes_truenodeids)} or counts != {len(self.nodes_falsenodeids)}:
+            raise ValueError("its trees lack parts of nodes")
         trees, nodes = np.array(self.nodes_treeids), np.array(self.nodes_nodeids)
         roots = np.flatnonzero(nodes == 0)
         starts = roots[np.searchsorted(trees[roots], trees)]
@@ -194,6 +198,10 @@ class ModelFile:
         for name, shape in expected.items():
             if shapes.get(name) != shape:
                 raise ValueError(f"its `{name[:60]}` has another length than it says")
+        for value in self._model.graph.output:
+            lengths = [length.dim_value for length in value.type.tensor_type.shape.dim]
+            if value.name in self.outputs and lengths[1:] != [len(self.labels)]:
+                raise ValueError("an answer has not as many numbers as there are labels")
 
     @property
     def outputs(self) -> list[str]:
