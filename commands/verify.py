@@ -146,11 +146,15 @@ def verify(folder: Path, environment: Path | None) -> list[Row]:
 
     again = output([*dvc, "repro"], "the second run failed", clone, settings)
     runs = len(re.findall(r"^Running stage", again, flags=re.MULTILINE))
+    check = [*dvc[:-1], "commands.check"]
+    checked = subprocess.run(check, cwd=clone, env=settings, capture_output=True, text=True)
+    damaged = len(checked.stdout.splitlines()) if checked.returncode else 0
     seen = output(["git", "-C", str(clone), "status", "--porcelain"], "git status failed")
     new = [line[3:] for line in seen.splitlines() if line.startswith("??")]
     return [
         *compare(before, after, here.exact),
         Row("stages that a second run runs", "0", "counts", str(runs), runs == 0),
+        Row("damaged or missing files", "0", "counts", str(damaged), not checked.returncode),
         Row("data files that Git sees", "0", "counts", str(len(new)), not new),
     ]
 

@@ -341,8 +341,8 @@ def test_an_answer_that_is_no_number_is_left_out(run_embed, output, monkeypatch)
 def test_what_embedding_writes_is_no_photograph(run_embed, folder, tmp_path):
     metadata = folder / "catalogue.csv"
     metadata.write_text("Image file\n00.jpg\n01.jpg\n")
-    (folder / ".here.parquet.partial").write_bytes(b"after a kill")
-    (folder / ".here.left_out.csv.partial").write_bytes(b"after a kill")
+    (folder / ".here.parquet.99999999.partial").write_bytes(b"after a kill")
+    (folder / ".here.left_out.csv.99999999.partial").write_bytes(b"after a kill")
     output = folder / "here.parquet"
     for _ in range(2):
         run_embed(to=output, metadata=metadata)

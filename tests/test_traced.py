@@ -1,6 +1,7 @@
 """What a stage opens while it runs is what it declares in dvc.yaml: no file less, no file more."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def path_of(file: str, paths: set[str]) -> str:
     """The declared path that a file is or lies in; the file itself where there is none."""
     path = Path(file)
     # The name under which a file is written before it takes its place.
-    final = path.with_name(path.name.removeprefix(".").removesuffix(".partial"))
+    final = path.with_name(re.sub(r"^\.(.+)\.\d+\.partial$", r"\1", path.name))
     places = [final.as_posix(), *(parent.as_posix() for parent in final.parents)]
     return next((place for place in places if place in paths), file)
 
