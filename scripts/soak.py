@@ -36,8 +36,9 @@ from ruamel.yaml import YAML
 
 from commands.verify import clean_settings, clone_commit
 from scripts.params import set_params
+from stages.common.errors import PipelineError
 from stages.common.files import file_digest
-from stages.common.stage import PipelineError, log, run
+from stages.common.stage import log, run
 
 STAGE = "soak"
 RESULTS = ("data", "models", "reports")

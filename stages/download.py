@@ -4,21 +4,20 @@ Reads nothing. Writes data/raw/MAMe_dataset_extended.csv, .csv.gz, .csv.zst or
 .parquet, and data/raw/provenance.json.
 """
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from stages.common.errors import ParameterError, PipelineError
-from stages.common.files import partial_path, sha256, write_json
+from stages.common.files import sha256, write_json
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import log, run
 from stages.sources.content import check_beginning, check_content, table_suffix
 from stages.sources.fetching import fetch
+from stages.sources.folder import put_back, replaced
 from stages.sources.local import TooLargeError, copy, expand_user, path_problem
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
-from stages.sources.restoring import put_back
 from stages.sources.url import Url, is_url, url_problem
 from stages.tables.values import Source
 
@@ -85,26 +84,17 @@ def bring(params: Params) -> str:
     """
     if params.source == "file":
         check_path(chosen(params.file).path)
-    partial = partial_path(RAW_FOLDER)
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        arrived = partial / TABLE_NAME
+    with replaced(RAW_FOLDER) as folder:
+        arrived = folder / TABLE_NAME
         if params.source == "synthetic":
             location = simulate(chosen(params.synthetic), arrived)
         elif params.source == "mame":
             location = fetch_first(chosen(params.mame).places, arrived)
         else:
             location = bring_file(chosen(params.file), arrived)
-        table = arrived.with_name(TABLE_NAME + table_suffix(arrived))
-        arrived.rename(table)
+        table = arrived.rename(folder / (TABLE_NAME + table_suffix(arrived)))
         provenance = provenance_of(table, params.source, location)
-        write_json(partial / PROVENANCE.name, provenance)
-        if RAW_FOLDER.exists():
-            shutil.rmtree(RAW_FOLDER)
-        partial.rename(RAW_FOLDER)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_json(folder / PROVENANCE.name, provenance)
     if params.source == "file" and not chosen(params.file).sha256:
         log(STAGE, f"not pinned: set `download.file.sha256` to {provenance['sha256']} to pin it")
     return f"{params.source}: {table.name}, {provenance['bytes']:,} bytes from {location}"

@@ -122,7 +122,8 @@ def lasting(body, seconds, headers=(), status=200):
 
     def answer(handler):
         head(*headers, status=status)(handler)
-        for _ in range(100_000):
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
             handler.wfile.write(body)
             time.sleep(seconds)
 
@@ -191,11 +192,18 @@ def place(url, checksum=f"sha256:{SHA256}", size=SIZE):
 
 
 def test_a_pinned_file_is_fetched_and_verified(tmp_path):
-    with server(give(CONTENT)) as (url, asked):
+    wished = []
+
+    def answer(handler):
+        wished.append((handler.headers["Accept-Encoding"], handler.headers["Connection"]))
+        give(CONTENT)(handler)
+
+    with server(answer) as (url, asked):
         target = tmp_path / "table"
         assert stage.fetch_first([place(url)], target) == url
         assert target.read_bytes() == CONTENT
         assert asked == ["/table.parquet"]
+    assert wished == [("identity", "close")]
 
 
 def test_the_git_blob_id_is_the_one_that_git_computes(tmp_path):
@@ -722,7 +730,8 @@ def test_a_url_that_stands_twice_is_not_repeated(stage_folder):
     )
     with pytest.raises(ParameterError) as error:
         stage.main()
-    assert str(error.value) == "params.yaml is not valid YAML: in line 4"
+    assert "hunter2" not in str(error.value)
+    assert "line 4" in str(error.value)
 
 
 def test_a_secret_of_the_environment_is_seen_by_the_server_alone(bring, monkeypatch, capsys):

@@ -15,7 +15,8 @@ from answers.answerer import Answerer
 from commands import predict
 from photographs.pictures.embedder import Embedder
 from scripts.fuzz import write_network
-from stages.common.stage import PipelineError, run
+from stages.common.errors import PipelineError
+from stages.common.stage import run
 from stages.model_file import checking
 from stages.model_file.checking import OPERATORS
 from stages.model_file.interface import PROBABILITIES

@@ -1,13 +1,14 @@
 """Read a stage's section of params.yaml and check it before any work is done."""
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from stages.common.errors import ParameterError, shorten
 
@@ -100,27 +101,19 @@ def _read_yaml() -> dict[str, Any]:
             f"there is no params.yaml in {Path.cwd()}: start the stage in the project's folder"
         ) from None
     except YAMLError as error:
-        problem = shorten(_yaml_problem(error), 300)
+        problem = shorten(_hidden(str(error)), 300)
         raise ParameterError(f"params.yaml is not valid YAML: {problem}") from None
     except RecursionError:
         raise ParameterError("params.yaml is nested too deeply: mend it") from None
     except Exception as error:  # ruamel.yaml has more than its own
         said = (error.strerror if isinstance(error, OSError) else str(error)) or repr(error)
-        said = "it has a value that cannot be read" if _may_have_secret(said) else said
         raise ParameterError(
-            f"params.yaml cannot be read ({shorten(said, 200)}): mend it, or restore it from Git"
+            f"params.yaml cannot be read ({shorten(_hidden(said), 200)}): mend it, or restore it "
+            "from Git"
         ) from None
     if not isinstance(content, dict):
         raise ParameterError("params.yaml has no sections")
     return content
-
-
-def _yaml_problem(error: YAMLError) -> str:
-    if not isinstance(error, MarkedYAMLError):
-        return " ".join(str(error).split())
-    where = f"in line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
-    said = " ".join(f"{error.context or ''} {error.problem or ''}".split())
-    return where if _may_have_secret(said) else f"{said} {where}"
 
 
 def _count(value: Any, known: dict[int, int]) -> int:
@@ -145,7 +138,7 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
     problem = min(error.errors(), key=lambda problem: problem["type"] not in unknown)
     # pydantic marks what is wrong with a key itself.
     name = ".".join(str(part) for part in (section, *problem["loc"]) if part != "[key]")
-    name = shorten(name, MOST_SHOWN)
+    name = shorten(_hidden(name), MOST_SHOWN)
     if problem["type"] in unknown:
         *parents, key = problem["loc"]
         return _unknown(name, key, _schema_at(schema, parents).model_fields)
@@ -159,9 +152,13 @@ def _first_problem(section: str, error: ValidationError, schema: type[Section]) 
         rule = f"should be {description}"
     else:
         rule = problem["msg"].replace("Input should", "should", 1)
-    found = repr(problem["input"])
-    shown = "" if _may_have_secret(found) else f", not {shorten(found, MOST_SHOWN)}"
-    return f"params.yaml: `{name}` {rule}{shown}"
+    found = shorten(_hidden(repr(problem["input"])), MOST_SHOWN)
+    return f"params.yaml: `{name}` {rule}, not {found}"
+
+
+def _hidden(text: str) -> str:
+    """A text without what may be a URL, because that may have a password in it."""
+    return re.sub(r"[^\s'\"`]*(://|@)[^\s'\"`]*", "(a URL)", text)
 
 
 def check_keys(section: str, found: Collection[str], known: Collection[str]) -> None:
@@ -172,19 +169,10 @@ def check_keys(section: str, found: Collection[str], known: Collection[str]) -> 
 
 
 def _unknown(name: str, key: object, known: Collection[str]) -> str:
-    if _may_have_secret(name):
-        shown = "a URL stands where a key should be"
-    else:
-        shown = f"unknown key `{name}`"
     if not known:
-        return f"params.yaml: {shown}, take it out"
+        return f"params.yaml: unknown key `{name}`, take it out"
     nearest = difflib.get_close_matches(str(key)[:MOST_SHOWN], known, n=1, cutoff=0)[0]
-    return f"params.yaml: {shown}, did you mean `{nearest}`?"
-
-
-def _may_have_secret(text: str) -> bool:
-    """Whether a text may hold a URL, which may hold a password: it is then not repeated."""
-    return "://" in text or "@" in text
+    return f"params.yaml: unknown key `{name}`, did you mean `{nearest}`?"
 
 
 def _schema_at(schema: type[Section], location: Sequence[str | int]) -> type[Section]:

@@ -1,10 +1,32 @@
-"""Put back what DVC removed before a stage that then failed."""
+"""Replace a folder as a whole, or bring back the one that DVC removed."""
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from stages.common.files import file_digest, partial_path
+from stages.common.files import file_digest, leftovers, partial_path
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, which takes its place when the block succeeds.
+
+    When the block fails, it is removed and `folder` stays as it was. What a run that was killed
+    left there is removed first.
+    """
+    partial = partial_path(folder)
+    for left in leftovers(folder):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def put_back(folder: Path) -> bool:
@@ -16,16 +38,12 @@ def put_back(folder: Path) -> bool:
     """
     if folder.exists() or not Path("dvc.lock").exists():
         return False
-    partial = partial_path(folder)
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        _copy_from_cache(folder, partial)
-        partial.rename(folder)
+        with replaced(folder) as partial:
+            _copy_from_cache(folder, partial)
     # Whatever is wrong with the cache, the sentence of the stage that failed counts.
     except Exception:
         return False
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return True
 
 
@@ -43,7 +61,6 @@ def _copy_from_cache(folder: Path, target: Path) -> None:
             raise ValueError(f"{path} is damaged")
         return path
 
-    target.mkdir(parents=True)
     for entry in json.loads(checked(listing).read_bytes()):
         copied = target / entry["relpath"]
         copied.parent.mkdir(parents=True, exist_ok=True)
