@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -363,6 +364,7 @@ HALVES = {
     "huge": (head(("Content-Length", "9" * 17), body=CONTENT), "more than the 10,000,000,000 byt"),
     "web page": (head(("Content-Type", "text/html; charset=x"), length(b"x"), body=b"x"), "log in"),
     "said to be text": (give(b"\xef\xbb\xbf \n<!DocType html>"), "a web page instead of the file"),
+    "UTF-16": (give("<html>".encode("utf-16")), "a web page instead of the file"),
     "XML": (give(b'<?xml version="1.0"?><Error/>'), "a web page instead of the file"),
     "JSON": (give(b'{"error": "no such file"}'), "JSON instead of the file"),
     "Git LFS": (give(b"version https://git-lfs.github.com/spec/v1\noid"), "a pointer of Git LFS"),
@@ -578,7 +580,9 @@ def test_what_is_no_answer_has_a_sentence_of_its_own(tmp_path, said, problem):
         (401, "put `machine HOST login USER password PASSWORD` in ~/.netrc"),
         (403, "it refuses the file: check the right to it"),
         (404, "the server answered 404"),
-        (410, "the server answered 410"),
+        (410, "the server answered 410, it has no such file: check the URL"),
+        (302, "does not say where the file is: check the URL"),
+        (418, "it does not take the request: check the URL"),
         (429, "it cannot serve now: try again later"),
         (500, "it cannot serve now: try again later"),
     ],
@@ -669,6 +673,10 @@ RANDOM = "9f86d081884c7d659a2feaa0c55ad015"
         f"https://example.org/t.csv?{RANDOM}hunter2",
         "https://example.org/t.csv?id=550e8400-e29b-41d4-a716-446655440000-hunter2",
         "https://example.org/t.csv#access_token=hunter2",
+        "https://example.org/t.csv;token=hunter2?a=1",
+        "https://example.org/t.csv?from=https://me:hunter2@example.org",
+        "https://example.org/t.csv?from=https%3A%2F%2Fme:hunter2%40example.org",
+        "https://example.org/https://me:hunter2@example.org/t.csv",
         "https://me:hunter2@exa mple.org:70000/t.csv\n",
         "https://[me:hunter2@example.org/t.csv",
     ],
@@ -735,11 +743,11 @@ def test_a_url_that_stands_twice_is_not_repeated(stage_folder):
 
 
 def test_a_secret_of_the_environment_is_seen_by_the_server_alone(bring, monkeypatch, capsys):
-    monkeypatch.setenv("MY_TOKEN", "hunter2 &/%2B")
+    monkeypatch.setenv("MY_TOKEN", "hunter2 &/%2B\udcff")
     table = b"Image file,Medium\n"
     with server(give(table)) as (url, asked):
         bring(f"{url}?token=$MY_TOKEN")
-    assert asked == ["/table.parquet?token=hunter2%20%26%2F%2B"]
+    assert asked == ["/table.parquet?token=hunter2%20%26%2F%2B%FF"]
     assert json.loads(Path("data/raw/provenance.json").read_text())["location"] == (
         f"{url}?token=$MY_TOKEN"
     )
@@ -859,6 +867,7 @@ def test_a_redirect_is_followed_and_what_comes_with_it_is_not_read(tmp_path):
         (f"http://{'ü' * 70}.org/t.csv", "has a host that is no name of a server"),
         ("http://[::1/t.csv", "has a host in brackets that is no IPv6 address"),
         ("http://example.org/a\nb", "has a line break or another character"),
+        (f"http://example.org/{'a' * 9000}", "has more than 8,000 letters"),
     ],
 )
 def test_a_url_that_cannot_be_asked_for_says_why(bring, url, problem):
@@ -981,7 +990,8 @@ def test_a_file_that_grows_while_it_is_copied_is_refused_and_not_followed(tmp_pa
     read = local.pieces_of
 
     def pieces(file):
-        for piece in read(file):
+        for number, piece in enumerate(read(file)):
+            assert number < 10
             with source.open("ab") as more:
                 more.write(bytes(100))
             yield piece
@@ -1036,20 +1046,30 @@ def parquet_like(folder):
 # -- the stage -------------------------------------------------------------------------------------
 
 
-def run_stage(folder, **values):
-    """Run the stage as DVC does, with these values in `download` of params.yaml."""
+def start_stage(folder, **values):
+    """Start the stage as DVC does, with these values in `download` of params.yaml."""
     yaml = YAML()
     content = yaml.load(TESTS_PARAMS)
     for key, value in values.items():
         content["download"][key] = value
     yaml.dump(content, folder / "params.yaml")
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "stages.download"],
         cwd=folder,
         env={"PYTHONPATH": str(PROJECT), "PATH": "", "NO_PROXY": "127.0.0.1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        # A job in the background ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def run_stage(folder, **values):
+    """Run it; return its exit code and what it says on standard error."""
+    process = start_stage(folder, **values)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
 
 
 def test_the_mame_source_runs_as_a_stage(tmp_path):
@@ -1058,8 +1078,8 @@ def test_the_mame_source_runs_as_a_stage(tmp_path):
             {"url": first, "checksum": "git-blob:" + "0" * 40, "size": None},
             {"url": second, "checksum": f"sha256:{SHA256}", "size": len(CONTENT)},
         ]
-        result = run_stage(tmp_path, source="mame", mame={"places": places})
-    assert result.returncode == 0, result.stderr
+        code, said = run_stage(tmp_path, source="mame", mame={"places": places})
+    assert code == 0, said
     raw = tmp_path / "data/raw"
     assert (raw / "MAMe_dataset_extended.parquet").read_bytes() == CONTENT
     assert json.loads((raw / "provenance.json").read_text()) == {
@@ -1074,10 +1094,10 @@ def test_the_mame_source_runs_as_a_stage(tmp_path):
 def test_the_mame_source_ends_with_one_sentence_and_no_table(tmp_path):
     with server(give(b"", 404)) as (url, _):
         places = [{"url": url, "checksum": f"sha256:{SHA256}", "size": None}]
-        result = run_stage(tmp_path, source="mame", mame={"places": places})
-    assert result.returncode == 1
-    assert result.stderr.startswith("[download] error: none of the 1 places gave the file")
-    assert result.stderr.count("\n") == 1
+        code, said = run_stage(tmp_path, source="mame", mame={"places": places})
+    assert code == 1
+    assert said.startswith("[download] error: none of the 1 places gave the file")
+    assert said.count("\n") == 1
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -1130,6 +1150,24 @@ def test_a_download_that_is_stopped_leaves_no_file(bring, monkeypatch, stop):
     with server(lasting(bytes(1000), 0.01)) as (url, _), pytest.raises(stop):
         bring(url, "0" * 64)
     assert list(Path("data").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_file_comes_leaves_none(tmp_path):
+    came = threading.Event()
+
+    def answer(handler):
+        came.set()
+        lasting(bytes(1000), 0.01)(handler)
+
+    with server(answer) as (url, _):
+        path = {"path": url, "sha256": "0" * 64, "most_gigabytes": 1}
+        process = start_stage(tmp_path, source="file", file=path)
+        came.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert said == "[download] error: stopped by Ctrl-C\n"
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 @pytest.fixture
@@ -1204,7 +1242,7 @@ def test_the_content_decides_whether_a_table_is_parquet(tmp_path):
 def test_a_section_that_is_wrong_leaves_the_raw_table_alone(tmp_path, section):
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/kept").touch()
-    result = run_stage(tmp_path, source="file", file=section)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
+    code, said = run_stage(tmp_path, source="file", file=section)
+    assert code == 2
+    assert said.count("\n") == 1
     assert (tmp_path / "data/raw/kept").exists()

@@ -467,7 +467,8 @@ def test_a_server_that_has_no_weights_ends_with_the_same_sentence(tmp_path, monk
     with (
         server(give(b"", 404)) as (url, _),
         pytest.raises(
-            PipelineError, match="the server answered 404; bring the file from another machine"
+            PipelineError,
+            match="it has no such file: check the URL; bring the file from another machine",
         ),
     ):
         make(url, tmp_path / "network.onnx", "max", None)

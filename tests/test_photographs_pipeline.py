@@ -182,8 +182,14 @@ def stage(tmp_path, monkeypatch, source):
         ({}, {"fetch.metadata.checksum": "md5:1"}, "should be null, sha256: and 64 or md5: and 32"),
         ({}, {"fetch.photographs.url": "ftp://x/y.zip"}, "should be an http or https URL"),
         ({"/m.zip": None}, {}, "m.zip: the server answered 404"),
+        (
+            {},
+            {"fetch.most_gigabytes": 1e-7},
+            "than the 100 bytes that are allowed: raise `fetch.mos",
+        ),
+        ({}, {"fetch.photographs.url": "http://me:pw@x/y.zip"}, "has a user or a password in it"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_cannot_be_fetched_ends_with_a_sentence(stage, files, values, problem):
     with pytest.raises(PipelineError) as error:
@@ -205,6 +211,20 @@ def test_what_is_fetched_replaces_what_was_there_unless_that_is_the_pinned_file(
     photographs.write_bytes(b"damaged")
     stage(**{"fetch.photographs.checksum": pin})
     assert photographs.read_bytes() == source[0]["/p.zip"]
+    assert sorted(path.name for path in photographs.parent.iterdir()) == [
+        "catalogue.csv",
+        "photographs.zip",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"PK no zip"])
+def test_photographs_that_were_there_survive_a_download_that_fails(stage, content):
+    photographs = Path("data/fetched/photographs.zip")
+    photographs.parent.mkdir(parents=True)
+    photographs.write_bytes(b"old")
+    with pytest.raises(PipelineError):
+        stage({"/p.zip": content})
+    assert photographs.read_bytes() == b"old"
     assert sorted(path.name for path in photographs.parent.iterdir()) == [
         "catalogue.csv",
         "photographs.zip",

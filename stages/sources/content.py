@@ -26,7 +26,7 @@ def check_beginning(path: Path) -> None:
         start = file.read(1024)
     if not start:
         raise PipelineError("the file is empty")
-    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = start.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")  # marks of UTF-8 and UTF-16 too
     for beginning, what in INSTEAD.items():
         if start.startswith(beginning):
             raise PipelineError(f"this is {what}")

@@ -330,7 +330,11 @@ def _check_status(response: "requests.Response") -> None:
         raise PassingError(f"{said}, it cannot serve now: try again later")
     if 200 < status < 300:
         raise PipelineError(f"{said} and not 200, which the whole file would have: check the URL")
-    raise PipelineError(said)
+    if status < 400:
+        raise PipelineError(f"{said} and does not say where the file is: check the URL")
+    if status in (404, 410):
+        raise PipelineError(f"{said}, it has no such file: check the URL")
+    raise PipelineError(f"{said}, it does not take the request: check the URL")
 
 
 def _fault(error: Exception) -> PipelineError:

@@ -26,6 +26,7 @@ SECRET_PARTS = re.compile(
     "|subscriptionkey|token"
 )
 SIGNED = ("x-amz-", "x-goog-", "x-ms-", "x-oss-")
+MOST_LETTERS = 8000
 # What is long and has letters and digits by turns was drawn at random; a name with a year was not.
 LONG, VERY_LONG, TURNS = 16, 40, 4
 
@@ -43,6 +44,8 @@ def url_problem(url: str) -> str | None:
     """
     if not url.isprintable():
         return "has a line break or another character in it that no URL has: take it out"
+    if len(url) > MOST_LETTERS:
+        return f"has more than {MOST_LETTERS:,} letters, which no server takes"
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -53,7 +56,8 @@ def url_problem(url: str) -> str | None:
     if scheme not in ("http", "https"):
         other = f" ({scheme}:// is not fetched: download the file, and give its path)"
         return f"should be an http or https URL{other if is_url(url) else ''}"
-    if "@" in parts.netloc:
+    # Also of a URL that stands in this one.
+    if "@" in parts.netloc or re.search("//[^/]*@", unquote_plus(url)):
         return (
             "has a user or a password in it, which would be kept with the results: leave them out "
             "here, and put `machine HOST login USER password PASSWORD` in ~/.netrc"
@@ -82,7 +86,8 @@ def _host_problem(url: str, parts: SplitResult) -> str | None:
 
 
 def _secret_problem(parts: SplitResult) -> str | None:
-    for pair in re.split("[&;]", f"{parts.query}&{parts.fragment}"):
+    _, *of_path = parts.path.split(";")
+    for pair in (*of_path, *re.split("[&;]", parts.query), *re.split("[&;]", parts.fragment)):
         key, _, value = (unquote_plus(part) for part in pair.partition("="))
         rest = VARIABLE.sub("", value)
         named = bool(rest) and _names_a_secret(key)
@@ -138,6 +143,6 @@ def expanded(url: str) -> str:
                 f"the URL names the environment variable {name}, which is not set: "
                 f"export {name}=... in the shell that starts the run"
             )
-        return quote(os.environ[name], safe="%")
+        return quote(os.fsencode(os.environ[name]), safe="%")
 
     return VARIABLE.sub(value, url)
