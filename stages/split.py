@@ -34,6 +34,9 @@ ROWS_AT_A_TIME = 1024
 # How long the sketches are that `sketched_search` compares, and what draws them.
 SKETCH, SKETCH_SEED = 512, 0
 CANDIDATES = 32  # training rows
+# The search takes time with the products of numbers that it takes. Of more than these, which take
+# some minutes, none is done. A short embedding takes as long as one of `LEAST_NUMBERS`.
+MOST_PRODUCTS, LEAST_NUMBERS = 5e12, 64
 # What to do about a split that leaves too little, by `split.strategy`.
 REMEDIES = {
     "official": "`-S split.strategy=stratified` draws them anew from the rows of each label",
@@ -92,7 +95,7 @@ def main() -> str:
     for name in SUBSETS:
         chosen = artefacts[subset == name]
         log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} labels")
-    nearest, cosine = nearest_training_rows(subset)
+    nearest, cosine = nearest_training_rows(subset, embedding_length(ARTEFACTS))
     known = nearest >= 0
     image_files = artefacts["image_file"].to_numpy(dtype=object)
     schema = split_schema(source_of(ARTEFACTS))
@@ -193,22 +196,33 @@ def check_split(artefacts: pd.DataFrame, subset: np.ndarray, strategy: str) -> N
         )
 
 
-def nearest_training_rows(subset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.ndarray, np.ndarray]:
     """For each row of val and test, the training row that is the most alike.
 
     Alike is the cosine between the embeddings, each number less its mean over the training
     rows and divided by its standard deviation there. High ones are often two photographs of
     one thing, or one photograph twice. `subset` (n,) is that of each artefact. Embeddings of more
-    than `LONGEST_EXACT` numbers are compared by `sketched_search`.
+    than `LONGEST_EXACT` numbers are compared by `sketched_search`. `length` is that of the
+    embeddings, None for a table without.
 
     Returns the places of the training rows, (n,) int64, and the cosines, (n,) float32. The
-    place is -1 for training rows, and everywhere in a table without embeddings.
+    place is -1 for training rows, and everywhere in a table without embeddings, or one of so many
+    rows that comparing them would take more than `MOST_PRODUCTS`.
     """
     nearest = np.full(len(subset), -1)
     cosine = np.zeros(len(subset), dtype=np.float32)
-    if embedding_length(ARTEFACTS) is None:
+    if length is None:
         return nearest, cosine
     train_rows = np.flatnonzero(subset == "train")
+    others = len(subset) - len(train_rows)
+    compared = length if length <= LONGEST_EXACT else SKETCH
+    if float(others) * len(train_rows) * max(compared, LEAST_NUMBERS) > MOST_PRODUCTS:
+        log(
+            STAGE,
+            f"nobody looks for near-duplicates: comparing {others:,} rows with {len(train_rows):,} "
+            "of train would take too long",
+        )
+        return nearest, cosine
     train = np.concatenate(
         [embedding[subset[rows] == "train"] for rows, embedding in _read_embeddings()]
     )

@@ -236,7 +236,7 @@ def likeness(monkeypatch, embeddings, subset, at_a_time=1):
     batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
     write_batches(ARTEFACTS, schema, [batch], row_group_rows=3)
     monkeypatch.setattr(split, "ROWS_AT_A_TIME", at_a_time)
-    return split.nearest_training_rows(np.array(subset, dtype=object))
+    return split.nearest_training_rows(np.array(subset, dtype=object), len(embeddings[0]))
 
 
 @pytest.mark.usefixtures("stage_folder")
@@ -357,3 +357,16 @@ def test_of_equal_training_rows_the_first_is_named_and_few_are_enough():
     places, cosines = split.sketched_search(np.repeat(row, 5, axis=0))(row)
     assert places.tolist() == [0]
     np.testing.assert_allclose(cosines, 1)
+
+
+@pytest.mark.usefixtures("stage_folder")
+def test_more_comparisons_than_can_be_waited_for_are_not_begun(monkeypatch, capsys):
+    embeddings, subset = [[0, 1], [1, 0], [1, 1]], ["train", "train", "test"]
+    products = 1 * 2 * split.LEAST_NUMBERS
+    monkeypatch.setattr(split, "MOST_PRODUCTS", products)
+    assert likeness(monkeypatch, embeddings, subset)[0].tolist() != [-1, -1, -1]
+    assert "nobody looks" not in capsys.readouterr().out
+    monkeypatch.setattr(split, "MOST_PRODUCTS", products - 1)
+    assert likeness(monkeypatch, embeddings, subset)[0].tolist() == [-1, -1, -1]
+    said = "nobody looks for near-duplicates: comparing 1 rows with 2 of train would take too long"
+    assert said in capsys.readouterr().out

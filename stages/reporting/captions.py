@@ -145,9 +145,15 @@ class Captions:
         upright = float(np.mean(height > width))
         return text + f". {percent(upright, 0)} are taller than wide."
 
-    def near_duplicates(self, split: pd.DataFrame) -> str:
+    def near_duplicates(self, split: pd.DataFrame, with_embeddings: bool) -> str:
         """On the columns subset, medium, nearest_medium and nearest_train_cosine of all rows."""
         known = split[split["nearest_train_cosine"].notna()]
+        if known.empty and with_embeddings:
+            return (
+                f"Nobody has looked for near-duplicates: among {counted(len(split), 'row')}, that "
+                "would take too long. Photographs of one thing in train and test would flatter "
+                "every model."
+            )
         if known.empty:
             return "Without embeddings, nobody can look for near-duplicates."
         near = known[known["nearest_train_cosine"] > NEAR_DUPLICATE]
