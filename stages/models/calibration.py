@@ -6,7 +6,7 @@ as they speak against it: the mode of a posterior with a normal prior. With a fe
 guess hardly matters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,10 +118,12 @@ def folds_of(classes: np.ndarray) -> Iterator[np.ndarray]:
         yield fold == number
 
 
-def best_steps(logits: np.ndarray, classes: np.ndarray, row_weights: np.ndarray) -> list[int]:
+def best_steps(
+    logits: Iterable[np.ndarray], classes: np.ndarray, row_weights: np.ndarray
+) -> list[int]:
     """For each fold of val, the step of s that has the least log loss on all other rows.
 
-    `logits` (s, n, k) are those of n rows of val after each step of training. A fold that has
+    `logits` are those (n, k) of n rows of val after each step of training. A fold that has
     all rows leaves none to decide, and gets the last step.
     """
     losses = np.array([row_losses(step, classes) for step in logits]) * row_weights

@@ -124,10 +124,10 @@ def fit(
     if val is None:
         return decided_nothing(best, train, None, settings, epochs)
     log("train", f"{settings.name}: best epoch {best.tuned} of {epoch} tried")
-    logits = np.array(val_logits)
-    steps = best_steps(logits, val.classes, val.row_weights(settings.class_weight))
+    steps = best_steps(val_logits, val.classes, val.row_weights(settings.class_weight))
+    without_fold = np.array([val_logits[step] for step in steps])
     curve = pd.concat(points, ignore_index=True)
-    return Fitted(best, curve, {settings.name: len(train.classes)}, logits[steps])
+    return Fitted(best, curve, {settings.name: len(train.classes)}, without_fold)
 
 
 def network_of(estimator: "MLPClassifier") -> Network:

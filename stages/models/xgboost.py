@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +173,16 @@ def fit(
     curve = curve[list(CURVE_COLUMNS)]
     best = booster.best_iteration + 1
     log("train", f"{settings.name}: best round {best} of {booster.num_boosted_rounds()} tried")
-    logits = logits_by_round(booster, along(axes, val.values))
-    steps = best_steps(logits, val.classes, val.row_weights(settings.class_weight))
-    return Fitted(Trees(booster[:best], best, axes), curve, used, logits[steps])
+    seen = along(axes, val.values)
+    steps = best_steps(
+        logits_by_round(booster, seen), val.classes, val.row_weights(settings.class_weight)
+    )
+    # Once more, as those of all rounds may fill the memory.
+    kept = {
+        step: logits for step, logits in enumerate(logits_by_round(booster, seen)) if step in steps
+    }
+    without_fold = np.array([kept[step] for step in steps])
+    return Fitted(Trees(booster[:best], best, axes), curve, used, without_fold)
 
 
 def exact_gradients(
@@ -230,18 +237,17 @@ def along(axes: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     return (values.astype(np.float64) @ axes.astype(np.float64)).astype(np.float32)
 
 
-def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> np.ndarray:
-    """Logits (r, n, k) float32 of the (n, m) features that trees see, after each of r rounds."""
-    first = booster.inplace_predict(values, iteration_range=(0, 1), predict_type="margin")
-    logits = np.empty((booster.num_boosted_rounds(), *first.shape), dtype=np.float32)
-    logits[0] = first
+def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> Iterator[np.ndarray]:
+    """Logits (n, k) float32 of the (n, m) features that trees see, after each round."""
     start = intercepts(json.loads(booster.save_config())["learner"])
-    for number in range(1, len(logits)):
+    logits: np.ndarray | None = None
+    for number in range(booster.num_boosted_rounds()):
         own = booster.inplace_predict(
             values, iteration_range=(number, number + 1), predict_type="margin"
         )
-        logits[number] = logits[number - 1] + (own - start)
-    return logits
+        # A copy: XGBoost may write the next round's in the same place.
+        logits = own.copy() if logits is None else logits + (own - start)
+        yield logits
 
 
 def intercepts(learner: dict[str, Any]) -> np.ndarray:
