@@ -14,6 +14,7 @@ from pydantic import Field
 
 from stages.common.errors import PipelineError
 from stages.common.files import REMAKE, read_csv, write_csv, write_json, write_text
+from stages.common.memory import check_memory, of_evaluate
 from stages.common.params import Section, load_params
 from stages.common.stage import log, run
 from stages.evaluation.baselines import accuracies, baselines, nearest_sizes
@@ -63,6 +64,12 @@ def main() -> str:
         )
     check_embedding(model)
     subset_of = subsets_of_artefacts()
+    test_rows = sum(subset == "test" for subset in subset_of.values())
+    check_memory(
+        of_evaluate(test_rows, model.embedding_length or 0, len(model.labels)),
+        f"measuring {test_rows:,} test rows",
+        "take fewer rows for test, such as by `split.stratified.test_fraction`",
+    )
     vals = read_val(model, subset_of)
     tests = score(model, read_rows("test", model, subset_of))
     val, test = vals[PROBABILITIES], tests[PROBABILITIES]

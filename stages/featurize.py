@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from stages.common.errors import ParameterError, PipelineError
+from stages.common.memory import check_memory, of_featurize
 from stages.common.params import Section, load_params
 from stages.common.stage import run
 from stages.features.block import Block
@@ -66,8 +67,16 @@ class Params(Section):
 
 def main() -> str:
     params = load_params(STAGE, Params, choice="embedding")
-    check_params(params, schema_of_artefacts())
+    schema = schema_of_artefacts()
+    check_params(params, schema)
     subset_of = subsets_of_artefacts()
+    train_rows = sum(subset == "train" for subset in subset_of.values())
+    length = 0 if params.embedding == "none" else length_of_embeddings(schema) or 0
+    check_memory(
+        of_featurize(len(subset_of), train_rows, length),
+        f"fitting features on {train_rows:,} training rows",
+        "take fewer rows, or `-S featurize.embedding=none`",
+    )
     read = partial(read_artefacts, subset_of=subset_of, title=STAGE)
     train = Artefacts.join(list(read("train", columns=columns_of(params))))
     transformer = fit(train, params, embedding_identity(ARTEFACTS))

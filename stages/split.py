@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.files import reading
+from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import log, run
 from stages.tables.artefacts import (
@@ -223,6 +224,11 @@ def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.nd
             "of train would take too long",
         )
         return nearest, cosine
+    check_memory(
+        of_split(len(subset), len(train_rows), length),
+        f"the search for near-duplicates among {len(subset):,} rows",
+        "take fewer rows, or shorter embeddings",
+    )
     train = np.concatenate(
         [embedding[subset[rows] == "train"] for rows, embedding in _read_embeddings()]
     )

@@ -16,10 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.files import REMAKE, atomic_write, write_csv
+from stages.common.memory import check_memory, of_train
 from stages.common.params import Section, check_keys, check_section, load_section
 from stages.common.stage import log, run
 from stages.features.kinds import sizes
@@ -31,7 +34,7 @@ from stages.model_file.interface import (
     PROBABILITIES_WITHOUT_SIZES,
     TRAINING_CURVE,
 )
-from stages.models import ensemble
+from stages.models import ensemble, kernel_ridge
 from stages.models.base import Calibrated, ModelParams, Settings, fit_one, places_of
 from stages.models.calibration import FEW_ROWS, sure
 from stages.models.examples import Examples, log_loss
@@ -59,6 +62,7 @@ class Params(Section):
 def main() -> str:
     params, section, content = read_params()
     checked = check_models(params.model, section, content)
+    check_memory_of(checked)
     train_rows, val_rows = read_features("train"), read_features("val")
     labels = sorted(set(train_rows.mediums))
     if len(labels) < 2:
@@ -150,6 +154,26 @@ def check_same_run(train: Features, val: Features, transformer: Transformer) -> 
             f"{features_path('train')}, {features_path('val')} and {TRANSFORMER} do not belong "
             f"together ({problem}): {REMAKE}"
         )
+
+
+def check_memory_of(checked: dict[str, ModelParams]) -> None:
+    """Raises PipelineError where the memory does not suffice for these models."""
+    rows, features = 0, 0
+    for subset in ("train", "val"):
+        metadata = pq.read_metadata(features_path(subset))
+        rows += metadata.num_rows
+        features = metadata.schema.to_arrow_schema().field("features").type.list_size
+    labels = len(pc.unique(pq.read_table(features_path("train"), columns=["medium"])["medium"]))
+    kernel = checked.get("kernel_ridge")
+    kernel_rows = min(rows, kernel.most_rows) if isinstance(kernel, kernel_ridge.Params) else 0
+    remedy = "take fewer rows, or another model, such as `-S train.model=lda`"
+    if kernel_rows:
+        remedy += f"; kernel_ridge takes the less, the smaller its `most_rows` ({kernel_rows:,})"
+    check_memory(
+        of_train(rows, features, labels, kernel_rows),
+        f"training on {rows:,} rows of {features:,} features and {labels:,} labels",
+        remedy,
+    )
 
 
 def check_models(model: str, section: str, content: Any) -> dict[str, ModelParams]:

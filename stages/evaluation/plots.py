@@ -8,18 +8,30 @@ from stages.evaluation.intervals import f1_interval, metrics_of_sums, row_terms,
 from stages.evaluation.metrics import calibration_bins
 from stages.evaluation.rows import Scored
 
+# Of more labels, the table of confusions has no pairs that never occur: it would have millions.
+MOST_PAIRED = 300
+
 
 def confusion_counts(rows: Scored, labels: list[str]) -> pd.DataFrame:
     """How many rows of each actual label were taken for which: actual, predicted, count.
 
-    All pairs of labels are there, also those that never occur.
+    All pairs of labels are there, also those that never occur. Of more than `MOST_PAIRED` labels,
+    those are left out, but for each label with itself.
     """
-    predicted = np.array(labels)[rows.best]
-    counts = pd.crosstab(
-        pd.Categorical(rows.mediums, labels), pd.Categorical(predicted, labels), dropna=False
+    count = len(labels)
+    pairs = np.bincount(rows.truth(labels) * count + rows.best, minlength=count * count)
+    shown = np.arange(len(pairs))
+    actual, named = np.divmod(shown, count)
+    if count > MOST_PAIRED:
+        shown = np.flatnonzero((pairs > 0) | (actual == named))
+    names = np.array(labels, dtype=object)
+    return pd.DataFrame(
+        {
+            "actual": names[actual[shown]],
+            "predicted": names[named[shown]],
+            "count": pairs[shown],
+        }
     )
-    counts = counts.rename_axis(index="actual", columns="predicted")
-    return counts.stack().rename("count").reset_index()
 
 
 def per_class(rows: Scored, labels: list[str]) -> pd.DataFrame:

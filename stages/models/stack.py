@@ -20,6 +20,9 @@ from stages.models.examples import log_softmax
 
 # Standard deviation of the prior of a correction, which is 0.
 CORRECTION_SPREAD = 1.0
+# Of more labels nothing is corrected: what each is taken for are so many numbers that hardly any of
+# them would leave 0, in hours.
+MOST_CORRECTED = 300
 # The relative change of the loss at which the corrections are good enough.
 TOLERANCE = 1e-5
 
@@ -35,13 +38,18 @@ class Opinion:
     def of(self, logits: np.ndarray) -> np.ndarray:
         """What the model adds to the logits of the blend, (n, k) float64, for logits (n, k)."""
         logarithms = log_softmax(logits / self.temperature)
-        return self.weight * logarithms + np.exp(logarithms) @ self.correction
+        weighted = self.weight * logarithms
+        if not self.correction.any():
+            return weighted
+        return weighted + np.exp(logarithms) @ self.correction
 
     def add_to(self, graph: Graph, logits: str) -> str:
         """Add it to an ONNX model; give what is added to the logits of the blend."""
         tempered = graph.add("Mul", logits, graph.constant(np.float32(1 / self.temperature)))
         logarithms = graph.add("LogSoftmax", tempered, axis=1)
         weighted = graph.add("Mul", logarithms, graph.constant(np.float32(self.weight)))
+        if not self.correction.any():
+            return weighted
         probabilities = graph.add("Exp", logarithms)
         correction = graph.add("MatMul", probabilities, graph.constant(self.correction))
         return graph.add("Add", weighted, correction)
@@ -78,8 +86,11 @@ def fit_corrections(
 ) -> np.ndarray:
     """The matrix (m, k) float32 whose product with the `probabilities` (n, m) improves the logits.
 
-    `logits` are (n, k). The log loss of the sum is least, but for the prior.
+    `logits` are (n, k). The log loss of the sum is least, but for the prior. Of more than
+    `MOST_CORRECTED` labels it is 0.
     """
+    if logits.shape[1] > MOST_CORRECTED:
+        return np.zeros((probabilities.shape[1], logits.shape[1]), np.float32)
     from scipy.optimize import minimize
 
     rows = np.arange(len(classes))

@@ -152,7 +152,8 @@ def confusion_shares(confusion: pd.DataFrame) -> pd.DataFrame:
 
     `confusion` has the columns actual, predicted and count.
     """
-    counts = confusion.pivot(index="actual", columns="predicted", values="count")
+    counts = confusion.pivot(index="actual", columns="predicted", values="count").fillna(0)
+    counts = counts.reindex(columns=counts.index, fill_value=0)
     rows = counts.sum(axis="columns")
     shown = _greatest(rows - np.diag(counts)).to_numpy()
     return counts.div(rows.clip(lower=1), axis="index").loc[shown, shown]

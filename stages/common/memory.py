@@ -1,0 +1,88 @@
+"""What a stage needs of the memory, roughly, and a sentence before the work where it is not free.
+
+The formulas are those of the arrays that a stage holds at a time, with factors that were measured
+on large tables: docs/reliability.md has them.
+"""
+
+import sys
+from pathlib import Path
+
+from stages.common.errors import PipelineError
+
+MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
+# Folders where a container has its limit, what it uses, and what of that the system would give back
+# when asked: of version 2, and of version 1.
+CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (
+        Path("/sys/fs/cgroup/memory"),
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+BATCH_ROWS = 4096  # rows of a row group, which are read at a time
+
+
+def of_split(rows: int, train_rows: int, length: int) -> int:
+    """Bytes for texts of all rows, and directions of `train_rows` embeddings of `length`."""
+    return 500 * rows + 12 * train_rows * length + 16 * min(rows, BATCH_ROWS) * length
+
+
+def of_featurize(rows: int, train_rows: int, length: int) -> int:
+    """Bytes for embeddings of train, in 32 and 64 bits, and a row group on its way."""
+    return 300 * rows + 20 * train_rows * length + 32 * min(rows, BATCH_ROWS) * length
+
+
+def of_train(rows: int, features: int, labels: int, kernel_rows: int) -> int:
+    """Bytes for features and logits of `rows` of train and val, and a kernel matrix."""
+    return rows * (40 * features + 40 * labels) + 6 * kernel_rows**2
+
+
+def of_evaluate(rows: int, length: int, labels: int) -> int:
+    """Bytes for embeddings of `rows` of test, and what each adds to the metrics."""
+    return rows * (500 + 12 * length + 100 * labels) + 32 * labels**2
+
+
+def check_memory(needed: int, what: str, remedy: str) -> None:
+    """Raises PipelineError where so many bytes are not free; `what` needs them."""
+    free = free_bytes()
+    if free is not None and needed > free:
+        raise PipelineError(
+            f"{what} needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
+            f"free: {remedy}"
+        )
+
+
+def free_bytes() -> int | None:
+    """Bytes that this process may still take; None where the system does not say."""
+    found = []
+    if (kilobytes := _entry(MEMINFO, "MemAvailable:")) is not None:
+        found.append(1024 * kilobytes)
+    for folder, limit, used, given_back in CGROUPS:
+        if (most := _text(folder / limit).strip()).isdecimal():
+            taken = int(_text(folder / used).strip() or 0)
+            found.append(int(most) - taken + (_entry(folder / "memory.stat", given_back) or 0))
+    if sys.platform == "linux" and (pages := _text(STATM).split()):
+        import resource
+
+        most_of_process, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most_of_process != resource.RLIM_INFINITY:
+            found.append(most_of_process - int(pages[0]) * resource.getpagesize())
+    return max(0, min(found)) if found else None
+
+
+def _entry(path: Path, name: str) -> int | None:
+    """The number that stands after a name, at the beginning of a line."""
+    for line in _text(path).splitlines():
+        if line.startswith(f"{name} "):
+            return int(line.split()[1])
+    return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""

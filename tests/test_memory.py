@@ -1,0 +1,124 @@
+"""What does not fit in the memory is refused before the work, in one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, tiny_rows
+
+from stages import evaluate, featurize, split, train
+from stages.common import memory
+from stages.common.errors import PipelineError
+from stages.model_file.interface import MODEL
+from stages.tables.features import features_path
+from stages.tables.results import METRICS
+from stages.tables.split import SPLIT
+
+GB = 1_000_000_000
+
+
+@pytest.fixture
+def system(monkeypatch, tmp_path):
+    """A function that plays a system: what /proc/meminfo and files of a container say."""
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    folders = [tmp_path / "two", tmp_path / "one"]
+    monkeypatch.setattr(
+        memory,
+        "CGROUPS",
+        [(new, *names) for new, (_, *names) in zip(folders, memory.CGROUPS, strict=True)],
+    )
+
+    def play(available=None, **files):
+        if available is not None:
+            text = f"MemTotal:  99999999 kB\nMemAvailable:  {available // 1000} kB\n"
+            (tmp_path / "meminfo").write_text(text)
+        for name, content in files.items():
+            folder, file = name.split("__")
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / file.replace("_dot_", ".")).write_text(content)
+        return memory.free_bytes()
+
+    return play
+
+
+def test_a_system_that_does_not_say_refuses_nothing(system):
+    assert system() is None
+    memory.check_memory(10**18, "this", "take less")
+
+
+def test_what_the_system_has_available_counts(system):
+    assert system(available=4 * GB) == 4 * GB // 1000 * 1024
+    with pytest.raises(PipelineError) as error:
+        memory.check_memory(31 * GB, "training", "take fewer rows")
+    assert str(error.value) == (
+        "training needs about 31.0 GB of memory, and 4.1 GB are free: take fewer rows"
+    )
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "two__memory_dot_max": "3000\n",
+            "two__memory_dot_current": "1200\n",
+            "two__memory_dot_stat": "anon 900\ninactive_file 200\n",
+        },
+        {
+            "one__memory_dot_limit_in_bytes": "3000\n",
+            "one__memory_dot_usage_in_bytes": "1200\n",
+            "one__memory_dot_stat": "inactive_file 7\ntotal_inactive_file 200\n",
+        },
+    ],
+)
+def test_a_container_has_what_its_limit_leaves_beside_what_can_be_given_back(system, files):
+    assert system(available=GB, **files) == 2000
+
+
+def test_a_container_without_a_limit_has_what_the_system_has(system):
+    assert system(available=GB, two__memory_dot_max="max\n") == GB // 1000 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+def test_the_limit_of_the_process_counts():
+    script = (
+        "import resource; from stages.common.memory import free_bytes\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({3 * GB}, {3 * GB}))\n"
+        "print(free_bytes())"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", script], cwd=PROJECT, text=True)
+    assert GB < int(printed) < 3 * GB
+
+
+def refused(monkeypatch, stage, written):
+    """The sentence with which a stage stops where the memory is full, before it writes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "free_bytes", lambda: 100)
+        with pytest.raises(PipelineError) as error:
+            stage.main()
+    assert not Path(written).exists()
+    return str(error.value)
+
+
+def test_each_stage_stops_before_its_work_and_says_what_to_do(parse, set_params, monkeypatch):
+    set_params(**{"train.model": "logistic_regression"})
+    parse(tiny_rows())
+    found = refused(monkeypatch, split, SPLIT)
+    assert found.startswith("the search for near-duplicates among 144 rows needs about 0.0 GB")
+    assert found.endswith("0.0 GB are free: take fewer rows, or shorter embeddings")
+    split.main()
+    found = refused(monkeypatch, featurize, features_path("train"))
+    assert found.startswith("fitting features on 72 training rows needs about")
+    assert found.endswith("take fewer rows, or `-S featurize.embedding=none`")
+    featurize.main()
+    found = refused(monkeypatch, train, MODEL)
+    assert found.startswith("training on 108 rows of 13 features and 6 labels needs about")
+    assert found.endswith("another model, such as `-S train.model=lda`")
+    set_params(**{"train.model": "kernel_ridge"})
+    found = refused(monkeypatch, train, MODEL)
+    assert found.endswith("kernel_ridge takes the less, the smaller its `most_rows` (108)")
+    set_params(**{"train.model": "logistic_regression"})
+    train.main()
+    found = refused(monkeypatch, evaluate, METRICS)
+    assert found.startswith("measuring 36 test rows needs about")
+    assert found.endswith("such as by `split.stratified.test_fraction`")
