@@ -13,6 +13,7 @@ import pytest
 from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, load_params
 from stages.evaluate import STAGE, Params, check_embedding, check_features
+from stages.evaluation import plots
 from stages.evaluation.baselines import baselines, nearest_sizes
 from stages.evaluation.consistency import consistent
 from stages.evaluation.details import count_quarantined, details_of, near_duplicates
@@ -431,6 +432,16 @@ def test_confusion_counts_hold_every_pair(four_rows):
     assert found[("bronze", "gold")] == 1
     assert found[("clay", "clay")] == 2
     assert found.sum() == 4
+
+
+def test_of_many_labels_the_confusions_are_those_that_occur(four_rows, monkeypatch):
+    every = confusion_counts(four_rows, THREE)
+    monkeypatch.setattr(plots, "MOST_PAIRED", 2)
+    some = confusion_counts(four_rows, THREE)
+    # The diagonal, and the one mistake.
+    assert len(some) == 4
+    kept = every[(every["count"] > 0) | (every["actual"] == every["predicted"])]
+    pd.testing.assert_frame_equal(some, kept.reset_index(drop=True))
 
 
 def test_per_class_metrics_divide_by_the_right_sums(four_rows, recwarn):

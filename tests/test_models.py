@@ -1342,6 +1342,15 @@ def test_the_gradient_of_the_corrections_is_that_of_finite_differences(weighed, 
     assert np.abs(seen[0](np.zeros(18))[1]).max() > 1
 
 
+def test_among_very_many_labels_nothing_is_corrected(monkeypatch):
+    random = np.random.default_rng(0)
+    logits, probabilities = random.normal(0, 1, (60, 3)), random.dirichlet(np.ones(6), 60)
+    rows = logits, probabilities, random.integers(0, 3, 60), np.ones(60)
+    assert fit_corrections(*rows).any()
+    monkeypatch.setattr(stack, "MOST_CORRECTED", 2)
+    assert not fit_corrections(*rows).any()
+
+
 def test_a_correction_learns_which_classes_a_model_takes_for_each_other():
     random, classes = np.random.default_rng(0), np.arange(300) % 3
     mistaken = np.array([0, 2, 1])[classes]
