@@ -484,7 +484,7 @@ SPOILED = {
     "conflict": ("<<<<<<< HEAD\n", "DVC cannot read conflict: "),
     "outside": (locked(b"", "../../../../etc/passwd"), "the content of "),
     "not-pushed": (locked(b"elsewhere"), "the content of "),
-    "no-table": (locked(b"PAR1 or not"), "data/predictions.parquet of no-table is damaged or"),
+    "no-table": (locked(b"PAR1 or not"), "data/predictions.parquet of no-table cannot be used ("),
 }
 
 

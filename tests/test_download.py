@@ -1123,7 +1123,7 @@ def test_a_table_in_the_folder_that_the_stage_empties_is_refused_and_kept(bring)
 
 def test_what_an_earlier_run_left_is_replaced(bring, tmp_path):
     bring(parquet_like(tmp_path))
-    Path("data/.raw.partial/half").mkdir(parents=True)  # one that was killed
+    Path("data/.raw.999999999.partial/half").mkdir(parents=True)  # one that was killed
     bring(write_csv_table(Path("mine.csv"), tiny_rows()))
     names = {path.as_posix() for path in Path("data").rglob("*")}
     table = "data/raw/MAMe_dataset_extended.csv"

@@ -64,7 +64,7 @@ def cloud(mediums):
 
 def curve(rows):
     table = {"iteration": np.arange(1, rows + 1)}
-    table |= {name: RANDOM.random(rows) for name in CURVE_COLUMNS[1:]}
+    table |= {name: RANDOM.random(rows) for name in list(CURVE_COLUMNS)[1:]}
     return pd.DataFrame(table)
 
 
