@@ -70,9 +70,7 @@ def bring(file: File, key: str, target: Path, most: int) -> None:
     if is_pinned(target, file.checksum):
         return
     try:
-        with atomic_write(target) as arrived:
-            fetch(file.url, arrived, file.checksum, most=most)
-            zip_names(arrived)
+        fetch(file.url, target, file.checksum, most=most, check=zip_names)
     except TooLargeError as error:
         raise PipelineError(f"{file.url}: {error}: raise `{STAGE}.most_gigabytes`") from None
     except PipelineError as error:

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from pathlib import Path
@@ -35,9 +35,9 @@ MOST_SECONDS = 12 * 3600
 # Pauses before further tries, after a fault that may pass.
 PAUSES_SECONDS = (1, 2)
 MOST_REDIRECTS = 10
+ANOTHER_WAY = "download the file in another way, such as a browser, and give its path"
 NO_NUMBER = (
-    "the server announces a length (Content-Length) that is no number of bytes: tell whoever runs "
-    "it, or download the file in another way and give its path"
+    f"the server announces a length (Content-Length) that is no number of bytes: {ANOTHER_WAY}"
 )
 # The most that is taken where nobody says how much it should be.
 MOST_BYTES = 10_000_000_000
@@ -58,13 +58,15 @@ def fetch(
     checksum: str | None = None,
     size: int | None = None,
     most: int = MOST_BYTES,
+    check: Callable[[Path], object] = check_beginning,
 ) -> None:
     """Download `url` to `target`, atomically, with further tries, limits and a progress bar.
 
     With a checksum, as `check_content` takes it, the content has to have it, and `size` bytes if
     that is given; else it may have `most` bytes. Environment variables that the URL names are put
     in for the request alone; user and password come from ~/.netrc. What the messages say has
-    neither, nor the URL.
+    neither, nor the URL. `check` is given the path of what came, and raises PipelineError where it
+    is something else.
 
     Raises PipelineError with the reason when the file cannot be had whole, and TooLargeError when
     it has more than `most` bytes.
@@ -77,7 +79,7 @@ def fetch(
                 with temporary.open("wb") as file:
                     pinned = checksum is not None
                     _Download(address, file, target, pinned, size or most).run(deadline)
-                check_beginning(temporary)
+                check(temporary)
                 if checksum is not None:
                     check_content(temporary, checksum, size)
             return
@@ -122,8 +124,8 @@ class _Download:
                 now = time.monotonic()
                 if now > deadline:
                     raise PipelineError(
-                        f"the download took longer than {MOST_SECONDS / 3600:g} hours: fetch the "
-                        "file in another way, and give its path"
+                        f"the download took longer than {MOST_SECONDS / 3600:g} hours: "
+                        f"{ANOTHER_WAY}"
                     )
                 if now > window:
                     if self.received - received < LEAST_BYTES_PER_SECOND * WINDOW_SECONDS:
@@ -183,7 +185,10 @@ class _Body(io.RawIOBase):
         length = response.headers.get("Content-Length")
         self.chunked = coding == "chunked"
         if coding not in ("", "chunked"):
-            raise PipelineError("the server packs its answer in a way that was not asked for")
+            raise PipelineError(
+                "the server packs its answer in a way that was not asked for (Transfer-Encoding): "
+                f"{ANOTHER_WAY}"
+            )
         if length is not None and not self.chunked:
             # The same number twice is one number; requests refuses two that differ.
             number = length.split(",")[0].strip()
@@ -214,8 +219,7 @@ class _Body(io.RawIOBase):
             if self.received > self.announced:
                 raise PipelineError(
                     f"the server sent more than the {self.announced:,} bytes that it announced, so "
-                    "that its file is not known to be whole: tell whoever runs it, or download the "
-                    "file in another way and give its path"
+                    f"that its file is not known to be whole: {ANOTHER_WAY}"
                 )
             if not piece and not complete:
                 raise PassingError(
@@ -239,8 +243,8 @@ def _unpacked(body: _Body, coding: str) -> io.RawIOBase | gzip.GzipFile:
         case "gzip" | "x-gzip":
             return gzip.GzipFile(fileobj=io.BufferedReader(body, PIECE_BYTES))
     raise PipelineError(
-        "the server packs the file in a way that was not asked for (Content-Encoding): download it "
-        "in another way and give its path"
+        "the server packs the file in a way that was not asked for (Content-Encoding): "
+        f"{ANOTHER_WAY}"
     )
 
 
@@ -285,9 +289,7 @@ def _ask(session: "requests.Session", address: str) -> "requests.Response":
         address = _redirected(address, target)
         step = (address, repr(sorted(session.cookies.items())))
         if step in seen:
-            raise PipelineError(
-                "the server redirects in a circle: download the file in a browser and give its path"
-            )
+            raise PipelineError(f"the server redirects in a circle: {ANOTHER_WAY}")
         seen.add(step)
         if len(seen) > MOST_REDIRECTS + 1:
             raise PipelineError(
@@ -307,7 +309,7 @@ def _redirected(address: str, target: str) -> str:
     if scheme == "http" and urlsplit(address).scheme == "https":
         raise PipelineError(
             "the server redirects from https to http, where anybody may change the file on its "
-            "way: download it in another way and give its path"
+            f"way: {ANOTHER_WAY}"
         )
     return there
 
@@ -391,7 +393,9 @@ def _fault(error: Exception) -> PipelineError:
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno and cause.strerror:
             return PassingError(f"no connection to the server: {cause.strerror}: try again later")
-    return PipelineError(f"the download failed with {type(error).__name__}: check the URL")
+    if has(ValueError):
+        return PipelineError("the URL, or where it redirects to, cannot be asked for: check it")
+    return PipelineError(f"the download failed with {type(error).__name__}: {ANOTHER_WAY}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
