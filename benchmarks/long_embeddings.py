@@ -7,7 +7,8 @@ the picture. The table is **synthetic**: half floats from a factor model, clippe
 are, with as many rows, mediums and subsets as MAMe. It says how the stages behave, and nothing
 about photographs. The stages run as `benchmarks.stages` has it, with the last commit's parameters;
 the table of results goes to standard output, in Markdown. It takes some 10 minutes, and 4 GB in the
-folder for temporary files. `--rows 4000` is a trial.
+folder for temporary files. `--rows 4000` is a trial. `--numbers` makes embeddings of another
+length, and each further argument sets a parameter, such as `train.model=lda`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from benchmarks.stages import measure_stages, table_of
+from benchmarks.stages import measure_stages, settings_of, table_of
 
 NUMBERS = 10_944
 ROWS, MEDIUMS = 37_407, 29
@@ -38,16 +39,19 @@ ROWS_AT_A_TIME = 1000
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.long_embeddings")
     parser.add_argument("--rows", type=int, default=ROWS, help="of the table; more than 1,000")
-    rows = parser.parse_args().rows
+    parser.add_argument("--numbers", type=int, default=NUMBERS, help="of an embedding")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="a parameter")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "long.parquet"
         # In a process of its own: Linux counts the memory of this one into those that it starts.
         with ProcessPoolExecutor(1) as pool:
-            pool.submit(write_table, path, rows).result()
+            pool.submit(write_table, path, arguments.rows, arguments.numbers).result()
         settings = {
             "download.source": "file",
             "download.file.path": str(path),
             "split.strategy": "official",
+            **settings_of(arguments.settings),
         }
         print(table_of(measure_stages(Path(temporary) / "clone", settings)))
 

@@ -10,7 +10,7 @@ system accounts for it. Linux and macOS.
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -21,10 +21,14 @@ from scripts.params import set_params
 
 
 def main() -> None:
-    settings = (argument.split("=", 1) for argument in sys.argv[1:])
-    values = {key: YAML(typ="safe").load(value) for key, value in settings}
     with tempfile.TemporaryDirectory() as temporary:
-        print(table_of(measure_stages(Path(temporary) / "clone", values)))
+        print(table_of(measure_stages(Path(temporary) / "clone", settings_of(sys.argv[1:]))))
+
+
+def settings_of(arguments: Sequence[str]) -> dict[str, object]:
+    """The parameters that arguments such as `train.model=lda` set."""
+    settings = (argument.split("=", 1) for argument in arguments)
+    return {key: YAML(typ="safe").load(value) for key, value in settings}
 
 
 def measure_stages(folder: Path, settings: Mapping[str, object]) -> dict[str, Run]:

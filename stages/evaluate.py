@@ -66,7 +66,12 @@ def main() -> str:
     subset_of = subsets_of_artefacts()
     test_rows = sum(subset == "test" for subset in subset_of.values())
     check_memory(
-        of_evaluate(test_rows, model.embedding_length or 0, len(model.labels)),
+        of_evaluate(
+            test_rows,
+            model.embedding_length or 0,
+            len(model.labels),
+            model.metadata["rows_used"].get("kernel_ridge", 0),
+        ),
         f"measuring {test_rows:,} test rows",
         "take fewer rows for test, such as by `split.stratified.test_fraction`",
     )

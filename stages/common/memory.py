@@ -22,17 +22,18 @@ CGROUPS = (
         "total_inactive_file",
     ),
 )
-BATCH_ROWS = 4096  # rows of a row group, which are read at a time
+GROUP_ROWS = 4096  # rows of a row group, which are read at a time
+SCORED_ROWS = 1024  # rows that a model's file answers for at a time, in several threads
 
 
 def of_split(rows: int, train_rows: int, length: int) -> int:
     """Bytes for texts of all rows, and directions of `train_rows` embeddings of `length`."""
-    return 500 * rows + 12 * train_rows * length + 16 * min(rows, BATCH_ROWS) * length
+    return 500 * rows + 12 * train_rows * length + 16 * min(rows, GROUP_ROWS) * length
 
 
 def of_featurize(rows: int, train_rows: int, length: int) -> int:
     """Bytes for embeddings of train, in 32 and 64 bits, and a row group on its way."""
-    return 300 * rows + 20 * train_rows * length + 32 * min(rows, BATCH_ROWS) * length
+    return 300 * rows + 20 * train_rows * length + 32 * min(rows, GROUP_ROWS) * length
 
 
 def of_train(rows: int, features: int, labels: int, kernel_rows: int) -> int:
@@ -40,9 +41,11 @@ def of_train(rows: int, features: int, labels: int, kernel_rows: int) -> int:
     return rows * (40 * features + 40 * labels) + 6 * kernel_rows**2
 
 
-def of_evaluate(rows: int, length: int, labels: int) -> int:
-    """Bytes for embeddings of `rows` of test, and what each adds to the metrics."""
-    return rows * (500 + 12 * length + 100 * labels) + 32 * labels**2
+def of_evaluate(rows: int, length: int, labels: int, kernel_rows: int) -> int:
+    """Bytes for embeddings of `rows` of test, what each adds to the metrics, and their scoring."""
+    scored = min(rows, SCORED_ROWS)
+    whole = rows * (500 + 12 * length + 130 * labels) + 32 * labels**2
+    return whole + scored * (80 * length + 100 * kernel_rows)
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
