@@ -67,7 +67,8 @@ def main() -> str:
     labels = sorted(set(train_rows.mediums))
     if len(labels) < 2:
         raise PipelineError(
-            "the training rows have one label only, so there is nothing to tell apart"
+            "the training rows have one label only, so there is nothing to tell apart: give rows "
+            "of others, or name their column in `parse_embeddings_to_parquet.columns.medium`"
         )
     transformer = Transformer.load(TRANSFORMER)
     check_same_run(train_rows, val_rows, transformer)

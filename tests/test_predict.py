@@ -457,6 +457,23 @@ def test_columns_may_be_called_otherwise(here, ask):
     assert read("by params.csv") == read("expected.csv")
 
 
+def test_a_table_with_semicolons_and_decimal_commas_is_read_by_params(here, ask):
+    ask(table_of(new_rows()), "-o", "expected.csv")
+    write_params(here)
+    with Path("theirs.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(new_rows()[0])
+        for row in new_rows():
+            writer.writerow(
+                [str(v).replace(".", ",") if isinstance(v, float) else v for v in row.values()]
+            )
+    assert "are separated by semicolons" in ask(Path("theirs.csv"), "-o", "found.csv", fails=True)
+    section = "parse_embeddings_to_parquet.csv"
+    set_params(Path("params.yaml"), {f"{section}.separator": ";", f"{section}.decimal": ","})
+    ask(Path("theirs.csv"), "-o", "found.csv")
+    assert read("found.csv") == read("expected.csv")
+
+
 def test_further_columns_of_the_model_are_found_by_their_names(here, ask):
     write_model(museum=True, columns={"Year": "number"})
     rows = [row | {"Year": 1850 + n} for n, row in enumerate(new_rows())]
