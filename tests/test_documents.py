@@ -33,6 +33,7 @@ FEWER_MODELS = README.replace(EVERY_MODEL, '"train.model=ensemble,lda"').replace
 )
 PROMISES = (PROJECT / "docs/reproducibility.md").read_text(encoding="utf-8")
 PHOTOGRAPHS = (PROJECT / "docs/photographs.md").read_text(encoding="utf-8")
+RELIABILITY = (PROJECT / "docs/reliability.md").read_text(encoding="utf-8")
 CURATORS = (PROJECT / "docs/curators.md").read_text(encoding="utf-8")
 RESULTS = (PROJECT / "docs/results.md").read_text(encoding="utf-8")
 SHARED = PROJECT.parent / "shared"
@@ -70,6 +71,10 @@ ELSEWHERE = {
     "dvc repro embed": "tests/test_photographs_pipeline.py, in the folder photographs",
     "python -m commands.explain synthetic-000002.jpg": "tests/test_explain.py, about other rows",
     "make requirements": "it asks the index of packages for the newest",
+    "make audit": "it asks a database on the internet",
+    "python -m scripts.packages": "tests/test_packages.py compares what it writes with the pins",
+    "mkdir -p -m 700 ~/.dvc-notes && dvc config --global core.site_cache_dir ~/.dvc-notes": "it "
+    "changes settings outside the project",
 }
 
 # What the README tells to type after an experiment.
@@ -115,7 +120,7 @@ def add_environment(project: Project) -> None:
 
 
 def test_commands_that_are_run_elsewhere_are_in_the_documents_and_can_be_run():
-    documents = (README, GUIDE, PROMISES, PHOTOGRAPHS, CURATORS)
+    documents = (README, GUIDE, PROMISES, RELIABILITY, PHOTOGRAPHS, CURATORS)
     assert set(ELSEWHERE) <= {command for document in documents for command in commands(document)}
     for command in ELSEWHERE:
         if command.startswith("make"):
@@ -224,7 +229,7 @@ def test_the_readme_queues_every_model():
 def test_the_commands_of_the_guide_and_of_the_promises_run(project, tmp_path):
     add_environment(project)
     # Each once: between two that are the same, nothing changes.
-    typed = dict.fromkeys(commands(FEWER_EXAMPLES) + commands(PROMISES))
+    typed = dict.fromkeys(commands(FEWER_EXAMPLES) + commands(PROMISES) + commands(RELIABILITY))
     run_commands(project, typed, tmp_path)
     # The style was right before, so that `make format` has nothing to mend.
     assert project.git("status", "--porcelain").stdout == ""
