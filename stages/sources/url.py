@@ -22,12 +22,13 @@ VARIABLE = re.compile(r"\$([A-Z_][A-Z0-9_]*)")
 # Names of what is secret: whole words of a key, such as apiKey or api_key, and parts of it.
 SECRET_WORDS = {"auth", "bearer", "jwt", "key", "otp", "pass", "pw", "pwd", "sas", "sid", "sig"}
 SECRET_PARTS = re.compile(
-    "accesskey|apikey|authkey|authorization|credential|passphrase|passw|secret|session|signature"
+    "accesskey|apikey|authkey|authorization|credential|passphrase|passw|secret|sessid|session|signature"
     "|subscriptionkey|token"
 )
 SIGNED = ("x-amz-", "x-goog-", "x-ms-", "x-oss-")
 MOST_LETTERS = 8000
-# What is long and has letters and digits by turns was drawn at random; a name with a year was not.
+# Letters and digits of a word that may be drawn at random, and of one that surely is, and how often
+# letters and digits meet in the former. `museum-2024-01-15_part_2` is neither.
 LONG, VERY_LONG, TURNS = 16, 40, 4
 
 
@@ -112,9 +113,13 @@ def _names_a_secret(key: str) -> bool:
 
 
 def _is_random(text: str) -> bool:
-    for run in re.findall("[A-Za-z0-9]+", text.replace("-", "")):
-        turns = len(re.findall(r"(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]", run))
-        if len(run) >= VERY_LONG or (len(run) >= LONG and turns >= TURNS):
+    for word in re.findall("[A-Za-z0-9_~+=-]+", text):
+        if re.search(f"[A-Za-z0-9]{{{VERY_LONG}}}", word):
+            return True
+        length = len(re.findall("[A-Za-z0-9]", word))
+        turns = len(re.findall("(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]", word))
+        cases = len(re.findall("(?<=[a-z])[A-Z]|(?<=[A-Z])[a-z]", word))
+        if length >= LONG and (turns >= TURNS or (turns >= 2 and turns + cases >= 0.45 * length)):
             return True
     return False
 
