@@ -42,8 +42,8 @@ def path_problem(path: str) -> str | None:
     """
     if not path.isprintable():
         return "has a line break or another character in it that should be in no name: rename it"
-    # An address may have a password before its @.
-    named = "of that name" if "@" in path else shorten(path, 200)
+    # An address that was mistyped may have a password before its @ and a secret after its ?.
+    named = "of that name" if re.search("[@?]", path) else shorten(path, 200)
     file = expand_user(path)
     try:
         found = file.stat()

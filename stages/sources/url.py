@@ -22,8 +22,8 @@ VARIABLE = re.compile(r"\$([A-Z_][A-Z0-9_]*)")
 # Names of what is secret: whole words of a key, such as apiKey or api_key, and parts of it.
 SECRET_WORDS = {"auth", "bearer", "jwt", "key", "otp", "pass", "pw", "pwd", "sas", "sid", "sig"}
 SECRET_PARTS = re.compile(
-    "accesskey|apikey|authkey|authorization|credential|passphrase|passw|secret|sessid|session|signature"
-    "|subscriptionkey|token"
+    "accesskey|apikey|authkey|authorization|credential|passphrase|passw|secret|sessid|session"
+    "|signature|subscriptionkey|token"
 )
 SIGNED = ("x-amz-", "x-goog-", "x-ms-", "x-oss-")
 MOST_LETTERS = 8000
@@ -34,7 +34,7 @@ LONG, VERY_LONG, TURNS = 16, 40, 4
 
 def is_url(path: str) -> bool:
     """Whether a path is meant to be a URL, whatever its scheme."""
-    return URL.match(path) is not None
+    return URL.match(path.strip()) is not None
 
 
 def url_problem(url: str) -> str | None:
@@ -43,6 +43,8 @@ def url_problem(url: str) -> str | None:
     None for a URL of http or https that can be asked for, and has no secret that shows as one: a
     secret in the path looks like any other folder.
     """
+    if url != url.strip():
+        return "begins or ends with a blank: take it out"
     if not url.isprintable():
         return "has a line break or another character in it that no URL has: take it out"
     if len(url) > MOST_LETTERS:
