@@ -20,6 +20,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -132,8 +133,11 @@ def lasting(body, seconds, headers=(), status=200):
 
 
 @contextmanager
-def raw_server(said):
-    """A server that sends bytes, whatever is asked, and hangs up; yields its URL."""
+def raw_server(say):
+    """A server that sends the bytes `say()`, whatever is asked, and hangs up; yields its URL.
+
+    For None, it hangs up at once.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(5)
 
@@ -143,7 +147,7 @@ def raw_server(said):
                     connection, _ = listening.accept()
                     with connection:
                         connection.recv(65536)
-                        if said is None:  # hang up at once, and roughly
+                        if (said := say()) is None:
                             connection.setsockopt(
                                 socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
                             )
@@ -570,8 +574,50 @@ def test_a_local_file_that_the_disk_cannot_hold_is_refused(tmp_path, small_disk)
     ids=["reset", "hung up", "mail", "noise", "many headers", "long header", "no status"],
 )
 def test_what_is_no_answer_has_a_sentence_of_its_own(tmp_path, said, problem):
-    with raw_server(said) as url:
+    with raw_server(lambda: said) as url:
         assert problem in problem_of(url, tmp_path / "table")
+
+
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (SIZE, CONTENT),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(CONTENT),
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + chunks(PACKED),
+]
+ADDED = [b"\r\n", b"\r\n\r\n", b"\0", b"-", b"\xff", b"9" * 30, b"A" * 70_000, b"X: y\r\n" * 150]
+
+
+def spoiled(answer, random):
+    """An answer of which a byte is another one, or some are missing or added."""
+    at = random.randrange(random.choice([60, 200, len(answer)]))
+    match random.randrange(4):
+        case 0:
+            return answer[:at] + random.randbytes(1) + answer[at + 1 :]
+        case 1:
+            return answer[:at]
+        case 2:
+            return answer[:at] + answer[at + random.randrange(1, 20) :]
+    return answer[:at] + random.choice(ADDED) + answer[at:]
+
+
+def test_a_spoiled_answer_gives_the_pinned_file_or_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "PAUSES_SECONDS", ())
+    random = Random(1)
+    target, came, sentences = tmp_path / "table", 0, set()
+    with raw_server(lambda: spoiled(random.choice(ANSWERS), random)) as url:
+        for _ in range(60):
+            try:
+                fetching.fetch(url, target, f"sha256:{SHA256}", SIZE)
+            except PipelineError as error:
+                sentences.add(str(error))
+            else:
+                assert target.read_bytes() == CONTENT
+                target.unlink()
+                came += 1
+            assert list(tmp_path.iterdir()) == []
+    assert came
+    assert len(sentences) > 5
+    assert "\n" not in "".join(sentences)
 
 
 @pytest.mark.parametrize(
