@@ -11,6 +11,7 @@ from markupsafe import Markup
 from answers import rendering
 from answers.answerer import SYNTHETIC
 from answers.reply import GIVEN, Replies
+from stages.common.files import reading
 from stages.model_file.interface import MODEL_CARD
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -20,7 +21,9 @@ CARD_BELOW = 2  # the card's headings stand so many levels below those of the pa
 def render(replies: Replies, most_bytes: int) -> str:
     """The page in HTML; a photograph may have `most_bytes`."""
     answerer = replies.answerer
-    card = answerer.path.with_name(MODEL_CARD.name)
+    path = answerer.path.with_name(MODEL_CARD.name)
+    with reading(path):
+        card = as_html(path.read_text(encoding="utf-8")) if path.is_file() else None
     return rendering.render(
         TEMPLATE,
         words=replies.words,
@@ -33,7 +36,7 @@ def render(replies: Replies, most_bytes: int) -> str:
         most_bytes=most_bytes,
         most_pixels=GIVEN.pixels,
         formats=GIVEN.formats,
-        card=as_html(card.read_text(encoding="utf-8")) if card.is_file() else None,
+        card=card,
     )
 
 

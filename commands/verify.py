@@ -282,7 +282,10 @@ def compare_numbers(name: str, before: Mapping[str, bytes], after: Mapping[str, 
     promised = f"each number within {TOLERANCE}"
     if name not in after:
         return Row(name, promised, "numbers", "missing", False)
-    old, new = (flatten(json.loads(files[name])) for files in (before, after))
+    try:
+        old, new = (flatten(json.loads(files[name])) for files in (before, after))
+    except ValueError:
+        return Row(name, promised, "numbers", "no JSON", False)
     if old.keys() != new.keys():
         only = f"not both have {min(old.keys() ^ new.keys())}"
         return Row(name, promised, "numbers", only, False)

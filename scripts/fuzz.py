@@ -80,6 +80,9 @@ from stages.tables.val_probabilities import VAL_PROBABILITIES, read_val_probabil
 SECONDS, SECONDS_TO_START = 20.0, 120.0  # that an input may take, and the first one
 MEMORY = 2_000_000_000  # bytes, beside what the process has when it begins
 LONGEST = 1000  # characters of a sentence
+PER_PROCESS = 1000  # inputs
+READ, REFUSED = "read", "refused"
+TOO_LONG, ENDED = "it takes too long", "it ended the process"
 MOST_SHOWN = 100
 NETWORK, PHOTOGRAPHS = Path("models/network.onnx"), Path("photographs.zip")
 EMBEDDED = Embedded(np.zeros(3, np.float32), 4, 5)
@@ -107,6 +110,13 @@ class Outcome:
     refused: int = 0
     seconds: float = 0
     failed: list[tuple[int, str]] = field(default_factory=list)  # a seed, and what happened
+
+    def count(self, seed: int, said: str) -> None:
+        """Add what `outcome` says of an input."""
+        self.read += said == READ
+        self.refused += said == REFUSED
+        if said not in (READ, REFUSED):
+            self.failed.append((seed, said))
 
     @property
     def inputs(self) -> int:
@@ -416,9 +426,9 @@ def outcome(name: str) -> str:
     reader = READERS[name]
     try:
         reader.read()
-        found = "read"
+        found = READ
     except (PipelineError, PictureError) as error:
-        found = "refused"
+        found = REFUSED
         text = str(error)
         if files.TOO_LARGE in text and not reader.large:
             found = f"asks for memory: {text}"
@@ -487,44 +497,35 @@ def work(name: str, folder: Path, seeds: range, pipe: Connection) -> None:
 
 def fuzz(name: str, run: Path, seeds: range) -> Outcome:
     """Have a reader read the inputs of these seeds; `run` is the folder of a run."""
-    found, start = Outcome(), time.perf_counter()
+    found, start, seed = Outcome(), time.perf_counter(), seeds.start
     spawn = multiprocessing.get_context("spawn")  # a copy of this process would share its threads
-    seed = seeds.start
-    with tempfile.TemporaryDirectory() as place:
-        while seed < seeds.stop:
-            folder = Path(place) / str(seed)
+    while seed < seeds.stop:
+        some = range(seed, min(seed + PER_PROCESS, seeds.stop))
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "run"
             shutil.copytree(run, folder)
             ours, theirs = spawn.Pipe(duplex=False)
-            process = spawn.Process(
-                target=work, args=(name, folder, range(seed, seeds.stop), theirs), daemon=True
-            )
+            process = spawn.Process(target=work, args=(name, folder, some, theirs), daemon=True)
             process.start()
             theirs.close()
-            wait = SECONDS_TO_START
-            while seed < seeds.stop:
-                said = "it takes too long"
-                try:
-                    if ours.poll(wait):
-                        said = ours.recv()
-                except EOFError:
-                    process.join()
-                    said = f"the process ended with {process.exitcode}"
-                wait = SECONDS
-                found.read += said == "read"
-                found.refused += said == "refused"
-                if said not in ("read", "refused"):
-                    found.failed.append((seed, said))
-                seed += 1
-                if said.startswith("it takes"):
+            for seed in some:
+                said = listen(ours, SECONDS_TO_START if seed == some.start else SECONDS)
+                found.count(seed, said)
+                if said in (TOO_LONG, ENDED):
                     process.kill()
-                if said.startswith(("it takes", "the process")):
                     break
-            process.join(timeout=5)
-            process.kill()
             process.join()
-            shutil.rmtree(folder)
+            seed += 1
     found.seconds = time.perf_counter() - start
     return found
+
+
+def listen(pipe: Connection, seconds: float) -> str:
+    """What the process tells of an input."""
+    try:
+        return pipe.recv() if pipe.poll(seconds) else TOO_LONG
+    except EOFError:
+        return ENDED
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 
 from stages.common.params import load_value
+from stages.common.stage import ParameterError
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,15 @@ class Words:
 
     @classmethod
     def read(cls) -> "Words":
-        """Those of params.yaml in the current folder."""
-        return cls(*(load_value(f"evaluate.{word.name}") for word in fields(cls)))
+        """Those of params.yaml in the current folder.
+
+        Raises ParameterError for one that is missing, or no text.
+        """
+        found = [load_value(f"evaluate.{word.name}") for word in fields(cls)]
+        for word, value in zip(fields(cls), found, strict=True):
+            if not isinstance(value, str):
+                raise ParameterError(f"params.yaml: `evaluate.{word.name}` should be a word")
+        return cls(*found)
 
     def fill(self, text: str) -> str:
         """A text of the model's file, in which these words stand as `{label}` or `{groups}`."""

@@ -89,7 +89,8 @@ def columns_of(file: pq.ParquetFile, columns: Mapping[str, pa.DataType], *full: 
     for name in full:
         if table[name].null_count:
             raise ValueError(f"its column `{name}` has gaps")
-    return table
+    # A file says it twice, and what was checked is this.
+    return table.replace_schema_metadata(file.schema_arrow.metadata)
 
 
 def check_probabilities(values: np.ndarray) -> None:
