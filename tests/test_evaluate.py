@@ -349,6 +349,17 @@ def test_val_has_the_probabilities_that_train_wrote(stage_folder):
     assert found.artefacts["width"].tolist() == [1, 4, 7]
 
 
+def test_a_row_without_an_answer_is_named():
+    class Silent(GoldIsWide):
+        def predict_proba(self, artefacts, output=PROBABILITIES):
+            found = super().predict_proba(artefacts)
+            found[2] = np.nan
+            return found
+
+    with pytest.raises(PipelineError, match=r"no answer to 1 of these rows, the first is 2\.jpg"):
+        score(Silent(), TEST)
+
+
 def test_probabilities_of_other_rows_than_val_are_refused(stage_folder):
     write_table(length=3)
     write_val(["a", "g", "d"], [[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])

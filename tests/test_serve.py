@@ -496,6 +496,9 @@ def test_a_model_of_simulated_data_has_a_banner_and_the_page_does_without_a_card
     assert "its card" not in page
     (tmp_path / MODEL_CARD.name).write_text("# A card")
     assert "<h3>A card</h3>" in render(replies, MOST_BYTES)
+    (tmp_path / MODEL_CARD.name).write_bytes(b"# \xff")
+    with pytest.raises(PipelineError, match=r"model_card.md cannot be used"):
+        render(replies, MOST_BYTES)
 
 
 # The command

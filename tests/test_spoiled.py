@@ -24,6 +24,7 @@ from stages.common.files import TOO_LARGE, read_json, reading
 from stages.common.params import load_params
 from stages.common.stage import run
 from stages.features.transformer import TRANSFORMER, Transformer
+from stages.model_file.words import Words
 from stages.sources.raw import PROVENANCE
 from stages.tables.features import features_path
 from stages.tables.results import DETAILS, METRICS
@@ -348,6 +349,13 @@ def test_parameters_that_are_a_folder_or_far_too_large_are_one_sentence(stage_fo
     path.mkdir()
     with pytest.raises(ParameterError, match=r"cannot be read \(Is a directory\)"):
         load_params("split", split.Params, "strategy")
+
+
+@pytest.mark.parametrize("value", [3, None, ["a"]])
+def test_a_word_that_is_none_is_named(set_params, value):
+    set_params(**{"evaluate.label": value})
+    with pytest.raises(ParameterError, match=r"`evaluate.label` should be a word"):
+        Words.read()
 
 
 # --- By chance -----------------------------------------------------------------------------------
