@@ -59,7 +59,12 @@ class Answerer:
         }
         # The range of the widths and of the heights of train, in pixels; none without sizes.
         self.ranges: dict[str, tuple[float, float]] = {
-            name: (inputs[name]["low"], inputs[name]["high"]) for name in SIZES if name in inputs
+            name: (value["low"], value["high"])
+            for name in SIZES
+            for kind in kinds
+            for value in kind["inputs"]
+            # A column of numbers may be one of them, too.
+            if value["name"] == name and value["low"] is not None
         }
 
     @property

@@ -282,7 +282,7 @@ def read_every_artefact() -> None:
 
 def read_predicted() -> None:
     read_predictions("workspace", "test")
-    inputs.read_predictions("test")
+    inputs.read_predictions("test", answerer().model.digest)
 
 
 def read_params() -> None:

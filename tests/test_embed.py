@@ -575,6 +575,18 @@ def test_a_cache_that_is_damaged_is_one_sentence(run_embed, tmp_path):
 # The same bytes, and no more memory for more photographs
 
 
+@pytest.mark.parametrize("blob", [b"", b"123", bytes(12), "text", None])
+def test_what_is_no_embedding_of_the_network_in_a_cache_is_computed_again(
+    run_embed, tmp_path, blob
+):
+    cache = tmp_path / "kept"
+    assert computed(run_embed(cache=cache)) == DRAWN
+    with closing(sqlite3.connect(cache)) as base, base:
+        base.execute("UPDATE embeddings SET embedding = ?", (blob,))
+    assert computed(run_embed(cache=cache)) == DRAWN
+    assert computed(run_embed(cache=cache)) == 0
+
+
 def test_workers_listing_and_cache_change_no_byte(run_embed, tmp_path, folder, output, monkeypatch):
     unusual(tmp_path / "unusual", tmp_path / "outside")
     monkeypatch.setattr(module, "GROUP_ROWS", 7)

@@ -27,8 +27,9 @@ from stages.features.transformer import TRANSFORMER, Transformer
 from stages.model_file.words import Words
 from stages.sources.raw import PROVENANCE
 from stages.tables.features import features_path
+from stages.tables.predictions import PREDICTIONS
 from stages.tables.results import DETAILS, METRICS
-from stages.tables.split import SPLIT
+from stages.tables.split import SPLIT, SPLIT_COLUMNS, read_split
 from stages.tables.val_probabilities import VAL_PROBABILITIES
 
 # What stages write and others read.
@@ -203,6 +204,25 @@ def test_the_page_is_not_made_of_tables_of_other_rows(here):
         report.main()
 
 
+def test_the_page_is_not_made_of_the_predictions_of_another_model(here):
+    rewritten(
+        PREDICTIONS,
+        lambda t: t.replace_schema_metadata(t.schema.metadata | {b"model": b"another"}),
+    )
+    with pytest.raises(PipelineError, match=r"predictions.parquet is of another model than models"):
+        report.main()
+
+
+def test_a_few_bytes_that_stand_for_millions_of_rows_are_not_unpacked(here):
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000_000, np.int8)), ["train"])
+    nothing = {name: pa.nulls(3_000_000, type_) for name, type_ in SPLIT_COLUMNS.items()}
+    table = pa.table(nothing | {"image_file": names, "subset": names})
+    pq.write_table(table, SPLIT, compression="zstd")
+    assert SPLIT.stat().st_size < 100_000
+    with pytest.raises(PipelineError, match=r"it has more rows than its bytes can hold"):
+        read_split()
+
+
 @pytest.mark.parametrize(
     ("path", "place", "value", "problem"),
     [
@@ -321,10 +341,7 @@ LINES = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in rang
         (b"split: &a [*a]\n", "references to other values make too many"),
         (b"- split\n", "has no sections"),
         (b"", "has no sections"),
-        (
-            b"split:\n  ? " + b"x" * 5000 + b"\n  : 1\n  strategy: official\n",
-            "unknown key `split.x",
-        ),
+        (b"split:\n  ? " + b"x" * 5000 + b"\n" + OFFICIAL, "unknown key `split.x"),
         (b"split:\n  strategy: " + b"[1, 2, " * 90 + b"]" * 90, "should be 'official'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -94,6 +94,11 @@ class Cache:
         if found is None:
             return None
         embedding, width, height = found
+        # A file that something else has written to holds nothing that is known.
+        if not (isinstance(embedding, bytes) and len(embedding) % 4 == 0):
+            return None
+        if not (isinstance(width, int) and isinstance(height, int)):
+            return None
         return Embedded(np.frombuffer(embedding, "<f4"), width, height)
 
     def add(self, content: bytes, embedded: Embedded) -> None:

@@ -214,7 +214,7 @@ def embed_each(
         key = hashlib.sha256(content).digest()
         with locks[key[0]]:  # or two copies beside each other would both be computed and counted
             known = None if cache is None else cache.get(key)
-            if known is not None:
+            if known is not None and len(known.embedding) == len(embedder.answer):
                 return known, False
             embedded = embedder.embed(content)
             if cache is not None:

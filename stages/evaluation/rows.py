@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.common.errors import PipelineError, shorten
+from stages.common.files import REMAKE
 from stages.evaluation.metrics import metrics_of
 from stages.model_file.interface import MODEL
 from stages.model_file.scoring import ModelFile
@@ -88,6 +89,8 @@ def score(model: ModelFile, rows: Scored) -> dict[str, Scored]:
     for output in model.outputs:
         probabilities = model.predict_proba(rows.artefacts, output)
         unanswered = rows.image_files[np.isnan(probabilities).any(axis=1)]
+        if len(unanswered) == len(probabilities):
+            raise PipelineError(f"{MODEL} has no answer to any row: {REMAKE}")
         if len(unanswered):
             raise PipelineError(
                 f"{MODEL} has no answer to {len(unanswered):,} of these rows, the first is "

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.tables.values import Source
 
@@ -23,6 +23,12 @@ class ModelInput(Said):
     length: int | None
     low: float | None
     high: float | None
+
+    @model_validator(mode="after")
+    def _a_range_has_two_ends(self) -> "ModelInput":
+        if (self.low is None) != (self.high is None):
+            raise ValueError("a range has one end only")
+        return self
 
 
 class Kind(Said):

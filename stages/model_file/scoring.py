@@ -191,6 +191,8 @@ class ModelFile:
             if output not in ANSWERS:
                 raise ValueError("it has an answer of another name")
             expected[output] = (BATCH_ROWS, len(self.labels))
+            members = [name for name in shapes if name.startswith(f"/{output}/")]
+            expected |= dict.fromkeys(members, expected[output])
         if {*self.inputs} != described.keys() or {*self.outputs} != {*self.metadata["answers"]}:
             raise ValueError("it has other inputs or outputs than it says")
         if PROBABILITIES not in self.outputs:

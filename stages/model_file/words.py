@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, dataclass, fields
 
+from stages.common.errors import ParameterError
 from stages.common.params import load_value
-from stages.common.stage import ParameterError
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from stages.tables.artefacts import (
     embedding_length,
     read_artefacts,
 )
-from stages.tables.parquet import read_columns
+from stages.tables.parquet import metadata_of, read_columns
+from stages.tables.predictions import PREDICTIONS
 from stages.tables.predictions import read_predictions as read_table_of_predictions
 from stages.tables.results import PLOT_COLUMNS, PLOTS, read_results
 from stages.tables.split import SPLIT, directions, read_split, subsets_of_artefacts
@@ -79,7 +80,8 @@ def read_inputs() -> Inputs:
     columns = PLOT_COLUMNS | {"training_curve": CURVE_COLUMNS}
     tables = {name: read_csv(PLOTS / f"{name}.csv", held) for name, held in columns.items()}
     facts = None if embedding_length(ARTEFACTS) is None else read_embeddings()
-    mistakes = confident_mistakes(read_predictions(subset))
+    model = ModelFile(MODEL)
+    mistakes = confident_mistakes(read_predictions(subset, model.digest))
     return Inputs(
         provenance=read_provenance("location", "bytes", "sha256"),
         artefacts=read_table(),
@@ -93,7 +95,7 @@ def read_inputs() -> Inputs:
         reliability=tables["reliability"],
         importance=tables["importance"],
         curve=tables["training_curve"],
-        model=ModelFile(MODEL).metadata,
+        model=model.metadata,
         strategy=load_value("split.strategy"),
         words=Words.read(),
     )
@@ -166,9 +168,14 @@ def two_directions(values: np.ndarray) -> tuple[np.ndarray, float]:
     return places, float(pca.explained_variance_ratio_.sum())
 
 
-def read_predictions(subset: str) -> pd.DataFrame:
-    """The predictions table of one subset, without the probabilities of all labels."""
+def read_predictions(subset: str, model: str) -> pd.DataFrame:
+    """The predictions table of one subset, without the probabilities of all labels.
+
+    Raises PipelineError when they are not those of the model with this digest.
+    """
     table = read_table_of_predictions().drop_columns("probabilities")
+    if metadata_of(table.schema, "model") != model:
+        raise PipelineError(f"{PREDICTIONS} is of another model than {MODEL}: {REMAKE}")
     rows = table.filter(pc.field("subset") == subset).to_pandas()
     return rows.assign(museum=named_groups(rows["museum"]))
 

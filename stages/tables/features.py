@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stages.common.files import reading
-from stages.tables.parquet import columns_of, matrix, names_of, source_of_schema
+from stages.tables.parquet import columns_of, matrix, names_of, open_table, source_of_schema
 
 
 def features_path(subset: str) -> Path:
@@ -48,7 +47,7 @@ def read_features(subset: str) -> Features:
     """
     path = features_path(subset)
     with reading(path):
-        file = pq.ParquetFile(path)
+        file = open_table(path)
         schema = file.schema_arrow
         names, source = names_of(schema, "feature_names"), source_of_schema(schema)
         expected = features_schema(source, names)

@@ -20,6 +20,7 @@ from stages.tables.values import Source
 
 # How far the sum of a row's probabilities may be from 1: each is rounded to 6 decimals.
 SUM_TOLERANCE = 0.01
+ROWS_OF_A_BYTE = 10  # of a file, at most
 
 
 def source_of(path: Path) -> str:
@@ -75,7 +76,21 @@ def read_columns(path: Path, columns: Mapping[str, pa.DataType], *full: str) -> 
     Raises PipelineError for another table, or one that cannot be read.
     """
     with reading(path):
-        return columns_of(pq.ParquetFile(path), columns, *full)
+        return columns_of(open_table(path), columns, *full)
+
+
+def open_table(source: Path | bytes) -> pq.ParquetFile:
+    """A Parquet file of the pipeline, or its content.
+
+    Raises OSError, ValueError and Arrow's errors.
+    """
+    content = isinstance(source, bytes)
+    file = pq.ParquetFile(pa.BufferReader(source) if content else source)
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    # Each row has a name of its own, so that a few bytes cannot hold millions of them.
+    if file.metadata.num_rows > ROWS_OF_A_BYTE * size:
+        raise ValueError("it has more rows than its bytes can hold")
+    return file
 
 
 def columns_of(file: pq.ParquetFile, columns: Mapping[str, pa.DataType], *full: str) -> pa.Table:
@@ -114,7 +129,7 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
         table.validate(full=True)  # whether texts are UTF-8, too
         return table
 
-    with reading(path), pq.ParquetFile(path) as file, ThreadPoolExecutor(1) as pool:
+    with reading(path), open_table(path) as file, ThreadPoolExecutor(1) as pool:
         if lacking := set(columns or ()) - set(file.schema_arrow.names):
             raise KeyError(min(lacking))
         waiting: deque[Future[pa.Table]] = deque()

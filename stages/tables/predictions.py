@@ -5,7 +5,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stages.common.files import REMAKE, reading
 from stages.tables.parquet import (
@@ -13,6 +12,7 @@ from stages.tables.parquet import (
     columns_of,
     matrix,
     names_of,
+    open_table,
     source_of_schema,
 )
 
@@ -67,7 +67,7 @@ def read_predictions(
     Raises PipelineError for another table, and for one that cannot be read.
     """
     with reading(Path(name), way_out):
-        file = pq.ParquetFile(PREDICTIONS if content is None else pa.BufferReader(content))
+        file = open_table(PREDICTIONS if content is None else content)
         found = file.schema_arrow
         whole = predictions_schema(source_of_schema(found), names_of(found, "labels"), "")
         taken = {name: whole.field(name).type for name in columns or whole.names}
