@@ -350,6 +350,36 @@ def test_too_little_memory_is_one_sentence(capsys, asks):
     assert found.endswith("or raise the limit of the shell or the container, if it has one")
 
 
+# It reads a table when there is no memory left for one more thread.
+READS = """
+import resource
+import pyarrow as pa
+import pyarrow.parquet as pq
+from stages.common.stage import run
+
+def main():
+    pq.write_table(pa.table({"a": [1], "b": [2]}), "table.parquet")
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 6_000_000, used + 6_000_000))
+    return f"{pq.read_table('table.parquet').num_rows} rows"
+
+run("split", main)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not keep to this limit")
+def test_a_table_is_read_when_memory_has_no_room_for_another_thread(folder):
+    result = subprocess.run(
+        [sys.executable, "-c", READS],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LEAST_ADDRESSES,) * 2),
+        capture_output=True,
+        text=True,
+        timeout=30,  # it would wait for ever
+    )
+    assert result.stdout.startswith("[split] 1 rows, "), result.stderr
+
+
 @pytest.mark.parametrize(
     ("stop", "sentence"),
     [

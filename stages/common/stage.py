@@ -13,6 +13,7 @@ from stages.common.ending import Stopped, ends_when_asked
 from stages.common.environment import check_environment
 from stages.common.errors import PipelineError, shorten
 from stages.common.inputs import Inputs
+from stages.common.threads import start_threads
 
 
 def log(stage: str, message: str) -> None:
@@ -45,6 +46,7 @@ def run(stage: str, main: Callable[[], str]) -> None:
         with ends_when_asked(stage):
             if (note := check_environment()) is not None:
                 print(f"[{stage}] note: {note}", file=sys.stderr, flush=True)
+            start_threads()
             inputs = Inputs(STARTED)
             _refuse(inputs.damaged())
             start = time.perf_counter()
