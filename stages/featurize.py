@@ -9,9 +9,10 @@ from collections import Counter
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
-from stages.common.errors import ParameterError, PipelineError
+from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.memory import check_memory, of_featurize
 from stages.common.params import Section, load_params
 from stages.common.stage import run
@@ -94,7 +95,7 @@ def main() -> str:
                     [
                         pa.array(artefacts["image_file"], pa.string()),
                         pa.array(artefacts["medium"], pa.string()),
-                        fixed_size_list(transformer.transform(artefacts)),
+                        fixed_size_list(finite_features(transformer, artefacts)),
                     ],
                     schema=schema,
                 )
@@ -103,6 +104,23 @@ def main() -> str:
         )
     transformer.save(TRANSFORMER)
     return f"{len(subset_of):,} rows, {len(names):,} features"
+
+
+def finite_features(transformer: Transformer, artefacts: Artefacts) -> np.ndarray:
+    """The features (n, d) float32 of n artefacts.
+
+    Raises PipelineError for one that 32 bits cannot hold: a number is far beyond those of train.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = transformer.transform(artefacts)
+    if not np.isfinite(values).all():
+        row, feature = np.argwhere(~np.isfinite(values))[0]
+        raise PipelineError(
+            f"the feature `{shorten(transformer.feature_names[feature])}` of "
+            f"{shorten(artefacts['image_file'][row])} is beyond all bounds, as a number there is "
+            "far from those of train: mend that row, or leave its column out of the features"
+        )
+    return values
 
 
 def check_params(params: Params, schema: pa.Schema) -> None:

@@ -12,6 +12,8 @@ from ruamel.yaml import YAML
 from stages import featurize, train
 from stages.common.errors import PipelineError
 from stages.features.kinds.embedding import Pca
+from stages.features.kinds.number import Number
+from stages.features.transformer import Transformer
 from stages.models.base import Settings
 from stages.models.examples import Examples
 from stages.models.registry import NAMES
@@ -166,3 +168,13 @@ def test_a_long_embedding_that_is_the_same_everywhere_tells_lda_nothing(monkeypa
     both = features(table("all embeddings equal"), "raw", np.arange(ROWS) < 20)
     logits = fit("lda", *both).model.logits(both[1].values)
     assert (logits == logits[0]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_far_beyond_those_of_train_is_refused_by_its_row():
+    known = {"Year": np.array([1.0, 2.0, 3.0]), "image_file": np.array(["a", "b", "c"], object)}
+    transformer = Transformer([Number.fit("Year", known["Year"])])
+    assert np.isfinite(featurize.finite_features(transformer, Artefacts(known))).all()
+    far = Artefacts(known | {"Year": np.array([1.0, 1e300, 2.0])})
+    with pytest.raises(PipelineError, match="the feature `Year` of b is beyond all bounds"):
+        featurize.finite_features(transformer, far)
