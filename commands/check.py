@@ -12,18 +12,22 @@ With `--mend`, what is damaged is taken away and comes back: from a remote that 
 cache, else `dvc repro` makes it again. A file that you have changed is never taken away. It is told
 from a damaged one by what DVC notes of it: where DVC still takes it for the recorded one, nobody
 has written it in the ordinary way since, so that its content is damaged. A file that is empty, or
-has the content of a damaged file of the cache, counts as damaged too.
+a copy of a damaged file of the cache, counts as damaged too. A folder does where no file in it is
+yours.
 """
 
 import argparse
+import errno
 import json
+import os
 import re
 import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +47,8 @@ from stages.common.stage import log, run
 STAGE = "check"
 MOST_SHOWN = 20
 RESULTS = ("data", "models", "reports")
+# Seconds after which nobody writes a temporary file of the cache any more: projects may share one.
+ABANDONED = 3600
 
 
 class Problem(NamedTuple):
@@ -117,9 +123,8 @@ def check(folder: Path) -> tuple[int, list[Problem]]:
     try:
         with closing(Repo(str(folder))) as repo, repo.lock:
             cache = Path(repo.cache.local.path)
-            objects = sorted(path for path in cache.rglob("*") if not path.is_dir())
-            runs = Path(repo.stage_cache.cache_dir)
-            notes = sorted(path for path in runs.rglob("*") if not path.is_dir())
+            objects = files_of_cache(cache)
+            notes = files_of_cache(Path(repo.stage_cache.cache_dir))
             outs = [
                 (stage.name, out)
                 for stage in repo.index.stages
@@ -156,6 +161,16 @@ def check(folder: Path) -> tuple[int, list[Problem]]:
     return checked, problems
 
 
+def files_of_cache(folder: Path) -> list[Path]:
+    """The files below a folder of the cache, without those that a run writes at the moment."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not path.is_dir()
+        and not (path.suffix == ".tmp" and time.time() - path.lstat().st_mtime < ABANDONED)
+    )
+
+
 def check_objects(objects: list[Path], cache: Path) -> Iterator[Problem]:
     """What is wrong with the files of the cache, whose names are what their content should be."""
     with tqdm(objects, desc=f"{STAGE} cache", unit=" files", disable=None) as bar:
@@ -167,7 +182,9 @@ def check_objects(objects: list[Path], cache: Path) -> Iterator[Problem]:
             try:
                 good = file_digest(path, "md5") == name.removesuffix(".dir")
             except OSError as error:
-                yield Problem(path, f"cannot be read: {error.strerror}", damaged=True)
+                # One that may not be read is somebody else's, and may be good.
+                spoilt = error.errno == errno.EIO
+                yield Problem(path, f"cannot be read: {error.strerror}", damaged=spoilt)
                 continue
             if not good:
                 size = path.stat().st_size
@@ -206,9 +223,7 @@ def check_out(stage: str, out: Any, damaged: set[Path], contents: set[str]) -> I
         return
     if found == out.hash_info.value:
         return
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    strange = any(not file.stat().st_size or md5_of(file) in contents for file in files)
-    if strange or out.get_hash() == out.hash_info:
+    if out.get_hash() == out.hash_info or is_spoilt(out, damaged, contents):
         yield Problem(path, "is damaged: it is not what dvc.lock says", damaged=True, stage=stage)
     else:
         yield Problem(
@@ -219,15 +234,42 @@ def check_out(stage: str, out: Any, damaged: set[Path], contents: set[str]) -> I
         )
 
 
+def is_spoilt(out: Any, damaged: Collection[Path], contents: set[str]) -> bool:
+    """Whether all that differs in a result from what is recorded is what nobody writes.
+
+    That is an empty file, or a copy of a damaged file of the cache. A link to one is none: who
+    changes a file that is linked changes the cache too.
+    """
+    path = Path(out.fs_path)
+    recorded = recorded_files(out, damaged)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    other = [file for file in files if md5_of(file) != recorded.get(file)]
+    return bool(other) and all(
+        file in recorded
+        and (
+            not file.stat().st_size
+            or (md5_of(file) in contents and file.stat().st_nlink == 1 and not file.is_symlink())
+        )
+        for file in other
+    )
+
+
+def recorded_files(out: Any, damaged: Collection[Path]) -> dict[Path, str]:
+    """The files of a result and their MD5, as far as the cache knows them."""
+    path, md5 = Path(out.fs_path), out.hash_info.value
+    if not out.hash_info.isdir:
+        return {path: md5}
+    listing = Path(out.cache.oid_to_path(md5))
+    if not listing.is_file() or listing in damaged:
+        return {}
+    entries = json.loads(listing.read_text(encoding="utf-8"))
+    return {path / entry["relpath"]: entry["md5"] for entry in entries}
+
+
 def missing_objects(out: Any, damaged: Collection[Path]) -> list[Path]:
     """The files that the cache should have for a result, and has not."""
-    cache = out.cache
-    first = Path(cache.oid_to_path(out.hash_info.value))
-    wanted = [first]
-    if out.hash_info.isdir and first.is_file() and first not in damaged:
-        listed = json.loads(first.read_text(encoding="utf-8"))
-        wanted += [Path(cache.oid_to_path(entry["md5"])) for entry in listed]
-    return [path for path in wanted if not path.exists()]
+    wanted = {out.hash_info.value: None} | dict.fromkeys(recorded_files(out, damaged).values())
+    return [path for md5 in wanted if not (path := Path(out.cache.oid_to_path(md5))).exists()]
 
 
 def is_json(path: Path) -> bool:
@@ -244,6 +286,10 @@ def mend(folder: Path, problems: list[Problem]) -> None:
     Raises PipelineError where DVC cannot say what there should be.
     """
     with closing(Repo(str(folder))) as repo, repo.lock:
+        for problem in problems:
+            if problem.stage and not problem.damaged and problem.path.exists():
+                with suppress(OSError):  # it cannot be read
+                    repo.unprotect(str(problem.path))  # it may be a link to what is taken away
         for problem in problems:
             if problem.damaged:
                 take_away(problem.path)
@@ -294,7 +340,7 @@ def take_away(path: Path) -> None:
             take_away(inner)
         path.rmdir()
     else:
-        if path.exists():  # Windows removes no file that may not be written to
+        if os.name == "nt" and path.exists():  # it removes no file that may not be written to
             path.chmod(path.stat().st_mode | stat.S_IWUSR)
         path.unlink(missing_ok=True)
 

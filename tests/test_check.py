@@ -1,13 +1,17 @@
 """`python -m commands.check` finds what is damaged, mends it, and takes away nothing else."""
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from conftest import Project
 from test_remotes import cache_files
+
+from commands import check
 
 CHECK = (sys.executable, "-m", "commands.check")
 
@@ -87,6 +91,9 @@ def test_whatever_is_damaged_in_the_cache_is_named_and_mended_and_results_stay(p
         spoil(path, how)
     leftover = folder.with_name(".half-written.tmp")
     leftover.write_text("half")
+    os.utime(leftover, (1, 1))
+    fresh = folder.with_name(".being-written.tmp")  # by a run of another project
+    fresh.write_text("half")
     partial = project.folder / "models/.model.onnx.999999.partial"
     partial.write_text("half")
     lock = project.folder / ".dvc/tmp/rwlock"
@@ -102,6 +109,7 @@ def test_whatever_is_damaged_in_the_cache_is_named_and_mended_and_results_stay(p
     mended = project.run(*CHECK, "--mend")
     assert "Running stage" not in mended.stdout  # the results themselves are right
     assert project.results() == before
+    assert fresh.exists()
     assert project.run(*CHECK).returncode == 0
     assert project.repro() == []
 
@@ -111,11 +119,35 @@ def test_a_file_that_the_user_changed_is_told_and_stays(project):
     path.write_text(json.dumps({"mine": True}))
     cache_files(project)["data/quarantine.csv"].unlink()
     (project.folder / "data/quarantine.csv").unlink()
+    # A folder with an empty file, and files that are linked to the cache.
+    raw = project.folder / "data/raw"
+    (raw / "provenance.json").write_text("")
+    (raw / "mine.csv").write_text("mine")
+    linked = {"models/model_card.md": os.link, "data/split.parquet": os.symlink}
+    for name, link in linked.items():
+        in_cache = cache_files(project)[name]
+        (project.folder / name).unlink()
+        link(in_cache, project.folder / name)
+        in_cache.chmod(0o644)
+        in_cache.write_text("mine")
     mended = project.run(*CHECK, "--mend", check=False)
     assert mended.returncode == 1
     assert "data/croissant.json: has changed since the run: if you did that" in mended.stdout
     assert "is not run: it would write over what you have changed" in mended.stdout
     assert json.loads(path.read_text()) == {"mine": True}
+    for name in ("data/raw/mine.csv", *linked):
+        assert (project.folder / name).read_text() == "mine"
+
+
+def test_a_file_of_the_cache_that_may_not_be_read_is_somebody_elses(monkeypatch, tmp_path):
+    path = tmp_path / "00" / ("1" * 30)
+
+    def refuse(error):
+        monkeypatch.setattr(check, "file_digest", Mock(side_effect=OSError(error, "")))
+        return [problem.damaged for problem in check.check_objects([path], tmp_path)]
+
+    assert refuse(errno.EACCES) == [False]
+    assert refuse(errno.EIO) == [True]
 
 
 @pytest.mark.slow
