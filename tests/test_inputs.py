@@ -113,10 +113,8 @@ def test_the_pipeline_of_photographs_is_found_from_the_folder_above(below_dvc, m
 MEANWHILE = {
     "the script is edited": (lambda: Path("split.py").write_text("x"), "split.py"),
     "the script is gone": (lambda: Path("split.py").unlink(), "split.py"),
-    "the script comes back as it was": (
-        lambda: [Path("split.py").write_text(text) for text in ("x", "print()")],
-        "split.py",
-    ),
+    "the script is touched": (lambda: Path("split.py").touch(), None),
+    "a backup links the script": (lambda: os.link("split.py", "backup.py"), None),
     "an older script is moved there": (
         lambda: (os.utime("older.py", (1, 1)), Path("older.py").replace("split.py")),
         "split.py",
@@ -165,6 +163,22 @@ def test_what_changes_while_a_stage_runs_is_not_taken_for_what_made_its_results(
         f"[split] error: {named} changed while the stage ran, so that nobody can say what made its "
         "results: run `dvc repro` again\n"
     )
+
+
+def test_a_script_that_changes_at_the_very_start_did_not_make_the_results(
+    below_dvc,
+):
+    started = time.time()
+    time.sleep(0.02)
+    Path("split.py").write_text("x")
+    time.sleep(0.02)
+    assert "split.py changed while" in Inputs(started).changed_meanwhile()
+
+
+def test_a_clock_that_was_put_back_makes_no_script_look_changed(below_dvc, monkeypatch):
+    an_hour_ago = time.time() - 3600
+    monkeypatch.setattr(inputs.time, "time", lambda: an_hour_ago + 1)
+    assert Inputs(an_hour_ago).changed_meanwhile() is None
 
 
 def test_looking_loads_no_library_for_yaml(below_dvc, monkeypatch):

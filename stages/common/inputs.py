@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ class Inputs:
 
     def __init__(self, started: float) -> None:
         """`started` is when this process had not read any script yet, in seconds of the epoch."""
-        self._started = started
         self._recorded: dict[Path, str] = {}
-        self._others: list[Path] = []
+        self._others: dict[Path, str] = {}
         self._sections: set[str] = set()
         stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
         folder = pipeline_folder()
@@ -45,7 +45,10 @@ class Inputs:
             if name in recorded:
                 self._recorded[path] = recorded[name]
             elif path.is_file():
-                self._others.append(path)
+                # Of one that has changed since this process began to read scripts, nobody knows
+                # whether it was read before. A clock that was put back says nothing.
+                torn = started < path.stat().st_ctime <= time.time()
+                self._others[path] = "" if torn else file_digest(path, "md5")
 
     def damaged(self) -> str | None:
         """What to say where a file is not the one that the stage before has written, else None.
@@ -68,8 +71,8 @@ class Inputs:
         """
         changed = [
             os.path.relpath(path)
-            for path in self._others
-            if not path.is_file() or path.stat().st_ctime > self._started
+            for path, md5 in self._others.items()
+            if not path.is_file() or file_digest(path, "md5") != md5
         ]
         if self._sections and (now := _text(self._params)) != self._params_read:
             old, new = (_sections(text) for text in (self._params_read, now))
