@@ -50,7 +50,11 @@ print(process.pid, flush=True)
 process.wait()
 """
 # Some shells let themselves be replaced by their last command, others wait for it.
-COMMANDS = {"replaced": "exec python -m stage", "waits": "python -m stage; exit $?"}
+COMMANDS = {
+    "replaced": "exec python -m stage",
+    "waits": "python -m stage; exit $?",
+    "runs a script": "exec /bin/sh script",
+}
 
 
 @pytest.fixture
@@ -58,6 +62,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with a stage and a stand-in for DVC, whose processes are gone afterwards."""
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "dvc.py").write_text(DVC)
+    (tmp_path / "script").write_text(COMMANDS["waits"])
     (tmp_path / "data").mkdir()
     (tmp_path / "data/model").write_text("old")
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))

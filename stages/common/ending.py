@@ -16,7 +16,10 @@ from stages.common.files import remove_partial_files
 
 # Seconds that a library may take to return once the process was asked to end.
 GRACE = 5.0
-ENDED_WITH_DVC = "stopped because the run of DVC that started it has ended: `dvc repro` goes on"
+ENDED_WITH_DVC = (
+    "stopped because the run of DVC that started it has ended: `dvc repro` goes on; where you have "
+    "set DVC_STAGE yourself, unset it"
+)
 
 
 class Stopped(KeyboardInterrupt):
@@ -116,15 +119,16 @@ def _end_with_dvc(with_dvc: threading.Event) -> None:
 def find_dvc(process: psutil.Process | None) -> psutil.Process | None:
     """The process of DVC above this one, from its parent on; None where it has ended.
 
-    Between them is the shell that DVC asks to run the command, unless it let itself be replaced.
+    Between them is the shell that DVC asks to run the command, unless it let itself be replaced,
+    and whatever the command may wrap the stage in, such as a script or make.
     """
     ours = " ".join(sys.orig_argv[1:3])  # such as -m stages.train
     try:
         while process is not None:
-            command = process.cmdline()
-            if not (command[-2:-1] in (["-c"], ["/c"]) and ours in command[-1]):
-                # What takes over an orphan is no program of Python.
-                return process if re.search("dvc|python", " ".join(command)) else None
+            command = " ".join(process.cmdline())
+            # What takes over an orphan is no program of Python.
+            if ours not in command and re.search("dvc|python", command):
+                return process
             process = process.parent()
     except psutil.AccessDenied:
         return process  # another user's: it can be waited for all the same
