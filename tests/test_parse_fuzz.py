@@ -279,7 +279,7 @@ def read_quarantine() -> list[dict[str, str]]:
     with QUARANTINE.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         found = list(reader)
-    assert tuple(reader.fieldnames) == QUARANTINE_COLUMNS
+    assert tuple(reader.fieldnames) == tuple(QUARANTINE_COLUMNS)
     for problem in found:
         assert None not in problem, problem  # no more values than columns
         assert None not in problem.values(), problem
