@@ -154,6 +154,7 @@ TABLES = [
     ("val_probabilities", lambda t: t.drop_columns("probabilities"), "no columns `probabilities`"),
     ("predictions.parquet", nan_in("probabilities"), "row 2 holds no probabilities"),
     ("predictions.parquet", without_word("labels"), "it lacks `labels`"),
+    ("predictions.parquet", without_word("model"), "it lacks `model`"),
     ("predictions.parquet", said("labels", ["a", "b"]), "`probabilities` holds"),
     ("predictions.parquet", lambda t: t.drop_columns("predicted"), "no columns `predicted`"),
 ]

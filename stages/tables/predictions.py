@@ -11,6 +11,7 @@ from stages.tables.parquet import (
     check_probabilities,
     columns_of,
     matrix,
+    metadata_of,
     names_of,
     open_table,
     source_of_schema,
@@ -72,6 +73,8 @@ def read_predictions(
         whole = predictions_schema(source_of_schema(found), names_of(found, "labels"), "")
         taken = {name: whole.field(name).type for name in columns or whole.names}
         table = columns_of(file, taken, *ALWAYS.intersection(taken))
+        if columns is None:
+            metadata_of(found, "model")  # another revision's may be from before it was there
         check_probabilities(matrix(table["probabilities"]))
         if other := set(table["subset"].to_pylist()) - {"val", "test"}:
             raise ValueError(f"it names the subset `{min(other)}`")
