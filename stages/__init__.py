@@ -18,8 +18,9 @@ from typing import TextIO
 
 # When no script had been read yet but this one, in seconds of the epoch.
 STARTED = time.time()
-# What the libraries need to start, in bytes: addresses that they reserve, memory that they fill.
-LEAST_ADDRESSES, LEAST_MEMORY = 1_500_000_000, 300_000_000
+# What the libraries need, in bytes: addresses that they reserve, memory that they fill. OpenBLAS
+# that finds no addresses while it loads tries again for ever, and lets no signal through.
+LEAST_ADDRESSES, LEAST_MEMORY = 3_000_000_000, 400_000_000
 
 # One thread for linear algebra: with more, sums are split by the number of cores.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -69,7 +70,7 @@ NO_MEMORY = "close other programs, or raise the limit of the shell or the contai
 def memory_limits(
     groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> Iterator[tuple[str, int, int]]:
-    """What limits this process, to how many bytes, and how many the libraries need to start."""
+    """What limits this process, to how many bytes, and how many the libraries need."""
     try:
         import resource
 
@@ -98,7 +99,7 @@ def _check_memory() -> None:
         if value < least:
             sys.exit(
                 f"error: this process may use {value / 1e6:,.0f} MB of memory ({name}), and its "
-                f"libraries need {least / 1e6:,.0f} MB to start: raise that limit"
+                f"libraries need {least / 1e6:,.0f} MB: raise that limit"
             )
 
 

@@ -312,7 +312,7 @@ def test_a_limit_of_memory_below_what_libraries_need_is_told_before_they_load(le
     assert result.returncode == 1
     assert result.stderr == (
         f"error: this process may use {least / 1e6:,.0f} MB of memory (ulimit -v), and its "
-        "libraries need 1,500 MB to start: raise that limit\n"
+        f"libraries need {LEAST_ADDRESSES / 1e6:,.0f} MB: raise that limit\n"
     )
 
 
