@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT, tiny_rows
 
-from stages import evaluate, featurize, split, train
+from stages import evaluate, featurize, memory_limits, split, train
 from stages.common import memory
 from stages.common.errors import PipelineError
 from stages.model_file.interface import MODEL
@@ -22,21 +23,18 @@ GB = 1_000_000_000
 def system(monkeypatch, tmp_path):
     """A function that plays a system: what /proc/meminfo and files of a container say."""
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
-    folders = [tmp_path / "two", tmp_path / "one"]
-    monkeypatch.setattr(
-        memory,
-        "CGROUPS",
-        [(new, *names) for new, (_, *names) in zip(folders, memory.CGROUPS, strict=True)],
-    )
+    (tmp_path / "own").write_text("0::/two/inner\n4:memory:/one\n")
+    limits = partial(memory_limits, tmp_path, tmp_path / "own")
+    monkeypatch.setattr(memory, "memory_limits", limits)
 
     def play(available=None, **files):
         if available is not None:
             text = f"MemTotal:  99999999 kB\nMemAvailable:  {available // 1000} kB\n"
             (tmp_path / "meminfo").write_text(text)
         for name, content in files.items():
-            folder, file = name.split("__")
-            (tmp_path / folder).mkdir(exist_ok=True)
-            (tmp_path / folder / file.replace("_dot_", ".")).write_text(content)
+            path = tmp_path / name.replace("__", "/").replace("_dot_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
         return memory.free_bytes()
 
     return play
@@ -62,12 +60,12 @@ def test_what_the_system_has_available_counts(system):
         {
             "two__memory_dot_max": "3000\n",
             "two__memory_dot_current": "1200\n",
-            "two__memory_dot_stat": "anon 900\ninactive_file 200\n",
+            "two__memory_dot_stat": "anon 900\ninactive_file 150\nactive_file 50\n",
         },
         {
-            "one__memory_dot_limit_in_bytes": "3000\n",
-            "one__memory_dot_usage_in_bytes": "1200\n",
-            "one__memory_dot_stat": "inactive_file 7\ntotal_inactive_file 200\n",
+            "memory__one__memory_dot_limit_in_bytes": "3000\n",
+            "memory__one__memory_dot_usage_in_bytes": "1200\n",
+            "memory__one__memory_dot_stat": "inactive_file 7\ntotal_inactive_file 200\n",
         },
     ],
 )

@@ -4,24 +4,23 @@ The formulas are those of the arrays that a stage holds at a time, with factors 
 on large tables: docs/reliability.md has them.
 """
 
-import sys
+import os
 from pathlib import Path
 
+from stages import memory_limits
 from stages.common.errors import PipelineError
 
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
-# Folders where a container has its limit, what it uses, and what of that the system would give back
-# when asked: of version 2, and of version 1.
-CGROUPS = (
-    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
-    (
-        Path("/sys/fs/cgroup/memory"),
-        "memory.limit_in_bytes",
+# Beside the limit of a container, of version 2 and of version 1, lie what it uses, and what of that
+# are copies of files, which the system gives back when asked.
+CONTAINERS = {
+    "memory.max": ("memory.current", ("inactive_file", "active_file")),
+    "memory.limit_in_bytes": (
         "memory.usage_in_bytes",
-        "total_inactive_file",
+        ("total_inactive_file", "total_active_file"),
     ),
-)
+}
 GROUP_ROWS = 4096  # rows of a row group, which are read at a time
 SCORED_ROWS = 1024  # rows that a model's file answers for at a time, in several threads
 
@@ -63,16 +62,14 @@ def free_bytes() -> int | None:
     found = []
     if (kilobytes := _entry(MEMINFO, "MemAvailable:")) is not None:
         found.append(1024 * kilobytes)
-    for folder, limit, used, given_back in CGROUPS:
-        if (most := _text(folder / limit).strip()).isdecimal():
-            taken = int(_text(folder / used).strip() or 0)
-            found.append(int(most) - taken + (_entry(folder / "memory.stat", given_back) or 0))
-    if sys.platform == "linux" and (pages := _text(STATM).split()):
-        import resource
-
-        most_of_process, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if most_of_process != resource.RLIM_INFINITY:
-            found.append(most_of_process - int(pages[0]) * resource.getpagesize())
+    for name, most, _ in memory_limits():
+        limit = Path(name)
+        if limit.name in CONTAINERS:
+            used, copies = CONTAINERS[limit.name]
+            given_back = [_entry(limit.with_name("memory.stat"), copy) or 0 for copy in copies]
+            found.append(most - int(_text(limit.with_name(used)).strip() or 0) + sum(given_back))
+        elif pages := _text(STATM).split():  # ulimit -v
+            found.append(most - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))
     return max(0, min(found)) if found else None
 
 
