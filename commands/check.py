@@ -74,7 +74,7 @@ def main() -> str:
         tell(problems)
     if problems:
         way = "" if arguments.mend else f": `{command(arguments.pipeline)}` mends what is damaged"
-        raise PipelineError(f"{len(problems)} of {checked:,} things are not as they should be{way}")
+        raise PipelineError(f"{len(problems):,} things are not as they should be{way}")
     return f"{checked:,} results, files of the cache and notes of runs are as they should be"
 
 
