@@ -3,7 +3,9 @@
 Reads data/artefacts.parquet. Writes data/split.parquet.
 """
 
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -96,6 +98,8 @@ def main() -> str:
     for name in SUBSETS:
         chosen = artefacts[subset == name]
         log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} labels")
+    for names in look_alike(artefacts["medium"].unique()):
+        log(STAGE, f"are these one label? They are told apart: {', '.join(map(repr, names))}")
     nearest, cosine = nearest_training_rows(subset, embedding_length(ARTEFACTS))
     known = nearest >= 0
     image_files = artefacts["image_file"].to_numpy(dtype=object)
@@ -170,6 +174,16 @@ def stratified(
         subset[rows[:val_rows]] = "val"
         subset[rows[val_rows : val_rows + test_rows]] = "test"
     return subset
+
+
+def look_alike(labels: Iterable[str]) -> list[list[str]]:
+    """Labels that differ in capitals, blanks, the width of letters or what is not seen alone."""
+    groups = defaultdict(list)
+    for label in sorted(labels):
+        letters = unicodedata.normalize("NFKC", label).casefold()
+        seen = "".join(char for char in letters if char.isprintable() and char != " ")
+        groups[seen].append(label)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def check_split(artefacts: pd.DataFrame, subset: np.ndarray, strategy: str) -> None:

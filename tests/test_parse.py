@@ -157,6 +157,16 @@ def test_blanks_around_a_label_are_removed_and_said(parse, capsys, column):
     assert said in capsys.readouterr().out
 
 
+def test_letters_and_their_accents_are_joined_and_that_is_said(parse, capsys):
+    rows = tiny_rows(1, 3)
+    for row, label in zip(rows, ["Caf\u00e9", "Cafe\u0301", "Cafe\u0301 "], strict=True):
+        row["Medium"] = label
+    assert parse(rows)["medium"].to_pylist() == ["Caf\u00e9"] * 3
+    printed = capsys.readouterr().out
+    assert "joined letters with their accents in the medium, rows changed: 2" in printed
+    assert "removed blanks around the medium, rows changed: 1" in printed
+
+
 def test_each_column_keeps_its_own_values(parse):
     rows = tiny_rows(1, 2)
     table = parse(rows).drop_columns(["embedding"])

@@ -370,3 +370,14 @@ def test_more_comparisons_than_can_be_waited_for_are_not_begun(monkeypatch, caps
     assert likeness(monkeypatch, embeddings, subset)[0].tolist() == [-1, -1, -1]
     said = "nobody looks for near-duplicates: comparing 1 rows with 2 of train would take too long"
     assert said in capsys.readouterr().out
+
+
+def test_labels_that_look_alike_are_named(parse, capsys):
+    rows = tiny_rows()
+    for row in rows[:24:2]:
+        row["Medium"] = "MEDIUM\u00a00\u200b"
+    parse(rows)
+    split.main()
+    said = "are these one label? They are told apart: 'MEDIUM\\xa00\\u200b', 'Medium 0'\n"
+    assert capsys.readouterr().out.count(said) == 1
+    assert split.look_alike(["Etching", "Engraving", "\u65e5", "!", "?"]) == []

@@ -19,8 +19,8 @@ from stages.tables.values import SUBSETS
 # The sections of params.yaml that name columns, for messages.
 SECTION = "parse_embeddings_to_parquet.columns"
 EXTRA_SECTION = "parse_embeddings_to_parquet.extra_columns"
-# Blanks around these are removed: the course's file writes "Woven fabric " throughout.
-STRIPPED = ("medium", "museum", "subset")
+# What looks alike in these is made alike: the course's file writes "Woven fabric " throughout.
+TIDIED = ("medium", "museum", "subset")
 # Columns that a table may lack, beside the embedding.
 MAY_BE_NULL = ("museum", "museum_based_instance_id", "subset", "product_size", "aspect_ratio")
 # Other words for a subset, in small letters.
@@ -155,8 +155,10 @@ def read_metadata(
             arrays[key] = pa.repeat(pa.scalar(empty, type_), batch.num_rows)
             values[key] = [empty] * batch.num_rows
         elif pa.types.is_string(type_):
-            arrays[key], changed = _text(batch.column(name), name, strip=key in STRIPPED)
-            changes[f"removed blanks around the {key}"] += changed
+            arrays[key] = _text(batch.column(name), name)
+            if key in TIDIED:
+                arrays[key], done = _tidied(arrays[key], key)
+                changes += done
             if key == "subset":
                 arrays[key], understood = _subsets(arrays[key])
                 changes += understood
@@ -197,8 +199,8 @@ def read_extra(
                 if value is not None and (isinstance(value, str) or not math.isfinite(value))
             ]
         else:
-            array, changed = _text(batch.column(name), name, strip=True)
-            changes[f"removed blanks around the text of {called}"] += changed
+            array, done = _tidied(_text(batch.column(name), name), f"text of {called}")
+            changes += done
             rule = "text_too_long"
             long = pc.greater(pc.utf8_length(array), MOST_TEXT)
             wrong = [(row, array[row].as_py()) for row in pc.indices_nonzero(long).to_pylist()]
@@ -207,16 +209,26 @@ def read_extra(
     return arrays, broken, changes
 
 
-def _text(raw: pa.Array, name: str, strip: bool) -> tuple[pa.Array, int]:
-    """A column as text, "" where it is missing, and the number of rows that `strip` changed."""
+def _text(raw: pa.Array, name: str) -> pa.StringArray:
+    """A column as text, "" where it is missing."""
     try:
-        text = pc.fill_null(raw.cast(pa.string()), "")
+        return pc.fill_null(raw.cast(pa.string()), "")
     except pa.ArrowException:
         raise PipelineError(f"{backticked([name])} holds {raw.type}, which is not text") from None
-    if not strip:
-        return text, 0
-    stripped = pc.utf8_trim_whitespace(text)
-    return stripped, pc.sum(pc.not_equal(stripped, text)).as_py() or 0
+
+
+def _tidied(text: pa.StringArray, called: str) -> tuple[pa.StringArray, Counter[str]]:
+    """Texts in Unicode's composed form, without blanks around them, and in how many rows what was
+    done."""
+    composed = pc.utf8_normalize(text, "NFC")
+    stripped = pc.utf8_trim_whitespace(composed)
+    steps = {
+        f"joined letters with their accents in the {called}": (text, composed),
+        f"removed blanks around the {called}": (composed, stripped),
+    }
+    return stripped, Counter(
+        {done: pc.sum(pc.not_equal(*texts)).as_py() or 0 for done, texts in steps.items()}
+    )
 
 
 def _subsets(text: pa.StringArray) -> tuple[pa.StringArray, Counter[str]]:
