@@ -11,6 +11,7 @@ import ipaddress
 import json
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -30,6 +31,7 @@ MOST_BYTES = 20_000_000  # of a photograph
 THREADS = 4
 CONNECTIONS = 20
 IDLE_SECONDS = 30  # after which a connection is closed that neither sends nor waits for an answer
+REQUEST_SECONDS = 120  # in which a request has to come, or it would hold a connection for ever
 CONTENT = "application/octet-stream"
 MOST_PORT = 65535
 
@@ -184,6 +186,16 @@ class _Refused(ErrorTask):  # type: ignore[misc]
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _Refused
+    _begun = 0.0  # when the first bytes came of the request that is coming
+
+    def received(self, data: bytes) -> bool:
+        now = time.monotonic()
+        if self.request is None:
+            self._begun = now
+        elif now - self._begun > REQUEST_SECONDS:
+            self.will_close = True
+            return False
+        return bool(super().received(data))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
@@ -371,6 +372,23 @@ def test_more_connections_wait_until_one_is_closed(replies, monkeypatch):
         third.settimeout(10)
         assert b"404" in third.recv(100)
     idle[1].close()
+
+
+@pytest.mark.parametrize(
+    "start_of_it", ["GET / HTTP/1.1\r\nA: ", "POST /answer HTTP/1.1\r\nContent-Length: 99\r\n\r\n"]
+)
+def test_a_request_that_comes_a_byte_at_a_time_holds_no_connection(port, monkeypatch, start_of_it):
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(start_of_it.encode())
+
+        def go_on() -> None:
+            for _ in range(40):
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            go_on()
 
 
 @pytest.mark.parametrize(
