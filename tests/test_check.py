@@ -12,7 +12,6 @@ from conftest import Project
 from test_remotes import cache_files
 
 from commands import check
-from commands.check import check
 from stages.common.errors import PipelineError
 
 CHECK = (sys.executable, "-m", "commands.check")
@@ -168,4 +167,4 @@ def test_a_lock_that_cannot_be_read_ends_in_one_sentence(project):
     path = project.folder / "dvc.lock"
     path.write_bytes(path.read_bytes()[:5000] + b"\n<<<<<<< HEAD\n")
     with pytest.raises(PipelineError, match=r"dvc\.lock` and `dvc repro` make it again"):
-        check(project.folder)
+        check.check(project.folder)
