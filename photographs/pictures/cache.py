@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from photographs.pictures import picture
-from stages.common.errors import PipelineError
+from stages.common.errors import PipelineError, shorten
 from stages.common.files import sha256
 
 # What SQLite keeps in a file to tell whose it is.
@@ -71,18 +71,26 @@ class Cache:
             self._base = sqlite3.connect(
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
-            (application,) = self._base.execute("PRAGMA application_id").fetchone()
-            (tables,) = self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables and application != APPLICATION_ID:
-                raise sqlite3.DatabaseError("it is the file of another program")
-            self._base.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            # After a power cut the last embeddings may be lost, not the file.
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            self._base.execute(
-                "CREATE TABLE IF NOT EXISTS embeddings (recipe BLOB, content BLOB, width INTEGER, "
-                "height INTEGER, embedding BLOB, PRIMARY KEY (recipe, content))"
-            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._base.close()  # or its lock would keep others waiting
+                raise
+
+    def _prepare(self) -> None:
+        """Raises sqlite3.Error for the file of another program."""
+        (application,) = self._base.execute("PRAGMA application_id").fetchone()
+        (tables,) = self._base.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and application != APPLICATION_ID:
+            raise sqlite3.DatabaseError("it is the file of another program")
+        self._base.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        # After a power cut the last embeddings may be lost, not the file.
+        self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.execute("PRAGMA synchronous = NORMAL")
+        self._base.execute(
+            "CREATE TABLE IF NOT EXISTS embeddings (recipe BLOB, content BLOB, width INTEGER, "
+            "height INTEGER, embedding BLOB, PRIMARY KEY (recipe, content))"
+        )
 
     def get(self, content: bytes) -> Embedded | None:
         """What is kept of a photograph, by the SHA-256 of its content; None when nothing is."""
@@ -120,6 +128,6 @@ class Cache:
             yield
         except sqlite3.Error as error:
             raise PipelineError(
-                f"{self._path} cannot be used as a cache of embeddings ({error}): move it away, or "
+                f"{self._path} cannot be used as a cache of embeddings ({shorten(str(error), 120)}): move it away, or "
                 "name another with --cache"
             ) from None
