@@ -27,11 +27,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.repo.reproduce import plan_repro
 from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
@@ -65,13 +67,14 @@ class Problem(NamedTuple):
 def main() -> str:
     arguments = parse_arguments()
     folder = arguments.pipeline.resolve()
-    checked, problems = check(folder)
-    tell(problems)
-    if problems and arguments.mend:
-        mend(folder, problems)
-        log(STAGE, "looking again")
+    with in_one_sentence():
         checked, problems = check(folder)
         tell(problems)
+        if problems and arguments.mend:
+            mend(folder, problems)
+            log(STAGE, "looking again")
+            checked, problems = check(folder)
+            tell(problems)
     if problems:
         way = "" if arguments.mend else f": `{command(arguments.pipeline)}` mends what is damaged"
         raise PipelineError(f"{len(problems):,} things are not as they should be{way}")
@@ -115,33 +118,19 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def check(folder: Path) -> tuple[int, list[Problem]]:
-    """How many things were looked at, and those that are not as they should be.
-
-    Raises PipelineError where DVC cannot say what there should be.
-    """
+@contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """Raises PipelineError where DVC cannot say what there should be."""
     try:
-        with closing(Repo(str(folder))) as repo, repo.lock:
-            cache = Path(repo.cache.local.path)
-            objects = files_of_cache(cache)
-            notes = files_of_cache(Path(repo.stage_cache.cache_dir))
-            outs = [
-                (stage.name, out)
-                for stage in repo.index.stages
-                for out in stage.outs
-                if out.hash_info
-            ]
-            problems = [*check_objects(objects, cache), *check_notes(notes)]
-            damaged = {problem.path for problem in problems}
-            contents = {md5_of(path) for path in damaged if path.is_file()}
-            checked = len(objects) + len(notes) + len(outs)
-            bar = tqdm(outs, desc=f"{STAGE} results", unit=" results", disable=None)
-            for stage, out in bar:
-                problems += check_out(stage, out, damaged, contents)
+        yield
     except sqlite3.DatabaseError as error:
         raise PipelineError(
             f"what DVC notes of files cannot be read ({error}): remove the folder that "
             "`dvc doctor` calls repo.site_cache_dir, which DVC makes anew"
+        ) from None
+    except LockError:
+        raise PipelineError(
+            "another DVC works in this folder: run this again when it has ended"
         ) from None
     except DvcException as error:
         cause = f": {error.__cause__}" if error.__cause__ else ""
@@ -149,13 +138,33 @@ def check(folder: Path) -> tuple[int, list[Problem]]:
             f"DVC cannot say what there should be: {error}{cause}; where that is dvc.lock, "
             "`git checkout dvc.lock` and `dvc repro` make it again"
         ) from None
+
+
+def check(folder: Path) -> tuple[int, list[Problem]]:
+    """How many things were looked at, and those that are not as they should be."""
+    with closing(Repo(str(folder))) as repo, repo.lock:
+        rwlock = Path(repo.tmp_dir) / "rwlock"
+        if is_held(rwlock):
+            raise LockError("a stage is running")
+        cache = Path(repo.cache.local.path)
+        objects = files_of_cache(cache)
+        notes = files_of_cache(Path(repo.stage_cache.cache_dir))
+        outs = [
+            (stage.name, out) for stage in repo.index.stages for out in stage.outs if out.hash_info
+        ]
+        problems = [*check_objects(objects, cache), *check_notes(notes)]
+        damaged = {problem.path for problem in problems}
+        contents = {md5_of(path) for path in damaged if path.is_file()}
+        checked = len(objects) + len(notes) + len(outs)
+        bar = tqdm(outs, desc=f"{STAGE} results", unit=" results", disable=None)
+        for stage, out in bar:
+            problems += check_out(stage, out, damaged, contents)
     problems += [
         Problem(path, "a run that was killed has left it", damaged=True)
         for name in RESULTS
         for path in sorted((folder / name).rglob("*.partial"))
         if is_leftover(path)
     ]
-    rwlock = folder / ".dvc/tmp/rwlock"
     if rwlock.is_file() and not is_json(rwlock):
         problems.append(Problem(rwlock, "DVC was killed while it wrote it", damaged=True))
     return checked, problems
@@ -272,6 +281,19 @@ def missing_objects(out: Any, damaged: Collection[Path]) -> list[Path]:
     return [path for md5 in wanted if not (path := Path(out.cache.oid_to_path(md5))).exists()]
 
 
+def is_held(rwlock: Path) -> bool:
+    """Whether a process that is running works on files, as DVC notes it while stages run."""
+    if not rwlock.is_file():
+        return False
+    noted, text = rwlock.stat().st_mtime, rwlock.read_text(encoding="utf-8", errors="replace")
+    for pid in re.findall(r'"pid": (\d{1,9})\b', text):
+        with suppress(psutil.NoSuchProcess):
+            # After a crash of the machine, another process may have got the number.
+            if psutil.Process(int(pid)).create_time() <= noted:
+                return True
+    return False
+
+
 def is_json(path: Path) -> bool:
     try:
         json.loads(path.read_bytes())
@@ -281,10 +303,7 @@ def is_json(path: Path) -> bool:
 
 
 def mend(folder: Path, problems: list[Problem]) -> None:
-    """Take away what is damaged, and bring back what is missing then.
-
-    Raises PipelineError where DVC cannot say what there should be.
-    """
+    """Take away what is damaged, and bring back what is missing then."""
     with closing(Repo(str(folder))) as repo, repo.lock:
         for problem in problems:
             if problem.stage and not problem.damaged and problem.path.exists():

@@ -9,6 +9,9 @@ from unittest.mock import Mock
 
 import pytest
 from conftest import Project
+from dvc.fs import LocalFileSystem
+from dvc.lock import LockError
+from dvc.rwlock import _edit_rwlock as edit_rwlock
 from test_remotes import cache_files
 
 from commands import check
@@ -165,6 +168,19 @@ def test_what_a_remote_has_comes_from_there(project, tmp_path):
 
 def test_a_lock_that_cannot_be_read_ends_in_one_sentence(project):
     path = project.folder / "dvc.lock"
-    path.write_bytes(path.read_bytes()[:5000] + b"\n<<<<<<< HEAD\n")
+    path.write_bytes(path.read_bytes()[:5000] + b"\n<<<<<<< HEAD
     with pytest.raises(PipelineError, match=r"dvc\.lock` and `dvc repro` make it again"):
         check.check(project.folder)
+
+
+def test_another_dvc_in_the_same_folder_is_named(tmp_path):
+    with pytest.raises(PipelineError, match="another DVC works"), check.in_one_sentence():
+        raise LockError("held")
+    rwlock = tmp_path / "rwlock"
+    assert not check.is_held(rwlock)
+    for pid, held in ((999_999_999, False), (os.getpid(), True)):
+        with edit_rwlock(str(tmp_path), LocalFileSystem(), False) as content:
+            content["write"]["data/raw"] = {"pid": pid, "cmd": "dvc repro"}
+        assert check.is_held(rwlock) == held
+    os.utime(rwlock, (1, 1))  # of before that process
+    assert not check.is_held(rwlock)
