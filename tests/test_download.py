@@ -1199,6 +1199,16 @@ def test_what_an_earlier_run_left_is_replaced(bring, tmp_path):
     assert names == {"data/raw", table, "data/raw/provenance.json"}
 
 
+def test_a_raw_folder_that_is_a_link_is_refused_and_what_it_leads_to_stays(bring, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/table").write_text("mine")
+    Path("data").mkdir()
+    Path("data/raw").symlink_to(tmp_path / "mine")
+    with pytest.raises(PipelineError, match=r"data/raw is a link, .* let data be a link to it"):
+        bring(parquet_like(tmp_path))
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
+
+
 def test_the_old_table_survives_a_download_that_fails(bring, tmp_path):
     bring(parquet_like(tmp_path))
     before = {path: path.read_bytes() for path in Path("data/raw").iterdir()}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.common.errors import PipelineError
 from stages.common.files import file_digest, leftovers, partial_path
 
 
@@ -15,7 +16,14 @@ def replaced(folder: Path) -> Iterator[Path]:
 
     When the block fails, it is removed and `folder` stays as it was. What a run that was killed
     left there is removed first.
+
+    Raises PipelineError where `folder` is a link.
     """
+    if folder.is_symlink():
+        raise PipelineError(
+            f"{folder} is a link, and what it leads to would be emptied: remove the link; where "
+            f"another disk is to hold the files, let {folder.parent} be a link to it"
+        )
     partial = partial_path(folder)
     for left in leftovers(folder):
         shutil.rmtree(left, ignore_errors=True)
