@@ -3,7 +3,6 @@
 import re
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import pytest
 from sklearn import decomposition
 from sklearn.decomposition import PCA
 
-from stages.common.errors import PipelineError
 from stages.model_file.words import Words
 from stages.reporting import inputs as reading
 from stages.reporting.figures import (
@@ -143,11 +141,6 @@ def test_mistakes_are_the_wrong_answers_that_the_model_was_most_sure_of(monkeypa
     monkeypatch.setattr(reading, "MISTAKES", 2)
     found = reading.confident_mistakes(pd.DataFrame(lines, columns=columns))
     assert found["image_file"].tolist() == ["c", "d"]
-
-
-def test_predictions_of_another_model_are_refused(inputs):
-    with pytest.raises(PipelineError, match="it is of another model than"):
-        reading.read_predictions("test", SimpleNamespace(digest="another"))
 
 
 def test_the_page_has_the_metrics_of_the_run(inputs):
