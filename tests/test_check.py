@@ -169,7 +169,8 @@ def test_what_a_remote_has_comes_from_there(project, tmp_path):
 def test_a_lock_that_cannot_be_read_ends_in_one_sentence(project):
     path = project.folder / "dvc.lock"
     path.write_bytes(path.read_bytes()[:5000] + b"\n<<<<<<< HEAD\n")
-    with pytest.raises(PipelineError, match=r"dvc\.lock` and `dvc repro` make it again"):
+    message = r"dvc\.lock` and `dvc repro` make it again"
+    with pytest.raises(PipelineError, match=message), check.in_one_sentence():
         check.check(project.folder)
 
 

@@ -128,6 +128,6 @@ class Cache:
             yield
         except sqlite3.Error as error:
             raise PipelineError(
-                f"{self._path} cannot be used as a cache of embeddings ({shorten(str(error), 120)}): move it away, or "
-                "name another with --cache"
+                f"{self._path} cannot be used as a cache of embeddings "
+                f"({shorten(str(error), 120)}): move it away, or name another with --cache"
             ) from None
