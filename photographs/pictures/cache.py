@@ -126,7 +126,7 @@ class Cache:
     def _trouble(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # its messages may hold bytes of the file
             raise PipelineError(
                 f"{self._path} cannot be used as a cache of embeddings "
                 f"({shorten(str(error), 120)}): move it away, or name another with --cache"
