@@ -34,6 +34,7 @@ from photographs.networks.description import description_path
 from photographs.pictures import picture
 from photographs.pictures import table as module
 from photographs.pictures.cache import Cache, Embedded
+from photographs.pictures.catalogue import read_catalogue
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.table import AHEAD, write_table
 from stages import parse_embeddings_to_parquet, split
@@ -874,6 +875,12 @@ def test_a_column_whose_name_is_nearly_that_of_the_course_is_pointed_out(
     assert "museum" not in said
     (row,) = rows_of(output).values()
     assert (row["Medium"], row["medium"], row["Museum"]) == (None, "Clay", "Met")
+
+
+def test_a_catalogue_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "catalogue.csv")
+    with pytest.raises(PipelineError, match=r"catalogue\.csv is no file"):
+        read_catalogue(tmp_path / "catalogue.csv", {})
 
 
 def test_sizes_that_are_smaller_than_the_photographs_are_asked_about(run_embed, catalogue, capsys):

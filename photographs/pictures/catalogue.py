@@ -66,6 +66,9 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
 
     Raises PipelineError when it cannot be read, lacks the image file, or names one twice.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # A pipe would be waited for, and some devices have no end.
+        raise PipelineError(f"{path} is no file: write what comes out of it to one, and give that")
     try:
         table = _read(path, names)
     except FileNotFoundError:
