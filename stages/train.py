@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from stages.common.errors import ParameterError, PipelineError, shorten
@@ -40,8 +39,8 @@ from stages.models.calibration import FEW_ROWS, sure
 from stages.models.examples import Examples, log_loss
 from stages.models.file import model_bytes
 from stages.models.registry import MODELS, NAMES
-from stages.tables.features import Features, features_path, read_features
-from stages.tables.parquet import fixed_size_list, write_batches
+from stages.tables.features import Features, features_path, read_features, size_of_features
+from stages.tables.parquet import fixed_size_list, read_columns, write_batches
 from stages.tables.val_probabilities import VAL_PROBABILITIES, val_probabilities_schema
 
 STAGE = "train"
@@ -159,12 +158,10 @@ def check_same_run(train: Features, val: Features, transformer: Transformer) -> 
 
 def check_memory_of(checked: dict[str, ModelParams]) -> None:
     """Raises PipelineError where the memory does not suffice for these models."""
-    rows, features = 0, 0
-    for subset in ("train", "val"):
-        metadata = pq.read_metadata(features_path(subset))
-        rows += metadata.num_rows
-        features = metadata.schema.to_arrow_schema().field("features").type.list_size
-    labels = len(pc.unique(pq.read_table(features_path("train"), columns=["medium"])["medium"]))
+    train_rows, features = size_of_features("train")
+    rows = train_rows + size_of_features("val")[0]
+    mediums = read_columns(features_path("train"), {"medium": pa.string()})["medium"]
+    labels = len(pc.unique(mediums))
     kernel = checked.get("kernel_ridge")
     kernel_rows = min(rows, kernel.most_rows) if isinstance(kernel, kernel_ridge.Params) else 0
     remedy = "take fewer rows, or another model, such as `-S train.model=lda`"

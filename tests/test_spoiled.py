@@ -200,6 +200,16 @@ def test_tables_that_do_not_belong_together_stop_the_stage_and_nothing_is_writte
     assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("path", [TRAIN, features_path("val"), TRANSFORMER])
+@pytest.mark.parametrize("how", ["missing", "empty", "text"])
+def test_train_names_a_spoiled_input_before_its_work(here, path, how):
+    path.unlink()
+    if how != "missing":
+        path.write_text("" if how == "empty" else "text")
+    with pytest.raises(PipelineError, match=f"{path}.*{WAY_OUT}"):
+        train.main()
+
+
 def test_the_page_is_not_made_of_tables_of_other_rows(here):
     rewritten(SPLIT, lambda t: t.take(list(reversed(range(len(t))))))
     with pytest.raises(PipelineError, match=r"split.parquet is of other rows than data/artefacts"):
@@ -338,7 +348,7 @@ LINES = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in rang
         (b"split:\n  strategy: \xe9", "is not valid YAML|cannot be read"),
         (b"split: {a: \x00}", "is not valid YAML"),
         (b"split:\n  a: 1\n  a: 2\n", "is not valid YAML"),
-        (b"split: " + b"[" * 5000, "is nested too deeply"),
+        (b"split: " + b"[" * 500, "is nested too deeply"),
         ("\n".join([*LINES, "split: *a59", ""]).encode(), "references to other values make too"),
         (b"split: &a [*a]\n", "references to other values make too many"),
         (b"- split\n", "has no sections"),

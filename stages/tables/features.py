@@ -39,6 +39,17 @@ class Features:
     source: str  # synthetic, mame or file
 
 
+def size_of_features(subset: str) -> tuple[int, int]:
+    """How many rows and features one subset has, without reading them.
+
+    Raises PipelineError for another table, and for one that cannot be read.
+    """
+    path = features_path(subset)
+    with reading(path):
+        file = pq.ParquetFile(path)
+        return file.metadata.num_rows, len(names_of(file.schema_arrow, "feature_names"))
+
+
 def read_features(subset: str) -> Features:
     """Read the features of one subset.
 
