@@ -265,7 +265,7 @@ def accepted(
     bad: BadRows,
     changes: Counter[str],
 ) -> Iterator[pa.RecordBatch]:
-    """The good rows of each batch; fills `bad` and `blanks`.
+    """The good rows of each batch; fills `bad` and `changes`.
 
     Raises PipelineError after the last row, when the table has bad rows and
     `params.on_bad_row` is `fail`, or more of them than `params.max_bad_fraction`.
