@@ -18,7 +18,7 @@ from stages.common.params import Section, load_params
 from stages.common.stage import log, run
 from stages.sources.content import check_content
 from stages.sources.fetching import MOST_BYTES, fetch
-from stages.sources.local import TooLargeError, disk_problem, pieces_of, within
+from stages.sources.local import TooLargeError, pieces_of, within
 from stages.sources.url import Url
 
 STAGE = "fetch"
@@ -128,8 +128,6 @@ def extract(path: Path, name: str, target: Path) -> None:
                 copy.write(piece)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise PipelineError(f"{found[0]} in the metadata is damaged: {error}") from None
-    except OSError as error:
-        raise PipelineError(disk_problem(target, error)) from None
 
 
 if __name__ == "__main__":

@@ -519,7 +519,7 @@ def test_a_disk_keeps_its_reserve(small_disk):
         said = problem_of(url, small_disk / "table", checksum=f"sha256:{SHA256}")
     assert re.fullmatch(
         f"the disk of {small_disk} has too little room: [0-9,]+ bytes are free, of which 104,857 "
-        "are kept: make room and run again",
+        "are kept: make room on that disk, then run it again",
         said,
     )
 
@@ -534,7 +534,9 @@ def test_a_disk_that_others_fill_meanwhile_is_named(small_disk, monkeypatch):
     monkeypatch.setattr(local, "check_room", lambda folder, size: None)
     with server(lasting(bytes(100_000), 0)) as (url, _):
         said = problem_of(url, small_disk / "table", checksum=f"sha256:{SHA256}")
-    assert said == f"{small_disk}/table: No space left on device: make room and run again"
+    assert said == (
+        f"{small_disk}/table: No space left on device: make room on that disk, then run it again"
+    )
 
 
 def test_a_limit_on_the_size_of_files_is_told(tmp_path):

@@ -1,8 +1,6 @@
 """Run a stage: one closing log line, and one sentence when the user has to mend something."""
 
-import errno
 import io
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +9,7 @@ from contextlib import suppress
 from stages import NO_MEMORY, STARTED, nobody, out_of_memory
 from stages.common.ending import Stopped, ends_when_asked
 from stages.common.environment import check_environment
-from stages.common.errors import PipelineError, shorten
+from stages.common.errors import PipelineError, about_file, reason
 from stages.common.inputs import Inputs
 from stages.common.threads import start_threads
 
@@ -61,45 +59,10 @@ def run(stage: str, main: Callable[[], str]) -> None:
         _stop(stage, "stopped by Ctrl-C", 130)
     except Exception as error:
         if out_of_memory(error):
-            _stop(stage, f"there is too little memory: {_reason(error)}: {NO_MEMORY}", 1)
+            _stop(stage, f"there is too little memory: {reason(error)}: {NO_MEMORY}", 1)
         if isinstance(error, OSError):
             _stop(stage, about_file(error), 1)
         raise
-
-
-def about_file(error: OSError) -> str:
-    """What a user should know of a file that cannot be read or written, and do."""
-    made_here = str(error.filename).startswith(("data/", "models/"))
-    again = "then run it again"
-    hints = {
-        errno.ENOENT: "run `dvc repro`, which makes it" if made_here else "",
-        errno.ENOSPC: f"make room on that disk, {again}",
-        errno.EDQUOT: f"your share of that disk is used up: make room there, {again}",
-        errno.EFBIG: f"raise the limit of the size of files (`ulimit -f`), {again}",
-        errno.EROFS: f"that disk may only be read: let it be written to, {again}",
-        errno.EACCES: f"give yourself the right to it, {again}",
-        errno.EPERM: f"give yourself the right to it, {again}",
-        errno.EMFILE: f"raise the limit of open files, such as by `ulimit -n 4096`, {again}",
-        errno.ENFILE: f"close other programs, {again}",
-        errno.EIO: f"the disk or the network below it fails: look at the system's log, {again}",
-        errno.EISDIR: f"a folder is where a file should be: move it away, {again}",
-        errno.ENOTDIR: f"a file is where a folder should be: move it away, {again}",
-        errno.EEXIST: f"a file is where a folder should be: move it away, {again}",
-        errno.EPIPE: f"what should read it has ended: let it read all, {again}",
-    }
-    hint = hints.get(error.errno or 0, "")
-    return f"{error.filename or 'a file'}: {_reason(error)}{f': {hint}' if hint else ''}"
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    text = str(error)
-    if isinstance(error, OSError):
-        text = error.strerror or text
-        # Arrow's own text names the temporary file, and more.
-        if "[errno" in text.lower() and error.errno:
-            text = os.strerror(error.errno)
-    return shorten(text or type(error).__name__, 300)
 
 
 def _refuse(problem: str | None) -> None:

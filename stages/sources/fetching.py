@@ -16,10 +16,10 @@ from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from stages.common.errors import PipelineError
+from stages.common.errors import PipelineError, about_file
 from stages.common.files import atomic_write
 from stages.sources.content import check_beginning, check_content
-from stages.sources.local import PIECE_BYTES, check_room, check_size, disk_problem, within
+from stages.sources.local import PIECE_BYTES, check_room, check_size, within
 from stages.sources.url import expanded
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fetch(
                 raise
             time.sleep(pause)
         except OSError as error:
-            raise PipelineError(disk_problem(target, error)) from None
+            raise PipelineError(about_file(error)) from None
 
 
 class _Download:

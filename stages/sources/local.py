@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from stages.common.errors import PipelineError, shorten
+from stages.common.errors import PipelineError, about_file, shorten
 from stages.common.files import atomic_write
 
 # What is left free on a disk, for the stages that follow: so much, or a twentieth of a small one.
@@ -100,7 +100,7 @@ def copy(source: Path, target: Path, most: int) -> None:
                     f"{source} changed while it was copied: run again when nothing writes to it"
                 )
     except OSError as error:
-        raise PipelineError(f"{source} cannot be copied: {disk_problem(target, error)}") from None
+        raise PipelineError(f"{source} cannot be copied: {about_file(error)}") from None
 
 
 def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
@@ -135,13 +135,5 @@ def check_room(folder: Path, size: int) -> None:
     if size > disk.free - reserve:
         raise PipelineError(
             f"the disk of {folder} has too little room: {disk.free:,} bytes are free, of which "
-            f"{reserve:,} are kept: make room and run again"
+            f"{reserve:,} are kept: make room on that disk, then run it again"
         )
-
-
-def disk_problem(target: Path, error: OSError) -> str:
-    """What an error of writing `target` says, with a name, which Python often leaves out."""
-    way_out = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        way_out = ": make room and run again"
-    return f"{error.filename or target}: {error.strerror or error}{way_out}"
