@@ -547,7 +547,10 @@ def test_a_limit_on_the_size_of_files_is_told(tmp_path):
             said = problem_of(url, tmp_path / "table")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert said == f"{tmp_path}/table: {os.strerror(errno.EFBIG)}"
+    assert said == (
+        f"{tmp_path}/table: {os.strerror(errno.EFBIG)}: raise the limit of the size of files "
+        "(`ulimit -f`), then run it again"
+    )
 
 
 def test_a_local_file_that_the_disk_cannot_hold_is_refused(tmp_path, small_disk):
