@@ -87,9 +87,10 @@ class Table:
         self._answerer = answerer
         self._museum = museum
         self._title = title
-        self._raw = open_raw(path, _own_params().csv if PARAMS_FILE.is_file() else AS_USUAL)
+        own = load_params(PARSE, Params) if PARAMS_FILE.is_file() else None
+        self._raw = open_raw(path, own.csv if own else AS_USUAL)
         self._bad = BadRows(keep_all=True)
-        names = _names_of(path, self._raw.names, called, answerer)
+        names = _names_of(path, self._raw.names, called, answerer, own)
         self.labelled = names[MEDIUM] in self._raw.names
         lacking = [names[name] for name in SIZES if names[name] not in self._raw.names]
         # Whether width and height are looked at.
@@ -220,18 +221,22 @@ class Table:
 
 
 def _names_of(
-    path: Path, found: list[str], called: Mapping[str, str], answerer: Answerer
+    path: Path,
+    found: list[str],
+    called: Mapping[str, str],
+    answerer: Answerer,
+    own: Params | None,
 ) -> dict[str, str]:
     """What the table calls each column of the artefacts table, and each that the model takes.
 
-    As `called` says, else params.yaml, where there is one, else as the course's table.
+    As `called` says, else `own`, what params.yaml has, else as the course's table.
 
     Raises PipelineError when `called` names columns that do not exist, or one twice.
     """
     names = {_key(name): name for name in COLUMNS} | {EMBEDDING: COURSE_COLUMN}
     names |= {name: name for name in answerer.further if name not in names}
-    if PARAMS_FILE.is_file():
-        names |= {name: column or name for name, column in _own_params().columns}
+    if own is not None:
+        names |= {name: column or name for name, column in own.columns}
     for name, column in called.items():
         key = name if name in names else _key(name)
         if key not in names:
@@ -249,11 +254,6 @@ def _names_of(
             "are called with --column"
         )
     return names
-
-
-def _own_params() -> Params:
-    """What params.yaml says of tables."""
-    return load_params(PARSE, Params)
 
 
 def _key(name: str) -> str:
