@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from stages.common.errors import PipelineError, shorten
 from stages.common.files import REMAKE, reading
+from stages.common.inputs import CHECK
 from stages.common.stage import run
 from stages.evaluation.intervals import (
     RESAMPLES,
@@ -188,9 +189,8 @@ def read_content(revision: str) -> bytes:
         content, recorded = files.read_bytes(path), files.info(path).get("md5")
         if recorded is not None and hashlib.md5(content).hexdigest() != recorded:
             raise PipelineError(
-                f"{PREDICTIONS} of {name} is damaged in the cache: delete "
-                f"files/md5/{recorded[:2]}/{recorded[2:]} there (`dvc cache dir` says where), then "
-                "run `dvc pull`, or check that revision out and run `dvc repro`"
+                f"{PREDICTIONS} of {name} is damaged in the cache: `{CHECK}` takes it away there; "
+                "then run `dvc pull`, or check that revision out and run `dvc repro`"
             )
         return content
     # The last two are what the libraries below DVC raise for a file, a folder, or a name that can

@@ -604,7 +604,7 @@ def test_a_spoiled_cache_ends_with_a_sentence_and_gives_no_wrong_numbers(
         flipped[len(content) // 4] ^= 1
         kept = {"a flipped byte": bytes(flipped), "cut off": content[:99], "empty": b""}
         path.write_bytes(kept[spoil])
-    said = "cannot be read" if spoil == "a folder" else "is damaged in the cache: delete files/md5/"
+    said = "cannot be read" if spoil == "a folder" else "is damaged in the cache: `python"
     assert f"data/predictions.parquet of main {said}" in sentence_about("main")
 
 
