@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.common.errors import PipelineError
-from stages.common.files import file_digest, leftovers, partial_path
+from stages.common.files import leftovers, partial_path
+from stages.common.inputs import md5_of
 
 
 @contextmanager
@@ -60,16 +61,11 @@ def _copy_from_cache(folder: Path, target: Path) -> None:
     from dvc.repo import Repo
 
     with Repo() as repo:
-        cache = Path(repo.cache.local.path)
-        listing = repo.find_outs_by_path(str(folder))[0].hash_info.value
-
-    def checked(md5: str) -> Path:
-        path = cache / md5[:2] / md5[2:]
-        if file_digest(path, "md5") != md5.removesuffix(".dir"):
-            raise ValueError(f"{path} is damaged")
-        return path
-
-    for entry in json.loads(checked(listing).read_bytes()):
+        path_of = repo.cache.local.oid_to_path
+        recorded = repo.find_outs_by_path(str(folder))[0].hash_info.value
+    for entry in json.loads(Path(path_of(recorded)).read_bytes()):
         copied = target / entry["relpath"]
         copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(checked(entry["md5"]), copied)
+        shutil.copyfile(path_of(entry["md5"]), copied)
+    if md5_of(target) != recorded:
+        raise ValueError(f"what DVC's cache has of {folder} is damaged")
