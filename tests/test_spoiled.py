@@ -135,7 +135,7 @@ TRAIN = features_path("train")
 TABLES = [
     ("artefacts.parquet", lambda t: t.drop_columns("width"), "it has no columns `width`"),
     ("artefacts.parquet", with_column("width", lambda t: one(t, "width", -1.0)), "`width` holds"),
-    ("artefacts.parquet", nan_in("embedding"), "`embedding` holds what none has"),
+    ("artefacts.parquet", nan_in("embedding"), "`embedding` holds what no artefact has"),
     ("artefacts.parquet", without_word("source"), "it lacks `source`"),
     ("artefacts.parquet", said("embedding", ["x"]), "what it says of its embeddings"),
     ("artefacts.parquet", lambda t: t.slice(1), "does not belong to the split table"),

@@ -12,7 +12,8 @@ MAGIC = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"\x28\xb5\x2f\xfd": ".csv
 # zip file and no file of weights begins like this.
 INSTEAD = {
     b"<": "a web page instead of the file, such as one that asks to log in: open it in a browser",
-    b"{": "JSON instead of the file, such as a server's message: look at what it says",
+    b"{": "JSON instead of the file, such as a server's message: look at what it says, and write a "
+    "table as CSV or Parquet",
     b"version https://git-lfs": "a pointer of Git LFS and not the file: `git lfs pull` brings that",
 }
 

@@ -176,7 +176,7 @@ class Artefacts:
             elif name in ("width", "height"):
                 good = bool(((values > 0) & np.isfinite(values)).all())
             if not good:
-                raise ValueError(f"its column `{name}` holds what none has")
+                raise ValueError(f"its column `{name}` holds what no artefact has")
 
     def take(self, rows: np.ndarray | slice) -> "Artefacts":
         """Some of the rows: a slice, their places (m,) int, or which of them (n,) bool."""
