@@ -46,7 +46,7 @@ def size_of_features(subset: str) -> tuple[int, int]:
     """
     path = features_path(subset)
     with reading(path):
-        file = pq.ParquetFile(path)
+        file = open_table(path)
         return file.metadata.num_rows, len(names_of(file.schema_arrow, "feature_names"))
 
 
