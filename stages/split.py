@@ -128,7 +128,9 @@ def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
         drawn = chosen(params.stratified)
         return stratified(artefacts["medium"], drawn.val_fraction, drawn.test_fraction, drawn.seed)
     held_out = chosen(params.holdout_museum)
-    is_test = (artefacts["museum"] == held_out.museum).to_numpy()
+    # The parser has joined accents with their letters.
+    museum = unicodedata.normalize("NFC", held_out.museum)
+    is_test = (artefacts["museum"] == museum).to_numpy()
     if not is_test.any():
         known = sorted(filter(None, artefacts["museum"].fillna("").unique()))
         raise PipelineError(

@@ -125,6 +125,13 @@ def test_holdout_museum_tests_on_all_of_one_museum_and_nothing_else():
     assert {"train", "val"} <= set(subset[table["museum"] != "Cleveland"])
 
 
+def test_holdout_museum_knows_a_museum_however_its_accents_are_typed():
+    table = artefacts()
+    table["museum"] = table["museum"].replace("Cleveland", "Mus\u00e9e")
+    subset = assign_subsets(table, params("holdout_museum", museum="Muse\u0301e"))
+    np.testing.assert_array_equal(subset == "test", table["museum"] == "Mus\u00e9e")
+
+
 def test_holdout_museum_draws_its_fraction_of_val_by_its_seed():
     table = artefacts(rows=150)
     first, again, other = (
