@@ -149,9 +149,7 @@ def check(folder: Path) -> tuple[int, list[Problem]]:
         cache = Path(repo.cache.local.path)
         objects = files_of_cache(cache)
         notes = files_of_cache(Path(repo.stage_cache.cache_dir))
-        outs = [
-            (stage.name, out) for stage in repo.index.stages for out in stage.outs if out.hash_info
-        ]
+        outs = [(stage, out) for stage, out in outs_of(repo) if out.hash_info]
         problems = [*check_objects(objects, cache), *check_notes(notes)]
         damaged = {problem.path for problem in problems}
         contents = {md5_of(path) for path in damaged if path.is_file()}
@@ -315,36 +313,30 @@ def mend(folder: Path, problems: list[Problem]) -> None:
                 # DVC forgets what it took it for.
                 for path in (problem.path, *problem.path.parents):
                     repo.state.hashes.pop(str(path), None)
-        stages = [stage for stage in repo.index.stages if stage.outs]
-        outs = {out.fs_path: (stage.name, out) for stage in stages for out in stage.outs}
         kept = {p.stage for p in problems if p.stage and not p.damaged and p.path.exists()}
         remote = repo.config["core"].get("remote")
-        incomplete = [path for path, (_, out) in outs.items() if lacks(out)]
+        incomplete = [out.fs_path for _, out in outs_of(repo) if lacks(out)]
     if remote and incomplete:
         dvc(folder, "fetch", *incomplete)
     with closing(Repo(str(folder))) as repo, repo.lock:
-        for stage in repo.index.stages:
-            for out in stage.outs:
-                path = Path(out.fs_path)
-                right = path.exists() and md5_of(path) == out.hash_info.value
-                if right and lacks(out):
-                    out.commit(relink=False)
-        order = [stage.name for stage in plan_repro(repo.index.graph)]
-        gone = {
-            out.fs_path: stage.name
-            for stage in repo.index.stages
-            for out in stage.outs
-            if not Path(out.fs_path).exists()
-        }
-        there = [path for path in gone if (out := outs[path][1]).use_cache and not lacks(out)]
+        for _, out in outs_of(repo):
+            path = Path(out.fs_path)
+            if lacks(out) and path.exists() and md5_of(path) == out.hash_info.value:
+                out.commit(relink=False)
+        gone = [(stage, out) for stage, out in outs_of(repo) if not Path(out.fs_path).exists()]
+        there = [out.fs_path for _, out in gone if out.use_cache and not lacks(out)]
     if there:
         dvc(folder, "checkout", *there)
-    for stage in order:
-        if any(not Path(path).exists() for path, name in gone.items() if name == stage):
-            if stage in kept:
-                log(STAGE, f"{stage} is not run: it would write over what you have changed")
-            else:
-                dvc(folder, "repro", "--single-item", stage)
+    for stage in dict.fromkeys(stage for stage, out in gone if not Path(out.fs_path).exists()):
+        if stage in kept:
+            log(STAGE, f"{stage} is not run: it would write over what you have changed")
+        else:
+            dvc(folder, "repro", "--single-item", stage)
+
+
+def outs_of(repo: Repo) -> list[tuple[str, Any]]:
+    """The outputs of DVC's stages, each after its stage's name, in the order in which they run."""
+    return [(stage.name, out) for stage in plan_repro(repo.index.graph) for out in stage.outs]
 
 
 def lacks(out: Any) -> bool:
