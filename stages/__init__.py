@@ -113,7 +113,7 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
-def nobody() -> TextIO:
+def unread_stream() -> TextIO:
     """A stream for messages that nobody reads."""
     return Path(os.devnull).open("w", encoding="utf-8")
 
@@ -128,8 +128,8 @@ def _open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    sys.stdout = sys.stdout or nobody()
-    sys.stderr = sys.stderr or nobody()
+    sys.stdout = sys.stdout or unread_stream()
+    sys.stderr = sys.stderr or unread_stream()
 
 
 _open_streams()

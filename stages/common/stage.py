@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from stages import NO_MEMORY, STARTED, nobody, out_of_memory
+from stages import NO_MEMORY, STARTED, out_of_memory, unread_stream
 from stages.common.ending import Stopped, ends_when_asked
 from stages.common.environment import check_environment
 from stages.common.errors import PipelineError, about_file, reason
@@ -23,7 +23,7 @@ def log(stage: str, message: str) -> None:
         print(f"[{stage}] {message}", flush=True)
     except OSError as error:  # a pipe that nobody reads, a full disk
         # What Python still holds would be tried once more at the end, with a traceback.
-        sys.stdout = nobody()
+        sys.stdout = unread_stream()
         raise OSError(error.errno, error.strerror, "standard output") from None
 
 
