@@ -32,6 +32,7 @@ def features(parse):
     return Path("data/features")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", PEERS)
 def test_each_other_way_learns_from_the_features(features, name):
@@ -43,6 +44,7 @@ def test_each_other_way_learns_from_the_features(features, name):
     assert found["log_loss"] < math.log(6)
 
 
+@pytest.mark.slow
 def test_other_ways_do_not_load_the_stages_which_limit_threads(features):
     code = (
         "import sys\n"
@@ -56,6 +58,7 @@ def test_other_ways_do_not_load_the_stages_which_limit_threads(features):
     assert found == 0
 
 
+@pytest.mark.slow
 def test_what_another_way_takes_and_prints_is_read(features):
     name = "linear-discriminant-analysis"
     command = [sys.executable, "-m", "benchmarks.model_peers", name, str(features.resolve())]

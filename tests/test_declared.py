@@ -158,9 +158,14 @@ def variants(reproduced, shared):
 
 CASES = [
     *((stage, "file and logistic_regression") for stage in STAGES),
-    ("download", "synthetic"),
-    ("train", "xgboost"),
-    ("train", "ensemble"),
+    *(
+        pytest.param(stage, variant, marks=pytest.mark.slow)
+        for stage, variant in (
+            ("download", "synthetic"),
+            ("train", "xgboost"),
+            ("train", "ensemble"),
+        )
+    ),
 ]
 
 

@@ -581,6 +581,7 @@ def test_without_bad_rows_the_quarantine_has_a_header_only(parse):
 REAL = PROJECT.parent / "shared/real/real_art_extended.parquet"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real/real_art_extended.parquet")
 def test_real_embeddings_written_as_csv_give_the_same_bytes_as_from_parquet(parse):
     table = pq.read_table(REAL).slice(0, 1000)

@@ -79,9 +79,8 @@ def declared(project: Project, stage: str) -> set[str]:
 
 def path_of(file: str, paths: set[str]) -> str:
     """The declared path that a file is or lies in; the file itself where there is none."""
-    path = Path(file)
-    # The name under which a file is written before it takes its place.
-    final = path.with_name(re.sub(r"^\.(.+)\.\d+\.partial$", r"\1", path.name))
+    # The names under which a file or a folder is written before it takes its place.
+    final = Path(*(re.sub(r"^\.(.+)\.\d+\.partial$", r"\1", part) for part in Path(file).parts))
     places = [final.as_posix(), *(parent.as_posix() for parent in final.parents)]
     return next((place for place in places if place in paths), file)
 
