@@ -105,7 +105,11 @@ def _check_memory() -> None:
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say in one sentence what stops the process while it imports its libraries."""
-    if kind is KeyboardInterrupt:
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    # A library in C that is loading turns Ctrl-C into an error of its own.
+    if any(isinstance(one, KeyboardInterrupt) for one in chain):
         print("error: stopped by Ctrl-C", file=sys.stderr)
     elif out_of_memory(error):
         print(f"error: there is too little memory: {error}: {NO_MEMORY}", file=sys.stderr)

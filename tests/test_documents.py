@@ -72,6 +72,9 @@ ELSEWHERE = {
     "python -m commands.explain synthetic-000002.jpg": "tests/test_explain.py, about other rows",
     "make requirements": "it asks the index of packages for the newest",
     "make audit": "it asks a database on the internet",
+    "python -m scripts.fuzz --inputs 2000": "tests/test_spoiled.py, with fewer inputs",
+    "python -m scripts.soak --rounds 200 --seed 0 --minutes 27": "tests/test_soak.py, ten rounds",
+    "python -m benchmarks.long_embeddings": "tests/test_benchmark_long_embeddings.py, its parts",
     "python -m scripts.packages": "tests/test_packages.py compares what it writes with the pins",
     "mkdir -p -m 700 ~/.dvc-notes && dvc config --global core.site_cache_dir ~/.dvc-notes": "it "
     "changes settings outside the project",

@@ -390,6 +390,10 @@ def test_a_table_is_read_when_memory_has_no_room_for_another_thread(folder):
     [
         ("raise KeyboardInterrupt", "error: stopped by Ctrl-C"),
         (
+            "raise ImportError('initialization failed') from KeyboardInterrupt()",
+            "error: stopped by Ctrl-C",
+        ),
+        (
             "raise ImportError('x.so: failed to map segment from shared object')",
             "error: there is too little memory: x.so: failed to map segment from shared object: ",
         ),
