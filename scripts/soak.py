@@ -269,7 +269,7 @@ def disturb(project: Project, seed: int, number: int) -> Outcome:
         time.sleep(0.2)
     if "it hangs" in said:
         return Outcome(fault_name, "", "it hangs")
-    if "Traceback" in said:
+    if has_traceback(said, project.folder):
         return Outcome(fault_name, "", f"a traceback: {said[-1000:]}")
     said = project.do(*REPRO)
     if not (problem := project.problem()):
@@ -279,6 +279,17 @@ def disturb(project: Project, seed: int, number: int) -> Outcome:
     if not (problem := project.problem()):
         return Outcome(fault_name, "right after `check --mend` and `dvc repro`")
     return Outcome(fault_name, "", f"{problem}; {said[-1500:]}")
+
+
+def has_traceback(said: str, folder: Path) -> bool:
+    """Whether messages have a traceback, but for that of Ctrl-C while Python or DVC starts.
+
+    No code of the project, which lies in `folder`, runs by then.
+    """
+    return any(
+        "\nKeyboardInterrupt" not in one or f'File "{folder}' in one
+        for one in said.split("Traceback (most recent call last)")[1:]
+    )
 
 
 def moment(project: Project, stage: str, draw: random.Random) -> float:

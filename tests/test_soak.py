@@ -1,10 +1,11 @@
 """Runs that are disturbed at random come right again."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from scripts.soak import Outcome, table
+from scripts.soak import Outcome, has_traceback, table
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are those of Unix")
 
@@ -26,3 +27,17 @@ def test_the_table_counts_what_came_right_and_what_failed():
         "| removed file | 1 | 0 | 1 | 0 |",
         "| all | 3 | 1 | 1 | 1 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "end", "found"),
+    [
+        ("/usr/lib/runpy.py", "KeyboardInterrupt", False),
+        ("/clone/stages/split.py", "KeyboardInterrupt", True),
+        ("/usr/lib/runpy.py", "ValueError: a bug", True),
+    ],
+)
+def test_a_traceback_counts_unless_python_was_still_starting(file, end, found):
+    said = f'Traceback (most recent call last):\n  File "{file}", line 1\n{end}\n'
+    assert has_traceback(f"some words\n{said}", Path("/clone")) == found
+    assert not has_traceback("some words", Path("/clone"))
