@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from photographs.pictures.places import files_in, open_zip
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_write, sha256
 from stages.common.params import Section, load_params
@@ -99,9 +100,9 @@ def zip_names(path: Path) -> list[str]:
     Raises PipelineError when it is none.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            return [item.filename for item in file.infolist() if not item.is_dir()]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        with open_zip(path) as file:
+            return [item.filename for item in files_in(file)]
+    except PipelineError:
         raise PipelineError("the content is no zip file") from None
 
 

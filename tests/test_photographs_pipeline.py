@@ -197,6 +197,15 @@ def test_what_cannot_be_fetched_ends_with_a_sentence(stage, files, values, probl
     assert not Path("data/fetched/photographs.zip").exists()
 
 
+def test_a_file_without_a_name_does_not_stop_the_list_of_a_zip_file(tmp_path):
+    path = tmp_path / "some.zip"
+    path.write_bytes(zipped({"x": b"", "folder/": b"", "folder/a.jpg": b""}))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist[0].filename = ""
+        archive._didModify = True
+    assert fetch.zip_names(path) == ["", "folder/a.jpg"]
+
+
 def test_what_is_fetched_replaces_what_was_there_unless_that_is_the_pinned_file(stage, source):
     photographs = Path("data/fetched/photographs.zip")
     photographs.parent.mkdir(parents=True)

@@ -140,22 +140,29 @@ def _content(path: Path, root: Path | None = None) -> bytes:
         raise PictureError(f"the file cannot be read: {error.strerror}") from None
 
 
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Raises PipelineError for what is no zip file, or one whose list of files is damaged."""
+    try:
+        return zipfile.ZipFile(path)
+    except Exception as error:  # of many kinds
+        raise PipelineError(f"{path} cannot be read as a zip file: {in_few_words(error)}") from None
+
+
+def files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """All but its folders, in its order; a name may be there twice."""
+    # Not is_dir(), which an empty name stops.
+    return [item for item in archive.infolist() if not item.filename.endswith("/")]
+
+
 class Zip:
     """All files in a zip file."""
 
     def __init__(self, path: Path) -> None:
         """Raises PipelineError when its list of files is damaged."""
-        try:
-            self._file = zipfile.ZipFile(path)
-        except Exception as error:  # of many kinds
-            raise PipelineError(
-                f"{path} cannot be read as a zip file: {in_few_words(error)}"
-            ) from None
+        self._file = open_zip(path)
         self._items: dict[str, list[zipfile.ZipInfo]] = {}
-        for item in self._file.infolist():
-            # Not is_dir(), which an empty name stops.
-            if not item.filename.endswith("/"):
-                self._items.setdefault(item.filename, []).append(item)
+        for item in files_in(self._file):
+            self._items.setdefault(item.filename, []).append(item)
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
