@@ -407,31 +407,31 @@ def cut_off_lock(project: Project, stage: str, draw: random.Random) -> str:
     return said
 
 
-def changed_parameter(project: Project, stage: str, draw: random.Random) -> str:
+def changed_meanwhile(
+    project: Project, stage: str, draw: random.Random, path: Path, change: Callable[[], object]
+) -> str:
+    """Change a file while the stage runs, and half of the times back again."""
     project.forget(stage)
-    path = project.folder / "params.yaml"
     before = path.read_bytes()
     process = project.start(*REPRO)
     time.sleep(moment(project, stage, draw))
-    name, value = PARAMETERS[stage]
-    set_params(path, {name: value})
+    change()
     if draw.random() < 0.5:
         time.sleep(draw.uniform(0, 2))
         path.write_bytes(before)
     return project.finish(process)
+
+
+def changed_parameter(project: Project, stage: str, draw: random.Random) -> str:
+    path = project.folder / "params.yaml"
+    name, value = PARAMETERS[stage]
+    return changed_meanwhile(project, stage, draw, path, lambda: set_params(path, {name: value}))
 
 
 def edited_script(project: Project, stage: str, draw: random.Random) -> str:
-    project.forget(stage)
     path = project.folder / f"stages/{stage.replace('-', '_')}.py"
-    before = path.read_bytes()
-    process = project.start(*REPRO)
-    time.sleep(moment(project, stage, draw))
-    path.write_bytes(before + b"\n# Edited.\n")
-    if draw.random() < 0.5:
-        time.sleep(draw.uniform(0, 2))
-        path.write_bytes(before)
-    return project.finish(process)
+    edited = path.read_bytes() + b"\n# Edited.\n"
+    return changed_meanwhile(project, stage, draw, path, lambda: path.write_bytes(edited))
 
 
 def second_run(project: Project, stage: str, draw: random.Random) -> str:
