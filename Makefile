@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 # DVC runs `python`: the environment's has to come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro verify test test-slow test-all lint format bench bench-models bench-pipeline bench-photographs requirements audit
+.PHONY: repro verify test test-slow test-all lint format bench requirements audit
 
 repro: $(VENV)/.requirements
 	dvc repro
@@ -37,21 +37,11 @@ format: $(VENV)/.requirements-dev
 	ruff check --fix .
 	ruff format .
 
-# Writes its part of docs/benchmarks.md: takes some 20 minutes of a quiet machine, and 3 GB of temporary files.
+# Writes docs/benchmarks.md: takes half an hour of a quiet machine, and 5 GB of temporary files.
+# PARTS="parse models" measures some parts. TABLE=/somewhere/x.parquet measures the models on it too.
 bench: $(VENV)/.requirements-bench
-	python -m benchmarks.parse
-
-# Writes docs/models.md: takes an hour or two of a quiet machine. TABLE=/somewhere/x.parquet adds a table.
-bench-models: $(VENV)/.requirements-bench
-	python -m benchmarks.models $(if $(TABLE),--table $(TABLE))
-
-# Writes docs/pipeline_speed.md: takes some five minutes of a quiet machine.
-bench-pipeline: $(VENV)/.requirements
-	python -m benchmarks.pipeline
-
-# Writes its part of docs/benchmarks.md: takes some ten minutes of a quiet machine.
-bench-photographs: $(VENV)/.requirements-bench
-	python -m benchmarks.photographs $(if $(TENSORFLOW),--tensorflow $(TENSORFLOW))
+	python -m benchmarks $(PARTS) $(if $(TABLE),--table $(TABLE)) \
+		$(if $(TENSORFLOW),--tensorflow $(TENSORFLOW))
 
 # Pins what the .in files ask for, for every system and Python at once.
 requirements: $(VENV)/.requirements-dev

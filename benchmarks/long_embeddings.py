@@ -5,24 +5,25 @@
 So many numbers has an embedding that all 27 activations of MobileNetV1 give, each averaged over
 the picture. The table is **synthetic**: half floats from a factor model, clipped as activations
 are, with as many rows, mediums and subsets as MAMe. It says how the stages behave, and nothing
-about photographs. The stages run as `benchmarks.stages` has it, with the last commit's parameters;
-the table of results goes to standard output, in Markdown. It takes some 10 minutes, and 4 GB in the
-folder for temporary files. `--rows 4000` is a trial. `--numbers` makes embeddings of another
-length, and each further argument sets a parameter, such as `train.model=lda`.
+about photographs. The stages run once, one after the other, in a clone of the last commit and with
+its parameters; the table of results goes to standard output, in Markdown. It takes some 10 minutes,
+and 4 GB in the folder for temporary files. `--rows 4000` is a trial. `--numbers` makes embeddings
+of another length, and each further argument sets a parameter, such as `train.model=lda`.
 """
 
 import argparse
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from benchmarks.stages import measure_stages, settings_of, table_of
+from benchmarks.harness import Bench, apart, clone, table_of_stages
+from scripts.params import set_params
 
 NUMBERS = 10_944
 ROWS, MEDIUMS = 37_407, 29
@@ -42,18 +43,22 @@ def main() -> None:
     parser.add_argument("--numbers", type=int, default=NUMBERS, help="of an embedding")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="a parameter")
     arguments = parser.parse_args()
+    settings = (argument.split("=", 1) for argument in arguments.settings)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "long.parquet"
-        # In a process of its own: Linux counts the memory of this one into those that it starts.
-        with ProcessPoolExecutor(1) as pool:
-            pool.submit(write_table, path, arguments.rows, arguments.numbers).result()
-        settings = {
-            "download.source": "file",
-            "download.file.path": str(path),
-            "split.strategy": "official",
-            **settings_of(arguments.settings),
-        }
-        print(table_of(measure_stages(Path(temporary) / "clone", settings)))
+        apart(write_table, path, arguments.rows, arguments.numbers)
+        project = clone(Path(temporary) / "clone")
+        set_params(
+            project / "params.yaml",
+            {
+                "download.source": "file",
+                "download.file.path": str(path),
+                "split.strategy": "official",
+                **{key: YAML(typ="safe").load(value) for key, value in settings},
+            },
+        )
+        runs = Bench(Path(temporary), project).stages()
+    print(table_of_stages([runs], list(runs)))
 
 
 def write_table(path: Path, rows: int, numbers: int = NUMBERS) -> None:

