@@ -16,7 +16,6 @@ from benchmarks.harness import (
     middle,
     seconds,
     stage_modules,
-    start_of,
     table,
     table_of_aims,
     table_of_stages,
@@ -39,13 +38,13 @@ LENGTH, MEDIUMS = 1024, 29  # of an embedding, and of MAMe
 
 def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
-    modules = stage_modules(bench.project)
-    parsed_to_measured = [name for name in modules if name not in (DOWNLOAD, REPORT)]
+    names = list(stage_modules(bench.project))
+    from_parse = names[names.index(DOWNLOAD) + 1 : names.index(REPORT)]
     synthetic = {"synthetic.preset": bench.preset}
 
     def stages(label: str, **train: object) -> Round:
         bench.set_params(download=synthetic, train=train)
-        runs = bench.stages(*parsed_to_measured)
+        runs = bench.stages(*from_parse)
         return {**runs, label: replace(total(runs.values()), found=bench.reached())}
 
     def ours() -> Round:
@@ -71,8 +70,8 @@ def run(bench: Bench) -> dict[str, str]:
             COURSE: Turn(course, COURSE_ROUNDS),
         }
     )
-    starts = {name: bench.python("-c", start_of(modules[name])).seconds for name in modules}
-    work = {name: middle(rounds, seconds(name)) - starts[name] for name in modules}
+    starts = bench.starts()
+    work = {name: middle(rounds, seconds(name)) - starts[name].seconds for name in starts}
     counts = apart(count_rows, bench.project / "data/split.parquet")
     params = YAML(typ="safe").load(bench.project / "params.yaml")
     components = params["featurize"]["pca"]["components"]
@@ -85,7 +84,7 @@ def run(bench: Bench) -> dict[str, str]:
     )
     return {
         "course": f"{table_of_aims(aims(rounds))}\n\n{ways}",
-        "stages at MAMe's size": table_of_stages(rounds, list(modules)),
+        "stages at MAMe's size": table_of_stages(rounds, names),
         "limits": table_of_limits(limits(counts, components), measured_rates(bench.project), work),
     }
 

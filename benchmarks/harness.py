@@ -97,6 +97,11 @@ class Bench:
         modules = stage_modules(self.project)
         return {name: self.python("-m", modules[name]) for name in names or modules}
 
+    def starts(self) -> dict[str, Run]:
+        """What each stage takes until its `main` would begin."""
+        modules = stage_modules(self.project)
+        return {name: self.python("-c", start_of(module)) for name, module in modules.items()}
+
     def python(self, *arguments: object, **more: Any) -> Run:
         """Run Python in the project, as `measure` does."""
         return measure([sys.executable, *map(str, arguments)], self.project, **more)
@@ -255,10 +260,8 @@ def times(name: str, other: str, what: str = "seconds") -> Figure:
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """The slope of log costs over log sizes: 1 where costs grow as sizes do, 2 with their square.
 
-    nan where a cost is 0 or less.
+    All are above 0.
     """
-    if min(costs) <= 0:
-        return math.nan
     return linear_regression([math.log(n) for n in sizes], [math.log(c) for c in costs]).slope
 
 

@@ -19,7 +19,6 @@ from benchmarks.harness import (
     seconds,
     spread,
     stage_modules,
-    start_of,
     table,
     table_of_aims,
     table_of_stages,
@@ -37,7 +36,6 @@ REPRO, NOTHING, NOTEBOOK, BARE = "repro", "nothing", "notebook", "python -c pass
 def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
     os.environ.update(environment(bench.folder, os.environ.get("PATH", "")))
-    modules = stage_modules(bench.project)
     bench.set_params()
     bench.stages(DOWNLOAD)
     raw, notebook = bench.raw_table(), bench.project / "benchmarks/notebook.py"
@@ -60,14 +58,12 @@ def run(bench: Bench) -> dict[str, str]:
         return {NOTEBOOK: bench.python(notebook, raw, bench.folder / "notebook", reads=True)}
 
     def starts() -> Round:
-        runs = {
-            start(name): bench.python("-c", start_of(module)) for name, module in modules.items()
-        }
+        runs = {start(name): run for name, run in bench.starts().items()}
         return {BARE: bench.python("-c", "pass"), **runs}
 
     turns = {REPRO: with_dvc, "without DVC": without_dvc, NOTEBOOK: script, "starts": starts}
     rounds = take_turns({name: Turn(run, bench.rounds(ROUNDS)) for name, run in turns.items()})
-    names = list(modules)
+    names = list(stage_modules(bench.project))
     return {
         "pipeline": f"{table_of_aims(aims(rounds, names))}\n\n{table_of_runs(rounds, names)}",
         "figures of the pipeline": table_of_figures(rounds[0]),

@@ -9,8 +9,6 @@ from benchmarks.harness import (
     Run,
     exponent,
     say,
-    stage_modules,
-    start_of,
     table,
 )
 
@@ -27,7 +25,6 @@ LEAST_SECONDS = 0.1
 
 def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
-    modules = stage_modules(bench.project)
     found = {}
     for about in TRIAL_ROWS if bench.trial else ROWS:
         number = MEDIUMS * sum(per_medium(about).values())
@@ -37,13 +34,8 @@ def run(bench: Bench) -> dict[str, str]:
         found[number] = {SIMULATOR: made, **bench.stages()}
         source.unlink()
         say(f"{number:,} rows: {sum(run.seconds for run in found[number].values()):.1f} s")
-    code = {name: start_of(module) for name, module in modules.items()}
-    code[SIMULATOR] = "import stages.sources.simulator"
-    # The median of three, as it is taken off.
-    starts = {
-        name: sorted(bench.python("-c", text).seconds for _ in range(3))[1]
-        for name, text in code.items()
-    }
+    starts = bench.starts()
+    starts[SIMULATOR] = bench.python("-c", "import stages.sources.simulator")
     return {"sizes": table_of_seconds(found, starts), "memory by size": table_of_memory(found)}
 
 
@@ -52,25 +44,25 @@ def per_medium(rows: int) -> dict[str, int]:
     return {subset: max(1, round(rows * share / MEDIUMS)) for subset, share in SHARES.items()}
 
 
-def write_table(path: Path, rows: int) -> int:
-    """Simulate a raw table of about so many rows, all drawn anew; return how many it has."""
+def write_table(path: Path, rows: int) -> None:
+    """Simulate a raw table of about so many rows, all drawn anew."""
     from stages.sources import simulator
 
     simulator.PRESETS["of a size"] = per_medium(rows)
-    return simulator.write_csv(path, "of a size", SEED)
+    simulator.write_csv(path, "of a size", SEED)
 
 
-def table_of_seconds(found: Mapping[int, Mapping[str, Run]], starts: Mapping[str, float]) -> str:
+def table_of_seconds(found: Mapping[int, Mapping[str, Run]], starts: Mapping[str, Run]) -> str:
     """A Markdown table of the seconds of each stage, and of how they grow without the start."""
     sizes = list(found)
     pairs = [sizes[place : place + 2] for place in range(len(sizes) - 1)]
     head = ["stage", "start, seconds", *(f"{rows:,} rows" for rows in sizes)]
     head += [f"exponent, {a:,} to {b:,}" for a, b in pairs] + ["exponent, over all"]
     rows = [
-        [f"`{name}`" if name != SIMULATOR else name, f"{starts[name]:.2f}"]
+        [f"`{name}`" if name != SIMULATOR else name, f"{starts[name].seconds:.2f}"]
         + [f"{found[size][name].seconds:.1f}" for size in sizes]
         + [
-            grown(some, [found[size][name].seconds - starts[name] for size in some])
+            grown(some, [found[size][name].seconds - starts[name].seconds for size in some])
             for some in (*pairs, sizes)
         ]
         for name in contestants(found)

@@ -1,6 +1,5 @@
 """The benchmarks measure in turns, compare within rounds, and fill the places of their page."""
 
-import math
 import re
 import subprocess
 import sys
@@ -86,7 +85,6 @@ def test_runs_are_added_up():
 def test_the_exponent_is_the_slope_of_the_logarithms(power):
     rows = [5_000, 20_000, 80_000]
     assert harness.exponent(rows, [3 * n**power for n in rows]) == pytest.approx(power)
-    assert math.isnan(harness.exponent(rows, [0, 1, 2]))
 
 
 def test_a_start_ends_where_main_would_begin(stage_folder, capsys):
@@ -401,7 +399,7 @@ def test_costs_grow_without_the_start():
         2000: {sizes.SIMULATOR: Run(5, 60), "split": Run(5, 200), "train": Run(3, 100)},
         4000: {sizes.SIMULATOR: Run(9, 60), "split": Run(17, 400), "train": Run(3, 100)},
     }
-    starts = dict.fromkeys(found[1000], 1.0)
+    starts = dict.fromkeys(found[1000], Run(1, 50))
     assert rows_of(sizes.table_of_seconds(found, starts)) == [
         "| the simulator | 1.00 | 3.0 | 5.0 | 9.0 | 1.00 | 1.00 | 1.00 |",
         "| `split` | 1.00 | 2.0 | 5.0 | 17.0 | 2.00 | 2.00 | 2.00 |",
