@@ -84,7 +84,7 @@ def where(found: dict[str, float], versions: dict[str, str]) -> str:
         f"{platform.system()} ({platform.machine()}),\n{processor}, {os.cpu_count()} cores: "
         f"{found['one'] / 1e9:.0f} billion multiply-adds a second in one thread,\n"
         f"{found['all'] / 1e9:.0f} in all, {found['loop'] / 1e6:.0f} million turns of a Python "
-        f"loop. {libraries}."
+        f"loop.\n{libraries}."
     )
 
 

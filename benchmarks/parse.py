@@ -57,7 +57,7 @@ with open(sys.argv[1], "rb", buffering=0) as file:
 """
 MOST_TIMES_POLARS, LEAST_TIMES_LITERAL_EVAL = 0.7, 40
 # Compression is compared on so many rows: gzip would take minutes for all.
-COMPRESSION_ROWS = 4096
+COMPRESSION_ROWS, TRIAL_COMPRESSION_ROWS = 4096, 256
 COMPRESSION_ROUNDS = 2
 
 
@@ -84,7 +84,7 @@ def run(bench: Bench) -> dict[str, str]:
         artefacts,
         bench.folder / "packed.parquet",
         settings["row_group_rows"],
-        COMPRESSION_ROWS,
+        TRIAL_COMPRESSION_ROWS if bench.trial else COMPRESSION_ROWS,
         bench.rounds(COMPRESSION_ROUNDS),
     )
     parquet = bench.project / "data/raw/single.parquet"
