@@ -307,12 +307,14 @@ def table_of_ways(
 
 def table_of_stages(rounds: Sequence[Round], names: Sequence[str]) -> str:
     """A Markdown table of what stages took, and all of them together."""
-    head = ("stage", "seconds", "least", "most", "CPU seconds", "peak memory, MB")
+    # Of one round, the median says all.
+    shown = 3 if len(rounds) > 1 else 1
+    head = ("stage", *("seconds", "least", "most")[:shown], "CPU seconds", "peak memory, MB")
 
     def row(label: str, run: Callable[[Round], Run]) -> list[str]:
         return [
             label,
-            *spread(rounds, lambda one: run(one).seconds),
+            *spread(rounds, lambda one: run(one).seconds)[:shown],
             f"{middle(rounds, lambda one: run(one).cpu_seconds):.2f}",
             f"{middle(rounds, lambda one: run(one).megabytes):,.0f}",
         ]

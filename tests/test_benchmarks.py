@@ -132,6 +132,8 @@ def test_stages_are_summed_up():
         "| `train` | 5.00 | 3.00 | 9.00 | 4.00 | 1,400 |",
         "| all: the sum of the seconds, the largest peak | 7.04 | 5.04 | 11.04 | 5.00 | 1,400 |",
     ]
+    (once,) = rows_of(harness.table_of_stages(rounds[:1], ("split",)))[:1]
+    assert once == "| `split` | 2.04 | 1.00 | 100 |"
 
 
 @pytest.mark.parametrize(
