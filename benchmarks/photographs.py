@@ -47,11 +47,11 @@ def run(bench: Bench) -> dict[str, str]:
     network, embeddings = bench.folder / "network.onnx", bench.folder / "embeddings.npy"
     tables = bench.folder / "tables"
 
-    def peer(*arguments: object) -> Run:
-        return bench.python("-m", "benchmarks.photograph_peers", *arguments, reads=True)
+    def peer(*arguments: object, reads: bool = True) -> Run:
+        return bench.python("-m", "benchmarks.photograph_peers", *arguments, reads=reads)
 
-    peer("draw", drawn, most)
-    peer("weights", weights)
+    peer("draw", drawn, most, reads=False)
+    peer("weights", weights, reads=False)
     bench.python("-m", "commands.network", weights, "--name", "random", "-o", network)
     parts = {count: first(drawn, bench.folder / f"{count}", count) for count in sizes(most)}
 
