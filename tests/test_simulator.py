@@ -334,6 +334,18 @@ def test_csv_holds_the_simulated_values_to_the_last_bit(toy_csv, toy):
         assert [row[column] for row in rows] == [str(value) for value in metadata[column]]
 
 
+def test_texts_are_those_that_python_prints_for_lists():
+    rng = np.random.default_rng(3)
+    turn = np.float32(1e-4)  # Python writes what is smaller with an exponent
+    edges = [0, 6, turn, np.nextafter(turn, 0), np.nextafter(turn, 1), 1e-5, 1.5e-6, 1e-12, 1e-45]
+    bits = rng.integers(0, np.float32(6).view(np.uint32), 30_000, dtype=np.uint32)
+    values = np.append(np.float32(edges), bits.view(np.float32))
+    values = np.append(values, rng.uniform(0, 6, 30_000).astype(np.float32))
+    assert list(simulator.texts(values[:, None])) == [str([value]) for value in values.tolist()]
+    two = np.float32([[0, 1.25], [1e-5, 6]])
+    assert list(simulator.texts(two)) == ["[0.0, 1.25]", str(two[1].tolist())]
+
+
 def test_csv_writes_sizes_as_decimals(toy_csv):
     table = pd.read_csv(toy_csv, usecols=METADATA, dtype=str)
     for column in ("Width", "Height", "Product size"):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -321,6 +322,18 @@ def simulate(
         yield metadata.iloc[rows], values.astype(np.float32)
 
 
+def texts(embeddings: NDArray[np.float32]) -> Iterator[str]:
+    """Yield, for each row of (n, dimensions) embeddings, the text that Python prints for its list.
+
+    orjson writes the same digits much faster, but has other rules for numbers with an exponent,
+    which Python gives to those below 0.0001.
+    """
+    with_exponent = ((embeddings > 0) & (embeddings <= 1e-4)).any(axis=1)
+    for row, as_python in zip(embeddings, with_exponent, strict=True):
+        numbers = row.tolist()
+        yield str(numbers) if as_python else orjson.dumps(numbers).decode().replace(",", ", ")
+
+
 def write_csv(path: Path, preset: str, seed: int) -> int:
     """Write the simulated file as the course's CSV and return its number of rows.
 
@@ -337,11 +350,12 @@ def write_csv(path: Path, preset: str, seed: int) -> int:
         temporary.open("w", encoding="utf-8", newline="") as file,
         tqdm(total=total, desc="simulate", unit=" rows", disable=None) as progress,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+        writer = csv.writer(file, lineterminator=",")  # the embedding ends the line
         for metadata, embeddings in simulate(preset, seed):
             cells = metadata.itertuples(index=False, name=None)
-            for row, embedding in zip(cells, embeddings, strict=True):
-                writer.writerow((*row, str(embedding.tolist())))
+            for row, text in zip(cells, texts(embeddings), strict=True):
+                writer.writerow(row)
+                file.write(f'"{text}"\n')
             progress.update(len(metadata))
     return total
