@@ -328,10 +328,13 @@ def texts(embeddings: NDArray[np.float32]) -> Iterator[str]:
     orjson writes the same digits much faster, but has other rules for numbers with an exponent,
     which Python gives to those below 0.0001.
     """
-    with_exponent = ((embeddings > 0) & (embeddings <= 1e-4)).any(axis=1)
+    with_exponent = (embeddings > 0) & (embeddings <= 1e-4)
     for row, as_python in zip(embeddings, with_exponent, strict=True):
         numbers = row.tolist()
-        yield str(numbers) if as_python else orjson.dumps(numbers).decode().replace(",", ", ")
+        if as_python.any():
+            yield str(numbers)
+        else:
+            yield orjson.dumps(numbers).decode().replace(",", ", ")
 
 
 def write_csv(path: Path, preset: str, seed: int) -> int:
