@@ -67,18 +67,26 @@ def out_of_memory(error: BaseException) -> bool:
 NO_MEMORY = "close other programs, or raise the limit of the shell or the container, if it has one"
 
 
-def memory_limits(
-    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> Iterator[tuple[str, int, int]]:
-    """What limits this process, to how many bytes, and how many the libraries need."""
+def address_limit() -> int | None:
+    """To how many bytes the addresses of this process are limited (`ulimit -v`), if they are."""
     try:
         import resource
+    except ImportError:  # no such limits
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
-        addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if addresses != resource.RLIM_INFINITY:
-            yield "ulimit -v", addresses, LEAST_ADDRESSES
+
+def container_limits(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[tuple[Path, int]]:
+    """The files that limit the memory of the containers around this process, and to how many bytes.
+
+    They are those of control groups, which Linux alone has.
+    """
+    try:
         lines = own.read_text(encoding="utf-8").splitlines()
-    except (ImportError, OSError):  # no Linux
+    except OSError:
         return
     for line in lines:  # 0::/group of version 2, 5:memory:/group of version 1
         _, kinds, group = (*line.split(":", 2), "", "")[:3]
@@ -91,11 +99,15 @@ def memory_limits(
             if folder.is_relative_to(root) and file.is_file():
                 value = file.read_text(encoding="utf-8").strip()
                 if value.isdigit():  # not `max`
-                    yield str(file), int(value), LEAST_MEMORY
+                    yield file, int(value)
 
 
 def _check_memory() -> None:
-    for name, value, least in memory_limits():
+    limits: list[tuple[str | Path, int, int]] = []
+    if (addresses := address_limit()) is not None:
+        limits.append(("ulimit -v", addresses, LEAST_ADDRESSES))
+    limits += [(file, value, LEAST_MEMORY) for file, value in container_limits()]
+    for name, value, least in limits:
         if value < least:
             sys.exit(
                 f"error: this process may use {value / 1e6:,.0f} MB of memory ({name}), and its "

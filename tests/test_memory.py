@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, tiny_rows
 
-from stages import evaluate, featurize, memory_limits, split, train
+from stages import container_limits, evaluate, featurize, split, train
 from stages.common import memory
 from stages.common.errors import PipelineError
 from stages.model_file.interface import MODEL
@@ -24,8 +24,8 @@ def system(monkeypatch, tmp_path):
     """A function that plays a system: what /proc/meminfo and files of a container say."""
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     (tmp_path / "own").write_text("0::/two/inner\n4:memory:/one\n")
-    limits = partial(memory_limits, tmp_path, tmp_path / "own")
-    monkeypatch.setattr(memory, "memory_limits", limits)
+    limits = partial(container_limits, tmp_path, tmp_path / "own")
+    monkeypatch.setattr(memory, "container_limits", limits)
 
     def play(available=None, **files):
         if available is not None:

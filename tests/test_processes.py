@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 from conftest import PROJECT
 
-from stages import LEAST_ADDRESSES, memory_limits
+from stages import LEAST_ADDRESSES, container_limits
+from stages.common import threads
 from stages.common.ending import ENDED_WITH_DVC, GRACE
 from stages.common.files import atomic_write, leftovers
 from stages.common.stage import run
@@ -330,14 +332,19 @@ def test_limits_of_control_groups_are_read_up_to_the_outermost(tmp_path, own, fi
     path = tmp_path / "groups" / file
     path.parent.mkdir(parents=True)
     path.write_text("1000\n")
-
-    def limits() -> dict[str, int]:
-        found = memory_limits(tmp_path / "groups", tmp_path / "own")
-        return {name: value for name, value, _ in found if name != "ulimit -v"}
-
-    assert limits() == {str(path): 1000}
+    assert dict(container_limits(tmp_path / "groups", tmp_path / "own")) == {path: 1000}
     path.write_text("max\n")
-    assert limits() == {}
+    assert dict(container_limits(tmp_path / "groups", tmp_path / "own")) == {}
+
+
+@pytest.mark.parametrize(("addresses", "counts"), [(LEAST_ADDRESSES, [1, 1]), (None, [])])
+def test_arrow_has_one_thread_where_addresses_are_limited(monkeypatch, addresses, counts):
+    found = []
+    for name in ("set_cpu_count", "set_io_thread_count"):
+        monkeypatch.setattr(pa, name, found.append)
+    monkeypatch.setattr(threads, "address_limit", lambda: addresses)
+    threads.start_threads()
+    assert found == counts
 
 
 # Memory is asked for by NumPy, Arrow, and a thread.

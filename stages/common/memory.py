@@ -7,7 +7,7 @@ on large tables: docs/reliability.md has them.
 import os
 from pathlib import Path
 
-from stages import memory_limits
+from stages import address_limit, container_limits
 from stages.common.errors import PipelineError
 
 MEMINFO = Path("/proc/meminfo")
@@ -62,14 +62,12 @@ def free_bytes() -> int | None:
     found = []
     if (kilobytes := _entry(MEMINFO, "MemAvailable:")) is not None:
         found.append(1024 * kilobytes)
-    for name, most, _ in memory_limits():
-        limit = Path(name)
-        if limit.name in CONTAINERS:
-            used, copies = CONTAINERS[limit.name]
-            given_back = [_entry(limit.with_name("memory.stat"), copy) or 0 for copy in copies]
-            found.append(most - int(_text(limit.with_name(used)).strip() or 0) + sum(given_back))
-        elif pages := _text(STATM).split():  # ulimit -v
-            found.append(most - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))
+    for limit, most in container_limits():
+        used, copies = CONTAINERS[limit.name]
+        given_back = [_entry(limit.with_name("memory.stat"), copy) or 0 for copy in copies]
+        found.append(most - int(_text(limit.with_name(used)).strip() or 0) + sum(given_back))
+    if (addresses := address_limit()) is not None and (pages := _text(STATM).split()):
+        found.append(addresses - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))
     return max(0, min(found)) if found else None
 
 

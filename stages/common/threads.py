@@ -1,19 +1,20 @@
-"""Start the threads of Arrow while there is memory for them."""
+"""Start the threads of Arrow while there are addresses for them."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from stages import memory_limits
+from stages import address_limit
 
 
 def start_threads() -> None:
-    """Below a limit of memory, give Arrow one thread to read and one to compute, and start them.
+    """Below a limit of addresses, give Arrow one thread to read and one to compute, and start them.
 
-    It starts them when they are first needed, and where there is no memory for one then, it waits
-    for that thread for ever. Nothing is done where Arrow is not loaded.
+    It starts them when they are first needed, and where there are no addresses for one then, it
+    waits for that thread for ever. A limit of memory, such as a container's, keeps none from
+    starting: a thread that starts fills hardly any. Nothing is done where Arrow is not loaded.
     """
-    if "pyarrow" not in sys.modules or not any(memory_limits()):
+    if "pyarrow" not in sys.modules or address_limit() is None:
         return
     import pyarrow as pa
     import pyarrow.parquet as pq
