@@ -5,11 +5,10 @@ Reads data/artefacts.parquet. Writes data/split.parquet.
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pydantic import Field, model_validator
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import reading
 from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
-from stages.common.stage import log, run
+from stages.common.stage import leave_out, log, run
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
@@ -92,17 +91,18 @@ def main() -> str:
     params = load_params(STAGE, Params, choice="strategy")
     columns = ["image_file", "medium", "museum", "subset"]
     types = {name: METADATA[name] for name in columns}
-    artefacts = read_columns(ARTEFACTS, types, "image_file", "medium").to_pandas()
+    table = read_columns(ARTEFACTS, types, "image_file", "medium")
+    artefacts = {name: table[name].to_numpy() for name in columns}
+    image_files, mediums = artefacts["image_file"], artefacts["medium"]
     subset = assign_subsets(artefacts, params)
     check_split(artefacts, subset, params.strategy)
     for name in SUBSETS:
-        chosen = artefacts[subset == name]
-        log(STAGE, f"{name}: {len(chosen):,} rows, {chosen['medium'].nunique()} labels")
-    for names in look_alike(artefacts["medium"].unique()):
+        of_subset = mediums[subset == name]
+        log(STAGE, f"{name}: {len(of_subset):,} rows, {len(set(of_subset))} labels")
+    for names in look_alike(set(mediums)):
         log(STAGE, f"are these one label? They are told apart: {', '.join(map(repr, names))}")
     nearest, cosine = nearest_training_rows(subset, embedding_length(ARTEFACTS))
     known = nearest >= 0
-    image_files = artefacts["image_file"].to_numpy(dtype=object)
     schema = split_schema(source_of(ARTEFACTS))
     table = pa.Table.from_arrays(
         [
@@ -114,11 +114,13 @@ def main() -> str:
         schema=schema,
     )
     rows = write_batches(SPLIT, schema, table.to_batches())
-    return f"{params.strategy}: {rows:,} rows, {artefacts['medium'].nunique()} labels"
+    return f"{params.strategy}: {rows:,} rows, {len(set(mediums))} labels"
 
 
-def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
+def assign_subsets(artefacts: Mapping[str, np.ndarray], params: Params) -> np.ndarray:
     """The subset of each of n artefacts, an (n,) array of `train`, `val` and `test`.
+
+    `artefacts` are columns of the table by their names, (n,) texts, or None where one is missing.
 
     Raises PipelineError when the table does not have what the strategy needs.
     """
@@ -130,36 +132,36 @@ def assign_subsets(artefacts: pd.DataFrame, params: Params) -> np.ndarray:
     held_out = chosen(params.holdout_museum)
     # The parser has joined accents with their letters.
     museum = unicodedata.normalize("NFC", held_out.museum)
-    is_test = (artefacts["museum"] == museum).to_numpy()
+    is_test = artefacts["museum"] == museum
     if not is_test.any():
-        known = sorted(filter(None, artefacts["museum"].fillna("").unique()))
+        known = sorted(filter(None, set(artefacts["museum"])))
         raise PipelineError(
             f"no artefact is of the museum `{held_out.museum}` "
             f"(`split.holdout_museum.museum`); the table has {', '.join(known[:20]) or 'none'}"
         )
-    subset = np.full(len(artefacts), "test", dtype=object)
+    subset = np.full(len(is_test), "test", dtype=object)
     subset[~is_test] = stratified(
-        artefacts.loc[~is_test, "medium"], held_out.val_fraction, 0, held_out.seed
+        artefacts["medium"][~is_test], held_out.val_fraction, 0, held_out.seed
     )
     return subset
 
 
-def official(subset: pd.Series) -> np.ndarray:
+def official(subset: np.ndarray) -> np.ndarray:
     """The table's own subsets.
 
     Raises PipelineError for a value other than `train`, `val` and `test`.
     """
-    unknown = subset[~subset.isin(SUBSETS)]
-    if len(unknown):
+    unknown = [value for value in subset if value not in SUBSETS]
+    if unknown:
         raise PipelineError(
             f"not all rows have the subset train, val or test: {len(unknown):,} do not, the first "
-            f"has `{unknown.iloc[0]}`: mend the table or set `split.strategy` to stratified"
+            f"has `{unknown[0]}`: mend the table or set `split.strategy` to stratified"
         )
-    return subset.to_numpy(dtype=object)
+    return subset
 
 
 def stratified(
-    mediums: pd.Series, val_fraction: float, test_fraction: float, seed: int
+    mediums: np.ndarray, val_fraction: float, test_fraction: float, seed: int
 ) -> np.ndarray:
     """Draw val and test rows from each medium, the nearest whole number to its fraction.
 
@@ -168,9 +170,8 @@ def stratified(
     """
     subset = np.full(len(mediums), "train", dtype=object)
     random = np.random.default_rng(seed)
-    labels = mediums.to_numpy()
-    for medium in sorted(set(labels)):
-        rows = random.permutation(np.flatnonzero(labels == medium))
+    for medium in sorted(set(mediums)):
+        rows = random.permutation(np.flatnonzero(mediums == medium))
         val_rows = round(val_fraction * len(rows))
         test_rows = round(test_fraction * len(rows))
         subset[rows[:val_rows]] = "val"
@@ -188,23 +189,23 @@ def look_alike(labels: Iterable[str]) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def check_split(artefacts: pd.DataFrame, subset: np.ndarray, strategy: str) -> None:
-    """Check what every split must hold, whatever made it.
+def check_split(artefacts: Mapping[str, np.ndarray], subset: np.ndarray, strategy: str) -> None:
+    """Check what every split must hold, whatever made it; `artefacts` as in `assign_subsets`.
 
     Raises PipelineError when an image is in two subsets, a subset is empty, or val
     or test has a medium that train lacks.
     """
-    subsets_of_image = pd.Series(subset).groupby(artefacts["image_file"].to_numpy()).nunique()
-    if (subsets_of_image > 1).any():
-        image_file = subsets_of_image.index[subsets_of_image > 1][0]
-        raise PipelineError(f"the image file {image_file} is in more than one subset")
+    subset_of: dict[str, str] = {}
+    for image_file, name in zip(artefacts["image_file"], subset, strict=True):
+        if subset_of.setdefault(image_file, name) != name:
+            raise PipelineError(f"the image file {image_file} is in more than one subset")
     empty = [name for name in SUBSETS if not (subset == name).any()]
     if empty:
         raise PipelineError(
             f"the split leaves no rows for {' and '.join(empty)}, and all three subsets are "
             f"needed: {REMEDIES[strategy]}"
         )
-    trained = set(artefacts.loc[subset == "train", "medium"])
+    trained = set(artefacts["medium"][subset == "train"])
     lacking = sorted(set(artefacts["medium"]) - trained)
     if lacking:
         raise PipelineError(
@@ -324,4 +325,5 @@ def _read_embeddings() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 if __name__ == "__main__":
+    leave_out("pandas")
     run(STAGE, main)

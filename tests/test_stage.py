@@ -1,12 +1,15 @@
 """A stage ends with one line: what it did, or what the user has to mend."""
 
+import importlib
+import sys
+
 import pandas as pd
 import pytest
 
 from stages import NO_MEMORY
 from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import atomic_write, write_csv, write_json
-from stages.common.stage import run
+from stages.common.stage import leave_out, run
 
 
 def raises(error):
@@ -92,3 +95,11 @@ def test_tables_for_git_have_six_decimals_and_lf(tmp_path):
     table = pd.DataFrame({"medium": ["clay"], "recall": [1 / 3]})
     write_csv(tmp_path / "file.csv", table)
     assert (tmp_path / "file.csv").read_bytes() == b"medium,recall\nclay,0.333333\n"
+
+
+def test_a_library_that_is_left_out_cannot_be_loaded(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    leave_out("colorsys")
+    with pytest.raises(ModuleNotFoundError, match="No module named 'colorsys'"):
+        importlib.import_module("colorsys")

@@ -27,6 +27,26 @@ def log(stage: str, message: str) -> None:
         raise OSError(error.errno, error.strerror, "standard output") from None
 
 
+class _Absent:
+    """Says to `import` that a library is not installed."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == self.library:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def leave_out(library: str) -> None:
+    """Keep a library that a stage has no use for out of this process.
+
+    Arrow and scikit-learn load pandas, where it is installed, to see whether a value is one of its:
+    a third of a short stage's seconds.
+    """
+    sys.meta_path.insert(0, _Absent(library))
+
+
 def run(stage: str, main: Callable[[], str]) -> None:
     """Run a stage's `main` and close with one log line: what `main` returned, and the seconds.
 
