@@ -1,11 +1,11 @@
 """A stage that runs with other packages than the pinned ones says so."""
 
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 
 import pytest
 from conftest import PROJECT
 
-from stages.common.environment import check_environment, differences
+from stages.common.environment import check_environment, differences, installed_version
 from stages.common.stage import run
 
 NUMPY = version("numpy")
@@ -29,6 +29,16 @@ def test_what_is_pinned_is_installed_here(monkeypatch):
 )
 def test_packages_are_compared_by_name_version_and_marker(pins, expected):
     assert differences(pins) == expected
+
+
+def test_versions_are_those_that_packages_say_of_themselves(tmp_path, monkeypatch):
+    found = {package.name for package in distributions()}
+    assert {name: installed_version(name) for name in found} == {n: version(n) for n in found}
+    # One that was installed in the way of old.
+    (tmp_path / "old.egg-info").mkdir()
+    (tmp_path / "old.egg-info" / "PKG-INFO").write_text("Metadata-Version: 1.0\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed_version("old") == "1.2"
 
 
 def test_a_stage_says_it_in_one_line_and_goes_on(tmp_path, monkeypatch, capsys):
