@@ -17,6 +17,8 @@ ASKED, PINNED = ROOT / "requirements.in", ROOT / "requirements.txt"
 PAGE = ROOT / "docs/packages.md"
 # What uv calls requirements.in where it says what asks for a package.
 OURS = "-r requirements.in"
+# The licence of a package that brings its text, and does not name it.
+NAMELESS = {"pysimdjson": "MIT"}
 # A licence that is longer is its whole text.
 LONGEST_NAME = 60
 
@@ -118,9 +120,8 @@ def licence(name: str) -> str:
     # The field is old, and holds a name or the whole text.
     old = (meta["License"] or "").strip()
     named = old if "\n" not in old and len(old) <= LONGEST_NAME else ""
-    return (meta["License-Expression"] or named or ", ".join(classes) or "see its page").replace(
-        "|", "or"
-    )
+    named = meta["License-Expression"] or named or ", ".join(classes)
+    return (named or NAMELESS.get(name, "see its page")).replace("|", "or")
 
 
 def megabytes(names: list[str]) -> str:

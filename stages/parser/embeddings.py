@@ -1,7 +1,7 @@
 """Read embeddings from raw columns as float32, and find the rows that have none to use.
 
-Text becomes the float32 that is nearest to the written number. Arrow converts it
-directly; rounding to float64 first could be off by one bit.
+Text becomes the float32 that is nearest to the written number, as Arrow converts it. simdjson takes
+half the time; it reads what its float64 cannot get wrong.
 """
 
 import re
@@ -16,6 +16,11 @@ import pyarrow.compute as pc
 from stages.common.errors import PipelineError, shorten
 from stages.parser.contract import LEAST_NUMBER, MOST_NUMBER
 from stages.tables.artefacts import FLOAT
+
+try:
+    import simdjson
+except ImportError:  # it has no wheels for Python 3.14
+    simdjson = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,8 @@ def numbers_of_text(column: pa.StringArray) -> Numbers:
 
     Numbers are separated by commas, with any white space around them.
     """
-    inner = _within_brackets(column)
-    if inner is not None and (numbers := _split_and_cast(inner)) is not None:
-        return Numbers(*numbers, np.ones(len(column), dtype=bool))
+    if simdjson and (found := _numbers_of_json(column)) is not None:
+        return found
     text = pc.ascii_trim_whitespace(pc.fill_null(column, ""))
     opened, closed = pc.starts_with(text, "["), pc.ends_with(text, "]")
     inner = pc.if_else(opened, pc.utf8_slice_codeunits(text, 1, -1), text)
@@ -170,17 +174,34 @@ def numbers_of_text(column: pa.StringArray) -> Numbers:
     return Numbers(values, lengths, readable)
 
 
-def _within_brackets(column: pa.StringArray) -> pa.StringArray | None:
-    """What stands between the brackets, None unless each row begins and ends with one.
+def _numbers_of_json(column: pa.StringArray) -> Numbers | None:
+    """The numbers of rows that all hold JSON, None where one holds what Arrow has to read.
 
-    The text is copied once, where the general way needs four copies.
+    simdjson gives the nearest float64. The float32 nearest to that is not the one nearest to the
+    number only if the float64 lies halfway between two of them: then its last 29 bits are a one and
+    zeros, or it is below the smallest normal float32.
     """
-    inner = pc.ascii_trim(column, "[]")
-    lengths = pc.binary_length(inner)
-    plain = pc.and_(pc.starts_with(column, "["), pc.ends_with(column, "]"))
-    plain = pc.and_(plain, pc.equal(pc.add(lengths, 2), pc.binary_length(column)))
-    plain = pc.and_(plain, pc.greater(lengths, 0))
-    return inner if pc.all(pc.fill_null(plain, False)).as_py() else None
+    # In a whole number -0, simdjson drops the sign.
+    if column.null_count or pc.any(pc.match_substring_regex(column, r"-0[^.\d]")).as_py():
+        return None
+    parse: Any = simdjson.Parser().parse
+    lists = []
+    try:
+        for text in column.to_pylist():
+            if text.rfind("[") != 0:  # lists within lists would come out as one
+                return None
+            lists.append(parse(text).as_buffer(of_type="d"))
+    except (ValueError, TypeError, RuntimeError):
+        return None
+    values = np.frombuffer(b"".join(lists), dtype=np.float64)
+    halfway = (values.view(np.uint64) & 0x1FFFFFFF) == 0x10000000
+    tiny = (np.abs(values) < np.finfo(np.float32).tiny) & (values != 0)
+    if (halfway | tiny).any():
+        return None
+    lengths = np.array([numbers.size for numbers in lists], dtype=np.int64) // values.itemsize
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        floats = values.astype(np.float32)
+    return Numbers(floats, lengths, np.ones(len(column), dtype=bool))
 
 
 def _split_and_cast(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray] | None:
