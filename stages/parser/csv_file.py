@@ -130,11 +130,13 @@ class CsvFile:
                 self.position = file.position
                 at_end = len(block) < CSV_BLOCK
                 text += block
-                batch, cut = None, 0
-                for cut in [len(text)] if at_end else _ends_of_lines(text):
-                    batch = self._parse(text, cut, columns, rows)
-                    if batch is not None:
-                        break
+                cut = len(text) if at_end else text.rfind(b"\n") + 1
+                batch = self._parse_divided(text, cut, columns)
+                if batch is None:
+                    for cut in [len(text)] if at_end else _ends_of_lines(text):
+                        batch = self._parse(text, cut, columns, rows)
+                        if batch is not None:
+                            break
                 if batch is not None:
                     text = text[cut:]
                     batch = batch.slice(header_rows)
@@ -159,6 +161,17 @@ class CsvFile:
                 f"{shorten(str(error), 300)}"
             ) from None
 
+    def _parse_divided(self, text: bytes, end: int, columns: list[str]) -> pa.RecordBatch | None:
+        """The columns of the lines up to `end`, None unless `_divide` can take them apart."""
+        if columns[-1] != self.names[-1]:
+            return None
+        divided = _divide(text, end, len(self.names), self._separator.encode())
+        if divided is None:
+            return None
+        heads, last_column = divided
+        batch = self._read_lines(heads, self.names[:-1], columns[:-1])
+        return batch.append_column(columns[-1], last_column)
+
     def _parse(self, text: bytes, end: int, columns: list[str], rows: int) -> pa.RecordBatch | None:
         """The columns of the lines up to `end`, None when that is inside a quoted field."""
         if not text.isascii():
@@ -166,18 +179,11 @@ class CsvFile:
                 text[:end].decode()
             except UnicodeDecodeError:
                 raise self._not_utf8() from None
-        separator = self._separator.encode()
-        if columns[-1] == self.names[-1] and (
-            divided := _divide(text, end, len(self.names), separator)
-        ):
-            heads, last_column = divided
-            batch = self._read_lines(heads, self.names[:-1], columns[:-1])
-            return batch.append_column(columns[-1], last_column)
         # An empty line keeps Arrow from stripping what looks like a byte order mark; only the
         # beginning of the file may have one.
         start = b"" if rows == 0 else b"\n"
         # A sentinel row: when it does not come out, an open quoted field has swallowed it.
-        closing_row = separator.join([_CLOSING_FIELD.encode()] * len(self.names))
+        closing_row = self._separator.join([_CLOSING_FIELD] * len(self.names)).encode()
         lines = b"".join((start, text[:end], b"\n", closing_row))
         skipped_before = self.skipped_rows
         batch = self._read_lines(lines, self.names, columns)
