@@ -152,9 +152,11 @@ def write_batches(
     """Write record batches to a Parquet table, atomically; return the number of rows.
 
     The row groups hold `row_group_rows` rows (the last one may hold fewer)
-    whatever the size of the batches, so that the bytes depend on the rows alone.
+    whatever the size of the batches, so that the bytes depend on the rows alone. One is
+    written while the batches of the next are made: Arrow releases the GIL.
     """
     rows = 0
+    writing: Future[None] | None = None
     with (
         atomic_write(path) as temporary,
         pq.ParquetWriter(
@@ -171,10 +173,15 @@ def write_batches(
                 f"{f.name}.list.element" for f in schema if compression == "zstd" and _is_vector(f)
             ],
         ) as writer,
+        ThreadPoolExecutor(1) as pool,
     ):
-        for batch in regroup(batches, row_group_rows):
-            writer.write_table(batch, row_group_size=row_group_rows)
-            rows += batch.num_rows
+        for group in regroup(batches, row_group_rows):
+            if writing is not None:
+                writing.result()
+            writing = pool.submit(writer.write_table, group, row_group_size=row_group_rows)
+            rows += group.num_rows
+        if writing is not None:
+            writing.result()
     return rows
 
 
