@@ -12,7 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from stages.common.files import atomic_write
 from stages.reporting.style import INK, STYLE, styled
@@ -29,16 +31,25 @@ def to_png(figure: Figure, path: Path, title: str = "") -> None:
 
     The title is added to the picture: in the figure it would stand in the legend's place.
     """
+    heading = Figure((figure.get_figwidth(), TITLE_HEIGHT))
+    heading.text(0.01, 0.08 / TITLE_HEIGHT, title, weight="bold")
+    picture = Image.fromarray(np.concatenate([_pixels(heading), _pixels(figure)]))
+    with atomic_write(path) as temporary:
+        picture.save(temporary, "png", dpi=(DPI, DPI))
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """A figure on white: (height, width, 4) uint8."""
     canvas = FigureCanvasAgg(figure)
     figure.set(dpi=DPI, facecolor="white")
     canvas.draw()
-    width, height = figure.get_size_inches()
-    whole = Figure((width, height + TITLE_HEIGHT), dpi=DPI, facecolor="white")
-    whole.figimage(np.asarray(canvas.buffer_rgba()), origin="upper")
-    whole.text(0.01, (height + 0.08) / (height + TITLE_HEIGHT), title, weight="bold")
-    with atomic_write(path) as temporary:
-        # Without the version of Matplotlib.
-        whole.savefig(temporary, format="png", metadata={"Software": None})
+    _keep_places(figure)
+    return np.asarray(canvas.buffer_rgba())
+
+
+def _keep_places(figure: Figure) -> None:
+    """Leave all where it was drawn: to find the places takes as long as to draw."""
+    figure.set_layout_engine(None)
 
 
 def to_svg(figure: Figure, name: str) -> str:
@@ -49,7 +60,9 @@ def to_svg(figure: Figure, name: str) -> str:
     file = io.StringIO()
     settings = {**STYLE, "svg.fonttype": "none", "svg.hashsalt": name}
     with style.context(settings, after_reset=True):
-        figure.savefig(file, format="svg", dpi=100)
+        # Not savefig, which draws a figure with a layout once more, without ink.
+        FigureCanvasSVG(figure).print_svg(file)
+        _keep_places(figure)
     root = ElementTree.fromstring(NO_XML.sub("\ufffd", file.getvalue()))
     view = root.get("viewBox", "")
     # Its metadata, a date among them, and its style, which would count for the whole page.
