@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from stages.reporting.style import BLUE, COLOURS, GREY, INK, LINES, ORANGE, VERMILLION, styled
@@ -51,6 +52,7 @@ WRITTEN_SHARE = 0.05
 MOST_WRITTEN = 30  # with more labels, the cells are too small for numbers
 NUMBERED = 5  # every fifth column
 LINE = 0.19  # inches from one line of text to the next
+PAD = 3 / 72  # inches around a panel of the map
 LEGEND = 216  # points: the longest name in a legend
 
 
@@ -139,21 +141,31 @@ def draw_map(points: np.ndarray, labels: np.ndarray, layout: Layout = WIDE) -> F
 
     `points` (n, 2) are the places of the rows, `labels` (n,) theirs; an empty one has no panel.
     """
-    names = np.unique(labels[labels != ""])
+    named = labels != ""
+    names = np.unique(labels[named])
     columns = min(layout.maps, len(names))
-    rows = -(-len(names) // columns)
-    panel = layout.width / columns  # inches
-    titles = [wrapped(name, 72 * panel - 8) for name in names]
-    text = 0.16 * max(title.count("\n") + 1 for title in titles)
-    figure = Figure((layout.width, rows * (min(panel, 2) + text)), layout="constrained")
+    width = layout.width / columns  # of a panel, inches, as all lengths here
+    titles = [wrapped(name, 72 * width - 8) for name in names]
+    title = 0.16 * max(title.count("\n") + 1 for title in titles)
+    height = min(width, 2) + title
+    figure = Figure((layout.width, height * -(-len(names) // columns)))
+    # One pair of axes for all panels: a pair for each takes far longer.
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(figure.get_figheight(), 0))
+    axes.axis("off")
+    rows, sides = np.divmod(np.arange(len(names)), columns)
+    corners = np.column_stack([width * sides + PAD, height * rows + title + 2 * PAD])
+    box = np.array([width - 2 * PAD, height - title - 3 * PAD])
+    for corner, text in zip(corners, titles, strict=True):
+        axes.add_patch(Rectangle(corner, *box, fill=False, edgecolor=GREY, linewidth=0.5))
+        axes.text(corner[0], corner[1] - 1.5 * PAD, text)
+    middle, reach = (points.max(axis=0) + points.min(axis=0)) / 2, np.ptp(points, axis=0)
+    shares = 0.5 + (points - middle) / np.where(reach > 0, reach, 1) * (0.9, -0.9)
+    everywhere = np.concatenate([corner + box * shares for corner in corners])
+    own = corners[np.searchsorted(names, labels[named])] + box * shares[named]
     # Squares of whole pixels: smooth edges would make the images twice as large.
     dots: dict[str, Any] = {"marker": "s", "linewidths": 0, "rasterized": True}
-    for place, (name, title) in enumerate(zip(names, titles, strict=True)):
-        axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], title=title)
-        axes.spines[:].set(visible=True, color=GREY, linewidth=0.5)
-        own = points[labels == name]
-        axes.scatter(points[:, 0], points[:, 1], 1, color=GREY, alpha=0.5, **dots)
-        axes.scatter(own[:, 0], own[:, 1], 5, color=VERMILLION, **dots)
+    axes.scatter(*everywhere.T, 1, color=GREY, alpha=0.5, **dots)
+    axes.scatter(*own.T, 5, color=VERMILLION, **dots)
     return figure
 
 
