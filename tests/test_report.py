@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sklearn import decomposition
 from sklearn.decomposition import PCA
 
 from stages.model_file.words import Words
@@ -112,26 +111,22 @@ def test_a_map_of_one_direction_has_a_second_one_of_zeros():
     assert explained == 1
 
 
-def test_the_map_of_long_embeddings_is_the_same_without_their_covariance(monkeypatch):
-    random = np.random.default_rng(0)
-    strength = 1 / np.arange(1, 31)
-    values = (random.standard_normal((80, 30)) * strength) @ random.standard_normal((30, 50))
+@pytest.mark.parametrize("shape", [(80, 50), (80, 3), (80, 2), (3, 50), (2, 50)])
+def test_the_directions_of_the_map_are_those_of_most_variance(shape):
+    values = np.random.default_rng(0).standard_normal(shape) + 3
     places, explained = reading.two_directions(values)
-    solvers = []
-    pca = decomposition.PCA
+    pca = PCA(min(2, *shape)).fit(values)
+    expected = pca.transform(values) * np.sign(
+        pca.components_[range(len(pca.components_)), np.abs(pca.components_).argmax(axis=1)]
+    )
+    np.testing.assert_allclose(places, expected, atol=1e-9)
+    assert explained == pytest.approx(pca.explained_variance_ratio_.sum())
 
-    def watched(count, svd_solver, **others):
-        solvers.append(svd_solver)
-        return pca(count, svd_solver=svd_solver, **others)
 
-    monkeypatch.setattr(decomposition, "PCA", watched)
-    monkeypatch.setattr(reading, "LONGEST_EXACT", values.shape[1])
-    reading.two_directions(values)
-    monkeypatch.setattr(reading, "LONGEST_EXACT", values.shape[1] - 1)
-    long_places, long_explained = reading.two_directions(values)
-    assert solvers == ["covariance_eigh", "randomized"]
-    np.testing.assert_allclose(np.abs(long_places), np.abs(places), rtol=0, atol=1e-4)
-    assert long_explained == pytest.approx(explained, rel=1e-6)
+def test_embeddings_that_are_all_alike_lie_in_one_place_of_the_map():
+    places, explained = reading.two_directions(np.ones((5, 4)))
+    assert places.tolist() == [[0, 0]] * 5
+    assert explained == 0
 
 
 def test_mistakes_are_the_wrong_answers_that_the_model_was_most_sure_of(monkeypatch):

@@ -17,7 +17,6 @@ from stages.sources.raw import read_provenance
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
-    LONGEST_EXACT,
     METADATA,
     embedding_length,
     read_artefacts,
@@ -155,17 +154,21 @@ def read_embeddings() -> EmbeddingFacts:
 def two_directions(values: np.ndarray) -> tuple[np.ndarray, float]:
     """The first two principal components of (m, d) values: (m, 2), and their share of variance.
 
-    Where there are fewer than two, the rest is 0. Those of more than `LONGEST_EXACT` numbers come
-    from a randomised solver (Halko et al. 2011): the covariance of so many would take minutes.
+    Where there are fewer than two, the rest is 0. Each points to where its largest weight is
+    positive. They come from Lanczos's method (ARPACK), which needs no covariance.
     """
-    from sklearn.decomposition import PCA
+    from scipy.sparse.linalg import svds
 
-    solver = "covariance_eigh" if values.shape[1] <= LONGEST_EXACT else "randomized"
-    pca = PCA(min(2, *values.shape), svd_solver=solver, random_state=MAP_SEED)
-    places = pca.fit_transform(values)
-    if places.shape[1] < 2:
-        places = np.column_stack([places, np.zeros(len(places))])
-    return places, float(pca.explained_variance_ratio_.sum())
+    values = values - values.mean(axis=0)
+    if min(values.shape) > 2 and values.any():
+        directions = svds(values, 2, rng=MAP_SEED, return_singular_vectors="vh")[2][::-1]
+    else:  # too few for it
+        directions = np.linalg.svd(values, full_matrices=False)[2][:2]
+    largest = np.abs(directions).argmax(axis=1, keepdims=True)
+    directions = directions * np.sign(np.take_along_axis(directions, largest, axis=1))
+    places = values @ directions.T
+    explained = (places**2).sum() / max((values**2).sum(), np.finfo(np.float64).tiny)
+    return np.pad(places, ((0, 0), (0, 2 - places.shape[1]))), float(explained)
 
 
 def read_predictions(subset: str, model: str) -> pd.DataFrame:
