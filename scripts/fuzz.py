@@ -262,8 +262,7 @@ def read_model() -> None:
         model.members(some, output)
         model.threshold(output)
     model.features(some)
-    score, artefacts, _ = model.once_embedded(some)
-    score(artefacts)
+    model.prepare(some).predict_proba()
     Answerer().answer(some)
 
 

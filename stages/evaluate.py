@@ -76,7 +76,7 @@ def main() -> str:
         "take fewer rows for test, such as by `split.stratified.test_fraction`",
     )
     vals = read_val(model, subset_of)
-    tests = score(model, read_rows("test", model, subset_of))
+    tests, prepared = score(model, read_rows("test", model, subset_of, model.inputs))
     val, test = vals[PROBABILITIES], tests[PROBABILITIES]
     train, test_features = read_features("train"), read_features("test")
     check_features(model, train, test_features, test.image_files)
@@ -107,8 +107,10 @@ def main() -> str:
     write_csv(PLOTS / "per_class.csv", per_class(chosen, model.labels))
     write_csv(PLOTS / "reliability.csv", reliability(chosen, model.labels))
     # Those of val are cross-fitted: the model itself says something else.
-    scored = test if params.plots_subset == "test" else score(model, val)[PROBABILITIES]
-    write_csv(PLOTS / "importance.csv", importance(model, scored))
+    if params.plots_subset == "val":
+        scored, prepared = score(model, read_rows("val", model, subset_of, model.inputs))
+        chosen = scored[PROBABILITIES]
+    write_csv(PLOTS / "importance.csv", importance(model, prepared, chosen))
     curve = read_csv(TRAINING_CURVE, CURVE_COLUMNS)
     write_text(PLOTS / "training_curve.csv", TRAINING_CURVE.read_text(encoding="utf-8"))
     words = Words(params.label, params.labels, params.group, params.groups)

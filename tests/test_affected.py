@@ -204,6 +204,7 @@ STAGES_OF_FILES = {
     "stages/model_file/making.py": ["evaluate", "report"],
     "stages/model_file/metadata.py": ["featurize", "train", "evaluate", "report"],
     "stages/model_file/scoring.py": ["evaluate", "report"],
+    "stages/model_file/sharing.py": ["evaluate", "report"],
     "stages/model_file/words.py": ["evaluate", "report"],
     "stages/models/*.py": ["train"],
     "stages/parse_embeddings_to_parquet.py": [PARSE],

@@ -23,6 +23,7 @@ from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
 from stages.evaluation.rows import Scored, read_rows, read_val, score
 from stages.model_file.interface import PROBABILITIES
+from stages.model_file.scoring import Prepared
 from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
 from stages.tables.features import Features
 from stages.tables.parquet import fixed_size_list, matrix, write_batches
@@ -75,8 +76,13 @@ class GoldIsWide:
         gold = np.where(artefacts["width"] > 1000, 0.9, 0.1).astype(np.float32)
         return np.column_stack([1 - gold, gold])
 
-    def once_embedded(self, artefacts):
-        return self.predict_proba, artefacts, ["embedding"]
+    def prepare(self, artefacts):
+        kind_of = {
+            value["name"]: kind["name"]
+            for kind in self.metadata["kinds"]
+            for value in kind["inputs"]
+        }
+        return Prepared(artefacts, kind_of, self.predict_proba)
 
 
 def scored(mediums, widths, museums=None, model=None):
@@ -191,7 +197,8 @@ def test_a_shuffled_group_costs_what_the_model_took_from_it():
     rng = np.random.default_rng(0)
     gold = rng.random(400) < 0.5
     mediums = np.where(gold, "gold", "clay").tolist()
-    found = importance(GoldIsWide(), scored(mediums, np.where(gold, 2000, 500)))
+    rows = scored(mediums, np.where(gold, 2000, 500))
+    found = importance(GoldIsWide(), GoldIsWide().prepare(rows.artefacts), rows)
     table = found.set_index("group")
     assert list(table.index) == ["embedding", "sizes"]  # the model takes no museum
     assert table.loc["embedding"].tolist() == [0, 0, 0]
@@ -218,7 +225,8 @@ def test_a_group_is_shuffled_as_a_whole(names):
     rows = scored(np.where(gold, "gold", "clay").tolist(), sizes)
     rows = replace(rows, artefacts=rows.artefacts.with_columns({"height": sizes.copy()}))
     model = GoldIsLarge(*names)
-    table = importance(model, score(model, rows)[PROBABILITIES]).set_index("group")
+    found, prepared = score(model, rows)
+    table = importance(model, prepared, found[PROBABILITIES]).set_index("group")
     # With sizes of two rows, three in four would be large, and fewer than half of clay right.
     assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.04)
     assert table.loc["embedding", "accuracy_drop"] == 0
@@ -238,7 +246,8 @@ def test_a_shuffled_museum_costs_what_the_model_took_from_it():
             return np.column_stack([~met, met]).astype(np.float32)
 
     model = GoldIsAtTheMet()
-    (line,) = importance(model, score(model, rows)[PROBABILITIES]).itertuples()
+    found, prepared = score(model, rows)
+    (line,) = importance(model, prepared, found[PROBABILITIES]).itertuples()
     assert line.group == "museum"
     assert line.accuracy_drop == pytest.approx(0.5, abs=0.06)
 
@@ -286,6 +295,9 @@ class WidthsAndFirstNumbers:
     labels = ["clay", "gold"]  # noqa: RUF012
     outputs = (PROBABILITIES,)
 
+    def prepare(self, artefacts):
+        return Prepared(artefacts, {}, self.predict_proba)
+
     def __init__(self, embedding_length):
         self.embedding_length = embedding_length
         self.inputs = ["embedding"] if embedding_length else []
@@ -316,7 +328,7 @@ def write_table(length, mediums=("clay",) * 7, identity=None):
 def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, widths):
     write_table(length=3)
     model = WidthsAndFirstNumbers(3)
-    found = score(model, read_rows(subset, model, SUBSET_OF))[PROBABILITIES]
+    found = score(model, read_rows(subset, model, SUBSET_OF, model.inputs))[0][PROBABILITIES]
     assert found.probabilities.tolist() == [[width, -width] for width in widths]
     assert found.artefacts["width"].tolist() == widths
     assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
@@ -330,7 +342,7 @@ def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, wi
 def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
     write_table(length=3)
     model = WidthsAndFirstNumbers(None)
-    found = score(model, read_rows("test", model, SUBSET_OF))[PROBABILITIES]
+    found = score(model, read_rows("test", model, SUBSET_OF, model.inputs))[0][PROBABILITIES]
     assert found.probabilities.tolist() == [[2, 0], [6, 0]]
 
 
@@ -370,7 +382,7 @@ def test_probabilities_of_other_rows_than_val_are_refused(stage_folder):
 def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
     write_table(length=None)
     with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
-        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
+        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF, ["embedding"])
 
 
 def test_a_word_that_is_empty_is_refused(set_params):
@@ -409,13 +421,13 @@ def test_embeddings_of_another_network_are_refused(stage_folder):
 def test_a_label_that_the_model_does_not_know_is_named(stage_folder):
     write_table(length=3, mediums=["clay", "jade", "clay", "clay", "clay", "iron", "clay"])
     with pytest.raises(PipelineError, match=r"not know the label iron of test .*know: 2\)"):
-        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
+        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF, ["embedding"])
 
 
 def test_a_subset_without_rows_is_refused(stage_folder):
     write_table(length=3)
     with pytest.raises(PipelineError, match="no rows are in test"):
-        read_rows("test", WidthsAndFirstNumbers(3), dict.fromkeys("abcdefg", "train"))
+        read_rows("test", WidthsAndFirstNumbers(3), dict.fromkeys("abcdefg", "train"), [])
 
 
 def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():

@@ -273,18 +273,19 @@ def test_the_file_gives_the_probabilities_and_the_medium_of_the_fitted_model(
     assert mediums.tolist() == np.array(data.labels)[expected.argmax(axis=1)].tolist()
 
 
-def test_embeddings_that_are_scored_again_are_not_transformed_again(kind, classes, load):
+def test_what_is_made_of_each_kind_alone_gives_the_same_answers(kind, classes, load):
     new, _ = strangers(classes)
     model = load(fitted(kind, classes)[0], classes)
     order = np.random.default_rng(0).permutation(len(new))
-    score, embedded, columns = model.once_embedded(new)
-    assert not {*columns} & {*new.columns}
-    np.testing.assert_array_equal(score(embedded), model.predict_proba(new))
-    # Without the embedding itself.
-    rest = Artefacts({name: embedded[name] for name in embedded.columns if name != "embedding"})
-    for shuffled, standing in ((["width", "height"],) * 2, (["embedding"], columns)):
-        expected = model.predict_proba(new.with_columns({n: new[n][order] for n in shuffled}))
-        found = score(rest.with_columns({name: rest[name][order] for name in standing}))
+    prepared = model.prepare(new)
+    assert not {*prepared.columns.columns} & {*new.columns}
+    for output in model.outputs:
+        expected = model.predict_proba(new, output)
+        np.testing.assert_array_equal(prepared.predict_proba(output), expected)
+    for group in model.metadata["kinds"]:
+        names = [value["name"] for value in group["inputs"]]
+        expected = model.predict_proba(new.with_columns({n: new[n][order] for n in names}))
+        found = prepared.shuffled(group["name"], order).predict_proba()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 

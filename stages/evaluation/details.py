@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.evaluation.consistency import consistent
 from stages.evaluation.intervals import intervals, wilson
 from stages.evaluation.rows import Scored
 from stages.model_file.interface import PROBABILITIES, PROBABILITIES_WITHOUT_SIZES
@@ -29,9 +28,9 @@ def details_of(
     are not given when all or none are.
     """
     found: dict[str, dict[str, Any]] = {
-        "val_if_calibrated": consistent(val.probabilities).ranges(),
+        "val_if_calibrated": val.if_calibrated.ranges(),
         "test_interval": intervals(test.truth(labels), test.probabilities),
-        "test_if_calibrated": consistent(test.probabilities).ranges(),
+        "test_if_calibrated": test.if_calibrated.ranges(),
     }
     if duplicate.any() and not duplicate.all():
         distinct = test.take(~duplicate)

@@ -48,17 +48,21 @@ def row_terms(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     Returns (n, t) float64.
     """
     rows, classes = probabilities.shape
-    normalized = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
     best = probabilities.argmax(axis=1)
     right = best == truth
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    own = normalized[np.arange(rows), truth]
+    own = probabilities[np.arange(rows), truth]
+    # How many classes come before the right one: of equal ones, the first in their order.
+    before = (probabilities > own[:, None]) | (
+        (probabilities == own[:, None]) & (np.arange(classes) < truth[:, None])
+    )
+    places = before.sum(axis=1)
+    own = own / probabilities.sum(axis=1, dtype=np.float64)
     of_class = np.eye(classes)
     return np.column_stack(
         [
             right,
-            (order[:, :3] == truth[:, None]).any(axis=1),
-            (order[:, :5] == truth[:, None]).any(axis=1),
+            places < 3,
+            places < 5,
             -np.log(np.maximum(own, np.finfo(np.float64).eps)),
             of_class[truth],
             of_class[best],

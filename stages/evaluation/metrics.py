@@ -4,57 +4,47 @@ from typing import Any
 
 import numpy as np
 
+from stages.evaluation.intervals import metrics_of_sums, row_terms
 from stages.tables.results import CALIBRATION_BINS
+
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "top3_accuracy",
+    "top5_accuracy",
+    "log_loss",
+)
 
 
 def metrics_of(
     actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:
-    """The metrics of n rows from their labels (n,) and the probabilities (n, k) of k labels.
+    """The metrics of n rows from their labels (n,) and the probabilities (n, k) of k sorted labels.
 
     `balanced_accuracy` and `macro_f1` are means over the labels that occur in
     `actual`. `log_loss` is in nats.
     """
-    from sklearn.metrics import f1_score, log_loss, recall_score
-
-    predicted = labels[probabilities.argmax(axis=1)]
-    present = np.unique(actual)
-    mean_over_classes = {"labels": present, "average": "macro", "zero_division": 0}
-    # Sums of float32 are too far from 1 for log_loss.
-    normalized = probabilities.astype(np.float64)
-    normalized /= normalized.sum(axis=1, keepdims=True)
+    truth = np.searchsorted(labels, actual)
+    terms = row_terms(truth, probabilities).sum(axis=0, keepdims=True)
+    found = metrics_of_sums(terms, len(labels))
     return {
-        "accuracy": float(np.mean(predicted == actual)),
-        "balanced_accuracy": float(recall_score(actual, predicted, **mean_over_classes)),
-        "macro_f1": float(f1_score(actual, predicted, **mean_over_classes)),
-        "top3_accuracy": top_k_accuracy(actual, probabilities, labels, 3),
-        "top5_accuracy": top_k_accuracy(actual, probabilities, labels, 5),
-        "log_loss": float(log_loss(actual, normalized, labels=labels)),
-        "calibration_error": calibration_error(actual, normalized, labels),
+        **{name: float(found[name][0]) for name in METRICS},
+        "calibration_error": calibration_error(truth, probabilities),
     }
 
 
-def top_k_accuracy(
-    actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, k: int
-) -> float:
-    """Share of rows whose label is among the k most probable labels.
-
-    scikit-learn's function refuses a k that is not below the number of labels.
-    """
-    best = labels[np.argsort(-probabilities, axis=1, kind="stable")[:, :k]]
-    return float(np.mean((best == actual[:, None]).any(axis=1)))
-
-
-def calibration_error(actual: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> float:
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
     """How far the probability of the first answer is from the share of right first answers.
 
-    Rows are put in bins by that probability; the result is the mean of the bins' absolute
-    differences, weighed by their rows: the expected calibration error of Guo et al. 2017.
+    `truth` (n,) are the places of the right labels. Rows are put in bins by that probability; the
+    result is the mean of the bins' absolute differences, weighed by their rows: the expected
+    calibration error of Guo et al. 2017.
     """
     confidence, bins = calibration_bins(probabilities)
-    right = labels[probabilities.argmax(axis=1)] == actual
+    right = probabilities.argmax(axis=1) == truth
     differences = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(differences).sum() / len(actual))
+    return float(np.abs(differences).sum() / len(truth))
 
 
 def calibration_bins(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

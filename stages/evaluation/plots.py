@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from stages.evaluation.consistency import consistent
 from stages.evaluation.intervals import f1_interval, metrics_of_sums, row_terms, wilson
 from stages.evaluation.metrics import calibration_bins
 from stages.evaluation.rows import Scored
@@ -65,7 +64,7 @@ def reliability(rows: Scored, labels: list[str]) -> pd.DataFrame:
     """
     right = rows.best == rows.truth(labels)
     confidence, bins = calibration_bins(rows.probabilities)
-    expected = consistent(rows.probabilities)
+    expected = rows.if_calibrated
     counts = np.bincount(bins)
     used = np.flatnonzero(counts)
     return pd.DataFrame(

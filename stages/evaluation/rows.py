@@ -2,15 +2,23 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from stages.common.errors import PipelineError, shorten
 from stages.common.files import REMAKE
+from stages.evaluation.consistency import Consistent, consistent
 from stages.evaluation.metrics import metrics_of
 from stages.model_file.interface import MODEL
-from stages.model_file.scoring import ModelFile
-from stages.tables.artefacts import ARTEFACTS, Artefacts, embedding_length, read_artefacts
+from stages.model_file.scoring import ModelFile, Prepared
+from stages.tables.artefacts import (
+    ARTEFACTS,
+    EMBEDDING,
+    Artefacts,
+    embedding_length,
+    read_artefacts,
+)
 from stages.tables.val_probabilities import other_val_rows, read_val_probabilities
 
 # Columns that are read whatever the model takes: for baselines, metrics and the predictions table.
@@ -45,6 +53,11 @@ class Scored:
         """The places of the rows' mediums among the labels, which are sorted: (n,) int."""
         return np.searchsorted(np.array(labels, dtype=object), self.mediums)
 
+    @cached_property
+    def if_calibrated(self) -> Consistent:
+        """What the rows would show if the probabilities were exactly right."""
+        return consistent(self.probabilities)
+
     def metrics(self, labels: list[str]) -> dict[str, float]:
         """The seven metrics of the rows."""
         return metrics_of(self.mediums, self.probabilities, np.array(labels))
@@ -55,8 +68,10 @@ def read_columns(subset: str, subset_of: Mapping[str, str], columns: Collection[
     return Artefacts.join(list(read_artefacts(subset, subset_of, columns, PROGRESS)))
 
 
-def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Scored:
-    """Read the rows of a subset, with no probabilities yet: (n, 0).
+def read_rows(
+    subset: str, model: ModelFile, subset_of: Mapping[str, str], inputs: Collection[str]
+) -> Scored:
+    """Read the rows of a subset with some inputs of the model, with no probabilities yet: (n, 0).
 
     Raises PipelineError when the subset has no rows, when the model takes embeddings and the
     table has none, or when a row has a label that the model does not know.
@@ -66,7 +81,7 @@ def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Sc
         raise PipelineError(
             f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
         )
-    artefacts = read_columns(subset, subset_of, [*COLUMNS, *model.inputs])
+    artefacts = read_columns(subset, subset_of, [*COLUMNS, *inputs])
     image_files, mediums = artefacts["image_file"], artefacts["medium"]
     if not len(mediums):
         raise PipelineError(f"no rows are in {subset}: set another `split.strategy`")
@@ -79,15 +94,19 @@ def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Sc
     return Scored(image_files, mediums, artefacts, np.empty((len(mediums), 0), np.float32))
 
 
-def score(model: ModelFile, rows: Scored) -> dict[str, Scored]:
-    """The rows with what each output of the model says of them, by its name.
+def score(model: ModelFile, rows: Scored) -> tuple[dict[str, Scored], Prepared]:
+    """The rows with what each output of the model says of them, by its name, and the rows prepared.
+
+    The embeddings, which nothing else needs, are not kept.
 
     Raises PipelineError when the model takes other embeddings than the table has, or has no answer
     to a row.
     """
-    found = {}
+    prepared, found = model.prepare(rows.artefacts), {}
+    kept = {name: values for name, values in rows.artefacts.columns.items() if name != EMBEDDING}
+    rows = replace(rows, artefacts=Artefacts(kept))
     for output in model.outputs:
-        probabilities = model.predict_proba(rows.artefacts, output)
+        probabilities = prepared.predict_proba(output)
         unanswered = rows.image_files[np.isnan(probabilities).any(axis=1)]
         if len(unanswered) == len(probabilities):
             raise PipelineError(f"{MODEL} has no answer to any row: {REMAKE}")
@@ -98,7 +117,7 @@ def score(model: ModelFile, rows: Scored) -> dict[str, Scored]:
                 "take it out"
             )
         found[output] = replace(rows, probabilities=probabilities)
-    return found
+    return found, prepared
 
 
 def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored]:
@@ -109,7 +128,7 @@ def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored
 
     Raises PipelineError as `read_rows` does, and when the probabilities are of other rows.
     """
-    rows = read_rows("val", model, subset_of)
+    rows = read_rows("val", model, subset_of, inputs=())
     image_files, probabilities = read_val_probabilities(model.labels, model.outputs)
     if image_files != rows.image_files.tolist():
         raise other_val_rows()

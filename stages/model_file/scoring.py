@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from stages.common.files import reading
 from stages.model_file.checking import OPERATORS, check_model, read_model
 from stages.model_file.interface import ANSWERS, FEATURES, PROBABILITIES
 from stages.model_file.metadata import check_metadata
+from stages.model_file.sharing import kinds_of_results, share
 from stages.tables.artefacts import EMBEDDING, Artefacts, differences, identity_in_words
 from stages.tables.parquet import check_probabilities
 
@@ -35,6 +37,8 @@ BATCH_ROWS = 1024
 MOST_NUMBERS = 2**17
 # Batches at a time, at most: each takes up to half a gigabyte, for a kernel around 20,000 rows.
 MOST_WORKERS = 4
+# Trees that a batch goes through at a time: their nodes stay in the processor's cache.
+TREES = 16
 
 
 MODES = {"LEAF", "BRANCH_LT"}  # of the nodes of trees
@@ -56,8 +60,29 @@ class Softplus(OpRun):
         return (np.logaddexp(0, values.astype(np.float64)).astype(values.dtype),)
 
 
+class Gemm(OpRun):
+    """The operator of that name, without the reference's copies of a product."""
+
+    def _run(
+        self,
+        one: np.ndarray,
+        other: np.ndarray,
+        offsets: np.ndarray | None = None,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        transA: int = 0,
+        transB: int = 0,
+    ) -> tuple[np.ndarray]:
+        product = (one.T if transA else one) @ (other.T if transB else other)
+        if alpha != 1:
+            product *= alpha
+        if offsets is not None:
+            product += offsets if beta == 1 else offsets * beta
+        return (product,)
+
+
 class TreeEnsembleRegressor(OpRun):
-    """The operator of that name for trees of `<` and sums, all rows at a time.
+    """The operator of that name for trees of `<` and sums, many trees and all rows at a time.
 
     The reference goes from row to row in Python, which takes minutes.
     """
@@ -82,7 +107,7 @@ class TreeEnsembleRegressor(OpRun):
         """The nodes of all trees, m in a row: roots, features, thresholds, children, leaves.
 
         The children (m, 2) are where a row goes that is not below the threshold, and that is. A
-        leaf is its own child; `value` (m,) and `target` (m,) are what it adds to which output.
+        leaf is its own child; `value` (m,) is what it adds to the output `target` (t,) of its tree.
         """
         counts = {len(self.nodes_treeids), len(self.nodes_nodeids), len(self.nodes_featureids)}
         counts |= {len(self.nodes_values), len(self.nodes_modes)}
@@ -97,10 +122,10 @@ class TreeEnsembleRegressor(OpRun):
             np.where(leaf, itself, starts + np.array(ids))
             for ids in (self.nodes_falsenodeids, self.nodes_truenodeids)
         ]
-        value, target = np.zeros(len(trees), np.float32), np.zeros(len(trees), int)
-        leaves = roots[np.searchsorted(trees[roots], self.target_treeids)]
-        leaves = leaves + np.array(self.target_nodeids)
-        value[leaves], target[leaves] = self.target_weights, self.target_ids
+        value, target = np.zeros(len(trees), np.float32), np.zeros(len(roots), int)
+        tree_of_leaf = np.searchsorted(trees[roots], self.target_treeids)
+        value[roots[tree_of_leaf] + np.array(self.target_nodeids)] = self.target_weights
+        target[tree_of_leaf] = self.target_ids
         thresholds = np.array(self.nodes_values, np.float32)
         features = np.array(self.nodes_featureids)
         branches = np.column_stack(children)[~leaf]
@@ -108,22 +133,27 @@ class TreeEnsembleRegressor(OpRun):
         # A branch that leads back would never come to a leaf.
         if not (set(self.nodes_modes) <= MODES and below.all() and features.min(initial=0) >= 0):
             raise ValueError("its trees are no trees of `<`")
+        if (target[tree_of_leaf] != self.target_ids).any():
+            raise ValueError("a tree of it adds to several outputs")
         return roots, features, thresholds, np.column_stack(children), leaf, value, target
 
     def _run(self, features: np.ndarray, **_: Any) -> tuple[np.ndarray]:
         roots, feature, threshold, children, leaf, value, target = self._trees
-        rows = np.arange(len(features))
-        total = np.tile(np.array(self.base_values, np.float32), (len(rows), 1))
-        for root in roots:
-            node = np.full(len(rows), root)
-            while not leaf[node].all():
-                below = features[rows, feature[node]] < threshold[node]
-                node = children[node, below.astype(int)]
-            total[rows, target[node]] += value[node]
-        return (total,)
+        rows, columns = np.arange(len(features)), features.T.ravel()
+        first = feature * len(rows)  # the place of a feature's first row in `columns`
+        total = np.repeat(np.array(self.base_values, np.float32)[:, None], len(rows), axis=1)
+        for start in range(0, len(roots), TREES):
+            some = slice(start, start + TREES)
+            node = np.repeat(roots[some, None], len(rows), axis=1)
+            while not leaf.take(node).all():
+                below = columns.take(first.take(node) + rows) < threshold.take(node)
+                node = children.take(2 * node + below)
+            for output, values in zip(target[some], value.take(node), strict=True):
+                total[output] += values
+        return (np.ascontiguousarray(total.T),)
 
 
-OWN_OPERATORS = [LogSoftmax, Softplus, TreeEnsembleRegressor]
+OWN_OPERATORS = [Gemm, LogSoftmax, Softplus, TreeEnsembleRegressor]
 
 
 def check_same_embedding(
@@ -174,6 +204,7 @@ class ModelFile:
             most = BATCH_ROWS * (MOST_NUMBERS + len(content))
             shapes = check_model(model, BATCH_ROWS, most, OPERATORS)
             self._check_shapes(shapes)
+            share(model, shapes)
             self._evaluators: dict[str, ReferenceEvaluator] = {}
             self._evaluator(PROBABILITIES)
         self.embedding_length: int | None = shapes.get(EMBEDDING, (None, None))[1]
@@ -222,6 +253,12 @@ class ModelFile:
         Raises PipelineError when the embeddings have another length than those of train, and when
         the model says something else than probabilities.
         """
+        self._check_embeddings(artefacts)
+        if not len(artefacts):
+            return np.empty((0, len(self.labels)), dtype=np.float32)
+        return self._checked(self._run(artefacts, output))
+
+    def _check_embeddings(self, artefacts: Artefacts) -> None:
         if self.embedding_length is not None:
             found = artefacts[EMBEDDING].shape[1] if EMBEDDING in artefacts else None
             if found != self.embedding_length:
@@ -230,9 +267,7 @@ class ModelFile:
                     f"table has {'none' if found is None else f'length {found}'}"
                 )
 
-        if not len(artefacts):
-            return np.empty((0, len(self.labels)), dtype=np.float32)
-        probabilities = self._run(artefacts, output)
+    def _checked(self, probabilities: np.ndarray) -> np.ndarray:
         answered = probabilities[~np.isnan(probabilities).all(axis=1)]
         with self._running():
             check_probabilities(answered)
@@ -275,36 +310,50 @@ class ModelFile:
             self._evaluators[name] = _part(self._model, self.inputs, [name])
         return self._evaluators[name]
 
-    def once_embedded(self, artefacts: Artefacts) -> tuple["Scoring", Artefacts, list[str]]:
-        """What scores the same embeddings again, beside other values of the other columns.
+    def prepare(self, artefacts: Artefacts) -> "Prepared":
+        """Compute what the model makes of each kind of features alone, for one artefact at least.
 
-        What the model makes of the embedding alone, such as its principal components, is computed
-        here, once. Returns a function that gives what `predict_proba` does, for artefacts with
-        that in further columns; these artefacts with them; and the columns that stand for the
-        embedding.
+        Raises PipelineError as `predict_proba` does.
         """
-        made, mixed = {EMBEDDING}, set(self.inputs) - {EMBEDDING}
-        columns: set[str] = set()
-        for node in _nodes(self._model, self.inputs, [PROBABILITIES]):
-            if mixed.intersection(node.input):
-                mixed.update(node.output)
-                columns |= made.intersection(node.input)
-            elif made.intersection(node.input):
-                made.update(node.output)
-        names = sorted(columns)
-        if not names:
-            return self.predict_proba, artefacts, [EMBEDDING]
-        values = _run(_part(self._model, [EMBEDDING], names), artefacts, names)
-        inputs = [*(name for name in self.inputs if name != EMBEDDING), *names]
-        rest = _part(self._model, inputs, [PROBABILITIES])
-        return (
-            lambda rows: _run(rest, rows, [PROBABILITIES])[0],
-            artefacts.with_columns(dict(zip(names, values, strict=True))),
-            names,
-        )
+        self._check_embeddings(artefacts)
+        kind_of = {
+            value["name"]: kind["name"]
+            for kind in self.metadata["kinds"]
+            for value in kind["inputs"]
+        }
+        nodes = _nodes(self._model, self.inputs, self.outputs)
+        kinds = kinds_of_results(nodes, kind_of, self.outputs)
+        with self._running():
+            found = _run(_part(self._model, self.inputs, list(kinds)), artefacts, list(kinds))
+            rest = {
+                name: _part(self._model, [*kinds], [name]) for name in {*self.outputs} - {*kinds}
+            }
+
+        def score(columns: Artefacts, output: str) -> np.ndarray:
+            if output in columns:
+                return self._checked(columns[output])
+            with self._running():
+                return self._checked(_run(rest[output], columns, [output])[0])
+
+        return Prepared(Artefacts(dict(zip(kinds, found, strict=True))), kinds, score)
 
 
-Scoring = Callable[[Artefacts], np.ndarray]
+@dataclass(frozen=True)
+class Prepared:
+    """Artefacts, as far as a model has come with each kind of their features alone."""
+
+    columns: Artefacts
+    kind_of: Mapping[str, str]  # the kind of features that each of the columns is made of
+    score: Callable[[Artefacts, str], np.ndarray]  # an output of the model for such columns
+
+    def predict_proba(self, output: str = PROBABILITIES) -> np.ndarray:
+        """What `predict_proba` of the model gives for these artefacts: the same numbers."""
+        return self.score(self.columns, output)
+
+    def shuffled(self, kind: str, order: np.ndarray) -> "Prepared":
+        """The same artefacts, but with a kind of features of the artefacts at other places (n,)."""
+        moved = {name: self.columns[name][order] for name, of in self.kind_of.items() if of == kind}
+        return replace(self, columns=self.columns.with_columns(moved))
 
 
 def _run(

@@ -164,8 +164,8 @@ def draw_map(points: np.ndarray, labels: np.ndarray, layout: Layout = WIDE) -> F
     own = corners[np.searchsorted(names, labels[named])] + box * shares[named]
     # Squares of whole pixels: smooth edges would make the images twice as large.
     dots: dict[str, Any] = {"marker": "s", "linewidths": 0, "rasterized": True}
-    axes.scatter(*everywhere.T, 1, color=GREY, alpha=0.5, **dots)
-    axes.scatter(*own.T, 5, color=VERMILLION, **dots)
+    axes.scatter(everywhere[:, 0], everywhere[:, 1], 1, color=GREY, alpha=0.5, **dots)
+    axes.scatter(own[:, 0], own[:, 1], 5, color=VERMILLION, **dots)
     return figure
 
 
