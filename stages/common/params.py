@@ -70,12 +70,20 @@ def load_value(key: str) -> Any:
 
     Raises ParameterError when it is missing.
     """
-    value: Any = _read_yaml()
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise ParameterError(f"params.yaml: `{key}` is missing")
-        value = value[part]
-    return value
+    return load_values(key)[0]
+
+
+def load_values(*keys: str) -> list[Any]:
+    """Read several values as `load_value` does, and params.yaml once."""
+    content, found = _read_yaml(), []
+    for key in keys:
+        value: Any = content
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ParameterError(f"params.yaml: `{key}` is missing")
+            value = value[part]
+        found.append(value)
+    return found
 
 
 def check_section(name: str, content: Any, schema: type[SectionType]) -> SectionType:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 
 from stages.common.errors import ParameterError
-from stages.common.params import load_value
+from stages.common.params import load_values
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Words:
 
         Raises ParameterError for one that is missing, or no text.
         """
-        found = [load_value(f"evaluate.{word.name}") for word in fields(cls)]
+        found = load_values(*(f"evaluate.{word.name}" for word in fields(cls)))
         for word, value in zip(fields(cls), found, strict=True):
             if not isinstance(value, str):
                 raise ParameterError(f"params.yaml: `evaluate.{word.name}` should be a word")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from stages.common.errors import PipelineError
 from stages.common.files import REMAKE, read_csv
-from stages.common.params import load_value
+from stages.common.params import load_values
 from stages.model_file.interface import CURVE_COLUMNS, MODEL
 from stages.model_file.scoring import ModelFile
 from stages.model_file.words import Words
@@ -75,7 +75,7 @@ class Inputs:
 
 def read_inputs() -> Inputs:
     """Read what earlier stages wrote."""
-    subset = load_value("evaluate.plots_subset")
+    subset, strategy = load_values("evaluate.plots_subset", "split.strategy")
     columns = PLOT_COLUMNS | {"training_curve": CURVE_COLUMNS}
     tables = {name: read_csv(PLOTS / f"{name}.csv", held) for name, held in columns.items()}
     facts = None if embedding_length(ARTEFACTS) is None else read_embeddings()
@@ -95,7 +95,7 @@ def read_inputs() -> Inputs:
         importance=tables["importance"],
         curve=tables["training_curve"],
         model=model.metadata,
-        strategy=load_value("split.strategy"),
+        strategy=strategy,
         words=Words.read(),
     )
 
