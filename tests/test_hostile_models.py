@@ -241,6 +241,7 @@ TREES = {
     "a feature that there is not": trees(nodes_featureids=lambda a: a.ints.__setitem__(0, 999)),
     "a feature before the first": trees(nodes_featureids=lambda a: a.ints.__setitem__(0, -1)),
     "a label that there is not": trees(target_ids=lambda a: a.ints.__setitem__(0, 99)),
+    "a tree of several labels": trees(target_ids=lambda a: a.ints.__setitem__(0, 1)),
     "branches of another kind": trees(nodes_modes=lambda a: a.strings.__setitem__(0, b"BRANCH_GT")),
     "lists of other lengths": trees(nodes_values=lambda a: a.floats.pop()),
 }
