@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 import scipy.optimize
-import threadpoolctl
 import xgboost
 from conftest import PROJECT
 from onnx.reference import ReferenceEvaluator
@@ -30,6 +29,7 @@ from stages.model_file.scoring import ModelFile
 from stages.models import (
     base,
     calibration,
+    cholesky,
     ensemble,
     examples,
     held_out,
@@ -66,7 +66,6 @@ PARAMS = {
         "metadata_weight": 2.0,
         "penalty": 0.05,
         "most_rows": 1000,
-        "threads": 1,
     },
     "lda": {"shrinkage": 0.3},
     "logistic_regression": {"C": 1.0, "max_iterations": 200, "tolerance": 1e-4},
@@ -471,7 +470,7 @@ CHANGES = {
     ],
 }
 # Parameters that have tests of their own.
-APART = {"features", "threads", "patience", "early_stopping_rounds"}
+APART = {"features", "patience", "early_stopping_rounds"}
 
 
 @pytest.mark.parametrize(
@@ -563,21 +562,29 @@ def test_xgboost_sees_an_embedding_that_is_no_longer_as_it_is():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_kernel_ridge_runs_on_the_threads_that_it_is_given(threads, monkeypatch):
-    seen = []
+@pytest.mark.parametrize("cores", [1, 4])
+def test_the_factor_of_a_matrix_is_right_and_the_same_with_any_number_of_cores(cores, monkeypatch):
+    monkeypatch.setattr(cholesky, "TILE", 16)  # the last one is smaller, and nothing divides it
+    values = np.random.default_rng(0).normal(size=(75, 80)).astype(np.float32)
+    matrix = values @ values.T + 30 * np.eye(75, dtype=np.float32)
+    found = []
+    for count in (2, cores):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        factor = np.where(np.tri(75), matrix, np.nan).astype(np.float32)
+        for tile in cholesky.tiles_of(0, 75):
+            factor[tile, tile] = matrix[tile, tile]
+        cholesky.factorize(factor)
+        found.append((np.tril(factor), cholesky.inverse_diagonal(factor)))
+    np.testing.assert_array_equal(*(factor for factor, _ in found))
+    np.testing.assert_array_equal(*(diagonal for _, diagonal in found))
+    factor, diagonal = found[0]
+    np.testing.assert_allclose(factor @ factor.T, matrix, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(diagonal, np.diag(np.linalg.inv(matrix)), rtol=1e-4)
 
-    def watched(*arguments):
-        seen.extend(
-            pool["num_threads"]
-            for pool in threadpoolctl.threadpool_info()
-            if pool["user_api"] == "blas"
-        )
-        return solve(*arguments)
 
-    monkeypatch.setattr(kernel_ridge, "solve", watched)
-    fit("kernel_ridge", threads=threads)
-    assert set(seen) == {threads}
+def test_a_matrix_that_has_no_factor_is_refused():
+    with pytest.raises(np.linalg.LinAlgError):
+        cholesky.factorize(np.array([[1, 2], [2, 1]], dtype=np.float32))
 
 
 def test_balanced_classes_weigh_the_same_in_sum():
@@ -802,7 +809,7 @@ def ridge(request):
 
 
 def test_kernel_ridge_is_a_plain_solution(ridge, monkeypatch):
-    monkeypatch.setattr(kernel_ridge, "BLOCK_ROWS", 6)
+    monkeypatch.setattr(cholesky, "TILE", 6)
     model, _ = solve(ridge.params, ridge.rows, ridge.weights, 0)
     centres = model.kernel.centres() / model.kernel.scales
     every = np.arange(40)
@@ -833,7 +840,7 @@ def test_each_scored_row_has_the_logits_of_a_model_without_it(ridge, most_rows):
 
 
 def test_the_kernel_matrix_is_in_the_memory_once(monkeypatch):
-    monkeypatch.setattr(kernel_ridge, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(cholesky, "TILE", 50)
     rows = made_up(4, 250).train
     tracemalloc.start()
     solve(checked("kernel_ridge"), rows, np.ones(1000), 20)
@@ -881,7 +888,6 @@ def test_kernel_ridge_keeps_the_rows_of_rare_classes():
         ("metadata_weight", 0, 1e-9, 1e3, 1e3 + 1),
         ("penalty", 0, 1e-9, 1e6, 1e6 + 1),
         ("most_rows", 1, 2, 40_000, 40_001),
-        ("threads", 0, 1, 64, 65),
     ],
 )
 def test_parameters_of_kernel_ridge_have_bounds(key, too_low, least, most, too_high):

@@ -1,10 +1,16 @@
-"""Start the threads of Arrow while there are addresses for them."""
+"""Threads: those of Arrow, started while there are addresses for them, and our own."""
 
+import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from stages import address_limit
+
+MOST_THREADS = 4  # each takes memory
 
 
 def start_threads() -> None:
@@ -25,3 +31,18 @@ def start_threads() -> None:
         path = Path(folder) / "table.parquet"
         pq.write_table(pa.table({"a": [1], "b": [2]}), path)
         pq.read_table(path)
+
+
+def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
+    """Do the work on each of the pieces, in a thread for each core, `MOST_THREADS` at most.
+
+    The work on one must not touch what that on another does. So the result is the same with any
+    number of threads, as linear algebra has one in each: stages/__init__.py. OpenBLAS's own threads
+    wait for each other in busy loops, which takes several times the processor time where the cores
+    have other work too, and another number of them gives other last bits.
+
+    Raises what the work raises.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+        for _ in pool.map(work, pieces):
+            pass

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.models.examples import log_loss, log_softmax, row_losses
+from stages.models.examples import log_softmax, row_losses
 
 # Between these the logarithm of the temperature is sought.
 LEAST_LOG, MOST_LOG = -5.0, 5.0
@@ -37,12 +37,19 @@ def fit_temperature(
     """
     from scipy.optimize import minimize_scalar
 
+    # What `log_loss` does, with what no temperature changes done once.
+    shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
+    own = shifted[np.arange(len(classes)), classes]
+    scaled = np.empty_like(shifted)
+
     def loss(log_temperature: float) -> float:
         prior = (log_temperature / LOG_TEMPERATURE_SPREAD) ** 2 / 2
         if not len(classes):
             return prior
-        scaled = logits / np.exp(log_temperature)
-        return len(classes) * log_loss(scaled, classes, row_weights) + prior
+        temperature = np.exp(log_temperature)
+        np.divide(shifted, temperature, out=scaled)
+        losses = np.log(np.exp(scaled, out=scaled).sum(axis=1)) - own / temperature
+        return len(classes) * float(np.average(losses, weights=row_weights)) + prior
 
     found = minimize_scalar(loss, bounds=(LEAST_LOG, MOST_LOG), method="bounded")
     return round(float(np.exp(found.x)), 6)

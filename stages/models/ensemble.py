@@ -66,18 +66,25 @@ class Blend:
         return graph.add("Sum", *parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A member that was fitted."""
 
-    held_out: HeldOut  # whose model sees the member's own features
-    columns: np.ndarray  # (m,) int, the places of these
+    model: Classifier  # of all features
+    held_out: HeldOut  # whose own model sees the member's features alone
     chosen: dict[str, float]  # what `auto` has become
+    of_train: np.ndarray  # logits (m, k) of `some_rows` of train
+    of_val: np.ndarray | None  # those (n, k) of val, where it was not fitted on them
 
-    @property
-    def model(self) -> Classifier:
-        """The model of all features."""
-        return OnFeatures(self.held_out.model, self.columns)
+
+@dataclass(frozen=True)
+class Blended:
+    """How some members are blended."""
+
+    opinions: list[Opinion]  # of each
+    temperature: float
+    val_logits: np.ndarray  # (n, k) of val, by decisions that the row had no part in
+    curve: pd.DataFrame  # of one row, as `point` has it
 
 
 def check(section: str, content: dict[str, Any]) -> dict[str, ModelParams]:
@@ -130,6 +137,7 @@ class Ensemble:
             for name in self._on_device:
                 MODELS[name].module.check_cuda()
         self._found: dict[tuple[str, bytes], Found] = {}
+        self._blends: dict[tuple[Found, ...], Blended] = {}
 
     def fit(self, allowed: np.ndarray) -> Calibrated:
         """Blend the members that have features among those `allowed`, (m,) int places.
@@ -141,44 +149,50 @@ class Ensemble:
         Raises PipelineError when no member is left.
         """
         found = self._members(allowed)
-        classes, weights = self._rows.classes[self._scored], self._scored_weights
-        seen = [member.held_out.logits for member in found.values()]
-        some = self._train.values[some_rows(self._train)]
-        of_train = [member.model.logits(some) for member in found.values()]
-        of_val = []
-        if not self._settings.refit_on_val:
-            of_val = [member.model.logits(self._val.values) for member in found.values()]
-        points = []
-        for count, last in enumerate(found, start=1):
-            opinions = fit_stack(seen[:count], classes, weights)
-            crossed, temperature = cross_fitted_stack(seen[:count], classes, weights)
-            if self._settings.refit_on_val:
-                val_logits = crossed[self._places_of_val()]
-            else:
-                val_logits = blended(opinions, of_val[:count]) / temperature
-            train_logits = blended(opinions, of_train[:count]) / temperature
-            points.append(
-                point(count, train_logits, self._train, self._settings, self._val, val_logits)
-            )
+        fitted = tuple(found.values())
+        blends = [self._blend(fitted[:count]) for count in range(1, len(found) + 1)]
+        for last, blend in zip(found, blends, strict=True):
             log(
                 "train",
-                f"with {last}: log loss on val {points[-1]['val_log_loss'].item():.4f}, "
-                f"accuracy {points[-1]['val_accuracy'].item():.4f}, weights "
-                + ", ".join(f"{opinion.weight:.2f}" for opinion in opinions),
+                f"with {last}: log loss on val {blend.curve['val_log_loss'].item():.4f}, "
+                f"accuracy {blend.curve['val_accuracy'].item():.4f}, weights "
+                + ", ".join(f"{opinion.weight:.2f}" for opinion in blend.opinions),
             )
+        blend = blends[-1]
         members = [
             Member(name, member.model, opinion)
-            for (name, member), opinion in zip(found.items(), opinions, strict=True)
+            for (name, member), opinion in zip(found.items(), blend.opinions, strict=True)
         ]
         return Calibrated(
             Blend(members),
-            temperature,
-            pd.concat(points, ignore_index=True),
+            blend.temperature,
+            pd.concat([each.curve for each in blends], ignore_index=True),
             {name: member.held_out.rows for name, member in found.items()},
             {name: member.chosen for name, member in found.items() if member.chosen},
-            np.exp(log_softmax(val_logits)),
+            np.exp(log_softmax(blend.val_logits)),
             len(self._scored),
         )
+
+    def _blend(self, members: tuple[Found, ...]) -> Blended:
+        """How these members are blended, fitted once."""
+        if members not in self._blends:
+            self._blends[members] = self._fit_blend(members)
+        return self._blends[members]
+
+    def _fit_blend(self, members: tuple[Found, ...]) -> Blended:
+        classes, weights = self._rows.classes[self._scored], self._scored_weights
+        seen = [member.held_out.logits for member in members]
+        opinions = fit_stack(seen, classes, weights)
+        crossed, temperature = cross_fitted_stack(seen, classes, weights)
+        of_val = [member.of_val for member in members if member.of_val is not None]
+        val_logits = (
+            blended(opinions, of_val) / temperature if of_val else crossed[self._places_of_val()]
+        )
+        train_logits = blended(opinions, [member.of_train for member in members]) / temperature
+        curve = point(
+            len(members), train_logits, self._train, self._settings, self._val, val_logits
+        )
+        return Blended(opinions, temperature, val_logits, curve)
 
     def _places_of_val(self) -> np.ndarray:
         """Where the rows of val, in their order, are among the scored ones."""
@@ -238,7 +252,14 @@ class Ensemble:
             held_out = fit_held_out(
                 module, params, self._rows.with_features(columns), self._scored, settings
             )
-            self._found[key] = Found(held_out, columns, chosen)
+            model = OnFeatures(held_out.model, columns)
+            self._found[key] = Found(
+                model,
+                held_out,
+                chosen,
+                model.logits(self._train.values[some_rows(self._train)]),
+                None if self._settings.refit_on_val else model.logits(self._val.values),
+            )
         return self._found[key]
 
 

@@ -17,12 +17,14 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.stage import log
+from stages.common.threads import in_threads
 from stages.model_file.graph import Graph
 from stages.models.base import Classifier, Fitted, ModelParams, Settings, decided_nothing
 from stages.models.calibration import fit_temperature
+from stages.models.cholesky import factorize, inverse_diagonal, tiles_of
 from stages.models.examples import Examples, log_loss
 from stages.models.held_out import HeldOut, scored_rows, stratified_order
-from stages.models.kernel import BLOCK_ROWS, Kernel, feature_scales
+from stages.models.kernel import Kernel, feature_scales
 from stages.models.stack import Opinion, fit_stack
 
 # So many rows choose what is `auto`, among these values, beginning with the first of each.
@@ -58,7 +60,6 @@ class Params(ModelParams):
     metadata_weight: Annotated[float | Literal["auto"], up_to(1000)]
     penalty: Annotated[float | Literal["auto"], up_to(1_000_000)]
     most_rows: int = Field(gt=1, le=40_000)
-    threads: int = Field(gt=0, le=64)
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,6 @@ def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: S
     Raises PipelineError when the penalty is too small for single precision, or when
     `most_rows` are fewer than two a class.
     """
-    from threadpoolctl import threadpool_limits
-
     if params.most_rows < 2 * len(rows.labels):
         raise PipelineError(
             f"`{settings.section}.most_rows` is {params.most_rows}, fewer than two for each of the "
@@ -140,12 +139,10 @@ def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: S
     learned = rows.take(order)
     weights = rows.row_weights(settings.class_weight)[order]
     log("train", f"{settings.name}: solving for {len(order):,} rows")
-    # Bytes depend on the number of threads in a product, but not on that of the cores.
-    with threadpool_limits(params.threads, user_api="blas"):
-        model, left_out = solve(params, learned, weights, int(among.sum()))
-        logits = np.empty((len(scored), len(rows.labels)), dtype=np.float32)
-        logits[among] = left_out
-        logits[~among] = model.logits(rows.values[scored[~among]])
+    model, left_out = solve(params, learned, weights, int(among.sum()))
+    logits = np.empty((len(scored), len(rows.labels)), dtype=np.float32)
+    logits[among] = left_out
+    logits[~among] = model.logits(rows.values[scored[~among]])
     return HeldOut(model, logits, len(order))
 
 
@@ -154,8 +151,6 @@ def chosen(params: Params, train: Examples, settings: Settings) -> Params:
 
     Each is chosen in turn by the log loss of the leave-one-out scores of some training rows.
     """
-    from threadpoolctl import threadpool_limits
-
     both_kinds = len(set(feature_scales(train.names, 2.0))) > 1
     automatic = [name for name in TRIED if getattr(params, name) == AUTO]
     if not automatic:
@@ -173,13 +168,12 @@ def chosen(params: Params, train: Examples, settings: Settings) -> Params:
         temperature = fit_temperature(logits, some.classes, weights)
         return log_loss(logits / temperature, some.classes, weights)
 
-    with threadpool_limits(params.threads, user_api="blas"):
-        least = loss(found)
-        for name in automatic:
-            for value in TRIED[name][1:]:
-                tried = found.model_copy(update={name: value})
-                if (own := loss(tried)) < least:
-                    found, least = tried, own
+    least = loss(found)
+    for name in automatic:
+        for value in TRIED[name][1:]:
+            tried = found.model_copy(update={name: value})
+            if (own := loss(tried)) < least:
+                found, least = tried, own
     values = ", ".join(f"{name} {getattr(found, name):g}" for name in automatic)
     log("train", f"{settings.name}: {values}, of what {len(some.classes):,} rows have tried")
     return found
@@ -203,36 +197,38 @@ def solve(
     count = len(centres)
     matrix = np.empty((count, count), dtype=np.float32)
     with tqdm(desc="train kernel", total=count, unit=" rows", leave=False, disable=None) as bar:
-        for start in range(0, count, BLOCK_ROWS):
-            end = min(start + BLOCK_ROWS, count)
+
+        def fill(rows: slice) -> None:
             # The matrix is symmetric: what lies above the diagonal is never read.
-            matrix[start:end, :end] = kernel.between(centres[start:end], centres[:end])
-            bar.update(end - start)
+            matrix[rows, : rows.stop] = kernel.between(centres[rows], centres[: rows.stop])
+            bar.update(rows.stop - rows.start)
+
+        in_threads(fill, tiles_of(0, count))
     diagonal = np.einsum("ii->i", matrix)
     diagonal += (float(params.penalty) / row_weights).astype(np.float32)
     targets = np.eye(len(rows.labels))[rows.classes]
     means = np.average(targets, axis=0, weights=row_weights)
     targets = (targets - means).astype(np.float32)
-    # LAPACK stores by columns: for it this is the transposed matrix, and its upper part.
-    factor, failed = lapack.spotrf(matrix.T, lower=0, overwrite_a=1, clean=0)
-    if failed:
+    try:
+        factorize(matrix)
+    except np.linalg.LinAlgError:
         raise PipelineError(
             "the `penalty` of kernel ridge regression is too small for single precision: raise it, "
             "or raise `gamma`"
-        )
+        ) from None
     ones = np.ones((count, 1), dtype=np.float32)
-    solution, _ = lapack.spotrs(factor, np.hstack([targets, ones]), lower=0)
+    # LAPACK stores by columns: for it this is the transposed factor.
+    solution, _ = lapack.spotrs(matrix.T, np.hstack([targets, ones]), lower=0)
     coefficients, of_ones = solution[:, :-1], solution[:, -1:]
     scores = np.empty((0, len(rows.labels)))
     if left_out:
         # The last block of the inverse matrix comes from the last block of the factor alone.
         last = slice(count - left_out, count)
-        inverse, _ = lapack.strtri(np.triu(factor[last, last]), lower=0)
-        inverse_diagonal = np.einsum("ij,ij->i", inverse, inverse)
+        inverse = inverse_diagonal(matrix[last, last])
         # Without a row, the means move away from its class, and all targets with them.
         moved = (row_weights / (row_weights.sum() - row_weights))[last, None] * targets[last]
         without = coefficients[last] + of_ones[last] * moved
-        scores = targets[last] - without / inverse_diagonal[:, None] + means
+        scores = targets[last] - without / inverse[:, None] + means
     model = KernelRidge(
         kernel,
         (STEEPNESS * coefficients).astype(np.float32),

@@ -1,11 +1,9 @@
-"""Linear discriminant analysis with a shrunk covariance (scikit-learn).
+"""Linear discriminant analysis with a shrunk covariance.
 
 Each class is a normal distribution; all have one covariance. Shrinkage draws it towards
 a diagonal one, without which a thousand features of a few thousand rows would be
 overfitted (Friedman 1989, Regularized Discriminant Analysis).
 """
-
-import warnings
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +14,7 @@ from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.linear import Linear
 
-# With more features than this, scikit-learn takes minutes: its time grows with their cube.
+# With more features than this, solving takes minutes: its time grows with their cube.
 MOST_EXACT = 4096
 # The residual at which the iterations stop, as a share of the means; it is far below what would
 # change an answer.
@@ -39,10 +37,9 @@ def fit(
 ) -> Fitted:
     """Fit as `stages.models.base` says; the curve has one row.
 
-    With balanced class weights, all classes are equally probable before a row is seen. More than
-    `MOST_EXACT` features are solved by `iterated`.
+    With balanced class weights, all classes are equally probable before a row is seen.
 
-    Raises PipelineError as that does, and when there are no more rows than labels.
+    Raises PipelineError as `discriminants` does, and when there are no more rows than labels.
     """
     count = len(train.labels)
     if len(train.classes) <= count:
@@ -53,33 +50,21 @@ def fit(
             "`-S train.model=logistic_regression`"
         )
     priors = np.full(count, 1 / count) if settings.class_weight == "balanced" else None
-    if len(train.names) > MOST_EXACT:
-        model = iterated(params.shrinkage, priors, train, settings)
-        return decided_nothing(model, train, val, settings)
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    estimator = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=params.shrinkage, priors=priors)
-    with warnings.catch_warnings():
-        # A label with one row has no covariance of its own, and needs none here.
-        warnings.filterwarnings("ignore", "Only one sample available")
-        estimator.fit(train.values.astype(np.float64), train.classes)
-    model = Linear.of(estimator)
+    model = discriminants(params.shrinkage, priors, train, settings)
     return decided_nothing(model, train, val, settings)
 
 
-def iterated(
+def discriminants(
     shrinkage: float, priors: np.ndarray | None, train: Examples, settings: Settings
 ) -> Linear:
-    """The discriminants of scikit-learn's `lsqr`, by conjugate gradients (Hestenes, Stiefel 1952).
+    """The discriminants of scikit-learn's `lsqr`, which takes long to load.
 
-    Their weights are the inverse of the shrunk covariance times the classes' means. Of the
-    covariance (d, d) only products with k vectors are taken, as two products with the rows (n, d):
-    it is never formed, and time grows with n x d x k in each of some hundred iterations. `priors`
-    (k,) are how probable the classes are, by default their shares of the rows.
+    Their weights are the inverse of the shrunk covariance times the classes' means. `priors` (k,)
+    are how probable the classes are, by default their shares of the rows.
 
-    Raises PipelineError when it takes too many, as with very little shrinkage.
+    Raises PipelineError as `iterated` does, by which more than `MOST_EXACT` features are solved.
     """
-    from scipy.sparse.linalg import LinearOperator, cg
+    from scipy.linalg import lstsq
 
     rows = train.values.astype(np.float64)
     counts = np.bincount(train.classes)
@@ -92,16 +77,37 @@ def iterated(
         rows[own] = (rows[own] - means[class_]) * np.sqrt(prior / count)
     # rows.T @ rows is now the covariance within classes, and this is its mean variance.
     variance = np.einsum("nd,nd->", rows, rows) / rows.shape[1]
+    if not variance:  # as scikit-learn has it: what varies nowhere tells nothing
+        weights = np.zeros(means.T.shape)
+    elif rows.shape[1] > MOST_EXACT:
+        weights = iterated(shrinkage, variance, rows, means, settings)
+    else:
+        covariance = (1 - shrinkage) * (rows.T @ rows)
+        np.einsum("ii->i", covariance)[:] += shrinkage * variance
+        weights = lstsq(covariance, means.T, overwrite_a=True)[0]
+    offsets = np.log(priors) - np.einsum("kd,dk->k", means, weights) / 2
+    return Linear(weights.astype(np.float32), offsets.astype(np.float32))
+
+
+def iterated(
+    shrinkage: float, variance: float, rows: np.ndarray, means: np.ndarray, settings: Settings
+) -> np.ndarray:
+    """The weights (d, k) by conjugate gradients (Hestenes and Stiefel 1952).
+
+    Of the covariance (d, d), which is `rows.T @ rows`, only products with k vectors are taken, as
+    two products with the rows (n, d): it is never formed, and time grows with n x d x k in each of
+    some hundred iterations. `variance` is its mean variance, `means` (k, d) are the classes'.
+
+    Raises PipelineError when it takes too many, as with very little shrinkage.
+    """
+    from scipy.sparse.linalg import LinearOperator, cg
 
     def times_covariance(stacked: np.ndarray) -> np.ndarray:
         vectors = stacked.reshape(means.T.shape)
         product = (1 - shrinkage) * (rows.T @ (rows @ vectors))
         return (product + shrinkage * variance * vectors).ravel()
 
-    size = means.size
-    if not variance:  # as scikit-learn has it: what varies nowhere tells nothing
-        return Linear(np.zeros(means.T.shape, np.float32), np.log(priors).astype(np.float32))
-    operator = LinearOperator((size, size), times_covariance, dtype=np.float64)
+    operator = LinearOperator((means.size, means.size), times_covariance, dtype=np.float64)
     with tqdm(desc=f"train {settings.name}", unit=" iterations", disable=None) as bar:
         solution, failed = cg(
             operator,
@@ -113,8 +119,6 @@ def iterated(
     if failed:
         raise PipelineError(
             f"`{settings.section}.shrinkage` is {shrinkage:g}, too little for "
-            f"{len(train.names):,} features of {len(rows):,} rows: raise it"
+            f"{rows.shape[1]:,} features of {len(rows):,} rows: raise it"
         )
-    weights = solution.reshape(means.T.shape)
-    offsets = np.log(priors) - np.einsum("kd,dk->k", means, weights) / 2
-    return Linear(weights.astype(np.float32), offsets.astype(np.float32))
+    return solution.reshape(means.T.shape)

@@ -8,7 +8,6 @@ import numpy as np
 from stages.model_file.graph import Graph
 
 if TYPE_CHECKING:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.linear_model import LogisticRegression
 
 
@@ -21,7 +20,7 @@ class Linear:
     tuned: None = None
 
     @classmethod
-    def of(cls, estimator: "LogisticRegression | LinearDiscriminantAnalysis") -> "Linear":
+    def of(cls, estimator: "LogisticRegression") -> "Linear":
         """What an estimator of scikit-learn has learned; its classes are 0 to k - 1."""
         weights, offsets = estimator.coef_.T, estimator.intercept_
         if len(estimator.classes_) == 2:

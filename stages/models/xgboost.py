@@ -1,9 +1,11 @@
 """Gradient-boosted trees (XGBoost, histogram method)."""
 
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 # Gradients have so many steps between 0 and 1: as many as 32 bits tell apart just below 1. Sums in
 # 64 bits are exact up to 2**29, the weights of so many rows.
 STEPS = 2**24
+LEAST_SHARED = 10_000  # rows, from which on all cores are used
 
 
 class Params(ModelParams):
@@ -111,6 +114,7 @@ def fit(
     The model has the trees up to its best round; the curve has a row for every round that
     was tried. Without a fold of val, another of these rounds may have been the best.
     """
+    load_without_sklearn()
     import xgboost
 
     axes = principal_axes(train, params.components)
@@ -147,6 +151,8 @@ def fit(
                 "tree_method": "hist",
                 "device": settings.device,
                 "seed": settings.seed,
+                # No tree depends on it. Of few rows, threads take longer to wake than to add up.
+                "nthread": 1 if len(train.classes) < LEAST_SHARED else 0,
                 "learning_rate": params.learning_rate,
                 "max_depth": params.max_depth,
                 "min_child_weight": params.min_child_weight,
@@ -178,11 +184,23 @@ def fit(
         logits_by_round(booster, seen), val.classes, val.row_weights(settings.class_weight)
     )
     # Once more, as those of all rounds may fill the memory.
-    kept = {
-        step: logits for step, logits in enumerate(logits_by_round(booster, seen)) if step in steps
-    }
+    by_round = islice(logits_by_round(booster, seen), max(steps) + 1)
+    kept = {step: logits for step, logits in enumerate(by_round) if step in steps}
     without_fold = np.array([kept[step] for step in steps])
     return Fitted(Trees(booster[:best], best, axes), curve, used, without_fold)
+
+
+def load_without_sklearn() -> None:
+    """Import XGBoost without its classes for scikit-learn, which it would load beside it.
+
+    Nothing of them is used here, and they take more than a second of processor time.
+    """
+    if "xgboost" not in sys.modules and "sklearn" not in sys.modules:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]
+        try:
+            import xgboost  # noqa: F401
+        finally:
+            del sys.modules["sklearn"]
 
 
 def exact_gradients(
@@ -197,11 +215,17 @@ def exact_gradients(
     scale = np.float32(STEPS) * (1 if weights is None else weights[:, None].astype(np.float32))
 
     def gradients(logits: np.ndarray, _: "xgboost.DMatrix") -> tuple[np.ndarray, np.ndarray]:
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p = logits - logits.max(axis=1, keepdims=True)
+        np.exp(p, out=p)
         p /= p.sum(axis=1, keepdims=True)
-        second = 2 * p * (1 - p)
+        second = 2 * p
+        second *= 1 - p
         p[rows, classes] -= 1
-        return np.rint(p * scale) / STEPS, np.rint(second * scale) / STEPS
+        for derivative in (p, second):
+            derivative *= scale
+            np.rint(derivative, out=derivative)
+            derivative *= np.float32(1 / STEPS)  # a power of 2: exact
+        return p, second
 
     return gradients
 
@@ -274,6 +298,7 @@ def _progress(bar: tqdm) -> "xgboost.callback.TrainingCallback":
 
 def check_cuda() -> None:
     """Raise PipelineError when XGBoost cannot use a graphics card here."""
+    load_without_sklearn()
     import xgboost
 
     if not xgboost.build_info()["USE_CUDA"]:
