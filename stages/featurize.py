@@ -6,6 +6,7 @@ transformer, data/features/transformer.npz.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -85,23 +86,32 @@ def main() -> str:
     names = transformer.feature_names
     check_names(names)
     schema = features_schema(source_of(ARTEFACTS), names)
-    columns = ["medium", *(column.name for column in transformer.inputs)]
-    for subset in SUBSETS:
-        write_batches(
-            features_path(subset),
-            schema,
-            (
-                pa.RecordBatch.from_arrays(
+    columns = ["medium", *columns_of(params)]
+    waiting: dict[str, list[pa.RecordBatch]] = {"train": [], "val": []}
+
+    def of_test() -> Iterator[pa.RecordBatch]:
+        # All are read once. Those of test, which may be many, are written at once.
+        for artefacts in read(None, columns=columns):
+            features = finite_features(transformer, artefacts)
+            subsets = np.array([subset_of[name] for name in artefacts["image_file"]])
+            for subset in SUBSETS:
+                own = subsets == subset
+                batch = pa.RecordBatch.from_arrays(
                     [
-                        pa.array(artefacts["image_file"], pa.string()),
-                        pa.array(artefacts["medium"], pa.string()),
-                        fixed_size_list(finite_features(transformer, artefacts)),
+                        pa.array(artefacts["image_file"][own], pa.string()),
+                        pa.array(artefacts["medium"][own], pa.string()),
+                        fixed_size_list(features[own]),
                     ],
                     schema=schema,
                 )
-                for artefacts in read(subset, columns=columns)
-            ),
-        )
+                if subset == "test":
+                    yield batch
+                else:
+                    waiting[subset].append(batch)
+
+    write_batches(features_path("test"), schema, of_test())
+    for subset, batches in waiting.items():
+        write_batches(features_path(subset), schema, batches)
     transformer.save(TRANSFORMER)
     return f"{len(subset_of):,} rows, {len(names):,} features"
 

@@ -131,6 +131,14 @@ def by_numpy(
     names = [value.add_to(graph) for value in inputs]
     graph.output("result", add(graph, *names), type_, length)
     model = onnx.load_from_string(graph.to_bytes({}, "Features of artefacts."))
+    # Without what is there for the result's conditions alone.
+    needed, nodes = {"result"}, []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
     evaluator = ReferenceEvaluator(model)
 
     def run(artefacts: Artefacts) -> np.ndarray:

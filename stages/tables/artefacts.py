@@ -196,9 +196,9 @@ def _values(column: pa.Array) -> np.ndarray:
 
 
 def read_artefacts(
-    subset: str, subset_of: Mapping[str, str], columns: Collection[str], title: str
+    subset: str | None, subset_of: Mapping[str, str], columns: Collection[str], title: str
 ) -> Iterator[Artefacts]:
-    """Some columns of the rows of one subset, batch by batch.
+    """Some columns of the rows of one subset, batch by batch; None: of all.
 
     `subset_of` has the subset of each artefact, by its image file. A progress bar with `title`
     shows the rows.
@@ -209,12 +209,14 @@ def read_artefacts(
     asked = list(dict.fromkeys(["image_file", *columns]))
     schema_of_artefacts()
     seen = 0
-    with tqdm(desc=f"{title} {subset}", unit=" rows", disable=None) as bar:
+    with tqdm(desc=f"{title} {subset or 'all'}", unit=" rows", disable=None) as bar:
         for batch in read_batches(ARTEFACTS, asked):
             names = batch.column("image_file").to_pylist()
             if unknown := [name for name in names if name not in subset_of]:
                 raise _other_rows(f"{unknown[0]} has no subset")
-            rows = batch.filter(pa.array([subset_of[name] == subset for name in names]))
+            rows = batch
+            if subset is not None:
+                rows = batch.filter(pa.array([subset_of[name] == subset for name in names]))
             with reading(ARTEFACTS):
                 artefacts = Artefacts.of(rows)
                 artefacts.check()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from stages.common.errors import PipelineError
 from stages.common.params import Section
 from stages.features.block import Block, Description, Input, by_numpy
+from stages.features.moments import moments
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import EMBEDDING, LONGEST_EXACT, Artefacts
 
@@ -91,8 +92,6 @@ class Embedding(Block):
 
         Raises PipelineError when the training rows have no principal components.
         """
-        from sklearn.preprocessing import StandardScaler
-
         values = train[EMBEDDING]
         length = values.shape[1]
         made_by = "" if identity is None else json.dumps(identity, sort_keys=True)
@@ -102,15 +101,17 @@ class Embedding(Block):
         if how == "power":
             exponents = fit_exponents(values)
             values = yeo_johnson(train, exponents)
-        scaler = StandardScaler().fit(values)
+        mean, scale = moments(values)
         if pca is None:
-            return cls(how, length, exponents, scaler.mean_, scaler.scale_, identity=made_by)
-        components, variances = principal_components(scaler.transform(values), pca.components)
+            return cls(how, length, exponents, mean, scale, identity=made_by)
+        standardized = values - mean.astype(np.float32)
+        standardized /= scale.astype(np.float32)
+        components, variances = principal_components(standardized, pca.components)
         return cls(
             how,
             length,
-            mean=scaler.mean_,
-            scale=scaler.scale_,
+            mean=mean,
+            scale=scale,
             # 16 bits make the model's file and the transformer small, and change the features by
             # less than anything can tell.
             components=components.astype(np.float16),
@@ -182,9 +183,6 @@ def principal_components(values: np.ndarray, most: int) -> tuple[np.ndarray, np.
 
     Raises PipelineError when the rows are all alike.
     """
-    from sklearn.decomposition import PCA
-    from threadpoolctl import threadpool_limits
-
     rows, length = values.shape
     if not np.ptp(values, axis=0).any():
         raise PipelineError(
@@ -192,23 +190,42 @@ def principal_components(values: np.ndarray, most: int) -> tuple[np.ndarray, np.
             "components: set `featurize.embedding` to standardize or none"
         )
     count = min(most, length, rows - 1)
-    if length <= LONGEST_EXACT:
-        pca = PCA(count, copy=False, svd_solver="covariance_eigh")
-    else:
-        pca = PCA(
-            count,
-            copy=False,
-            svd_solver="randomized",
-            iterated_power=PASSES,
-            # Without it, passes in 32 bits lose all but the first components; QR takes far longer.
-            power_iteration_normalizer="LU",
-            random_state=SEED,
-        )
+    found, variances = (exact if length <= LONGEST_EXACT else randomized)(values, count)
+    kept = variances > LEAST_VARIANCE * variances[0]
+    return found[kept], variances[kept]
+
+
+def exact(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What scikit-learn's `PCA` finds in the covariance, without loading it: see above."""
+    mean = values.mean(axis=0)
+    covariance = values.T @ values
+    covariance -= len(values) * mean[:, None] * mean
+    covariance /= len(values) - 1
+    variances, vectors = np.linalg.eigh(covariance)
+    found = np.ascontiguousarray(vectors[:, : -count - 1 : -1].T)
+    # A vector may point either way: its largest number is above 0.
+    largest = np.abs(found).argmax(axis=1)[:, None]
+    found *= np.sign(np.take_along_axis(found, largest, axis=1))
+    return found, np.maximum(variances[: -count - 1 : -1], 0).astype(np.float64)
+
+
+def randomized(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """By scikit-learn's randomised solver, whose time does not grow with the cube of the length."""
+    from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
+
+    pca = PCA(
+        count,
+        copy=False,
+        svd_solver="randomized",
+        iterated_power=PASSES,
+        # Without it, passes in 32 bits lose all but the first components; QR takes far longer.
+        power_iteration_normalizer="LU",
+        random_state=SEED,
+    )
     with threadpool_limits(THREADS, user_api="blas"):
         pca.fit(values)
-    variances = pca.explained_variance_.astype(np.float64)
-    kept = variances > LEAST_VARIANCE * variances[0]
-    return pca.components_[kept], variances[kept]
+    return pca.components_, pca.explained_variance_.astype(np.float64)
 
 
 def _add_unit_length(graph: Graph, values: str, width: int) -> str:

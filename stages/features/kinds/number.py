@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.common.errors import PipelineError
 from stages.features.block import ColumnBlock, Description, Input
+from stages.features.moments import moments
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import ExtraKind
 
@@ -25,8 +26,6 @@ class Number(ColumnBlock):
 
     @classmethod
     def fit(cls, column: str, values: np.ndarray) -> "Number":
-        from sklearn.preprocessing import StandardScaler
-
         known = values[~np.isnan(values)]
         if not len(known):
             raise PipelineError(
@@ -34,8 +33,7 @@ class Number(ColumnBlock):
                 "features"
             )
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler = StandardScaler().fit(known[:, None])
-        mean, scale = float(scaler.mean_[0]), float(scaler.scale_[0])
+            (mean,), (scale,) = (found.tolist() for found in moments(known[:, None]))
         if not (math.isfinite(mean) and math.isfinite(scale)):
             raise PipelineError(
                 f"the numbers in the column `{column}` are too large for their mean and deviation: "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stages.features.block import Block, Description, Input, by_numpy
+from stages.features.moments import moments
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import Artefacts
 
@@ -31,11 +32,9 @@ class Sizes(Block):
     @classmethod
     def fit(cls, train: Artefacts) -> "Sizes":
         """Fit it on training rows."""
-        from sklearn.preprocessing import StandardScaler
-
-        scaler = StandardScaler().fit(logarithms(train))
+        mean, scale = moments(logarithms(train))
         ranges = [np.quantile(train[value.name], RANGE) for value in INPUTS]
-        return cls(scaler.mean_, scaler.scale_, np.array(ranges))
+        return cls(mean, scale, np.array(ranges))
 
     @property
     def name(self) -> str:
