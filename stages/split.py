@@ -18,6 +18,8 @@ from stages.common.files import reading
 from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import leave_out, log, run
+from stages.common.threads import in_threads
+from stages.features.moments import moments
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
@@ -31,8 +33,8 @@ from stages.tables.split import SPLIT, directions, split_schema, unit_rows
 from stages.tables.values import SUBSETS
 
 STAGE = "split"
-# Rows that are compared with all training rows at a time: it bounds the memory.
-ROWS_AT_A_TIME = 1024
+# What a thread compares at a time, in rows of the table and in pairs: it bounds the memory.
+ROWS_AT_A_TIME, PAIRS_AT_A_TIME = 1024, 2**23
 # How long the sketches are that `sketched_search` compares, and what draws them.
 SKETCH, SKETCH_SEED = 512, 0
 CANDIDATES = 32  # training rows
@@ -246,23 +248,31 @@ def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.nd
         f"the search for near-duplicates among {len(subset):,} rows",
         "take fewer rows, or shorter embeddings",
     )
-    train = np.concatenate(
-        [embedding[subset[rows] == "train"] for rows, embedding in _read_embeddings()]
-    )
-    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scale = train.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale[scale == 0] = 1  # a number that is the same everywhere
-
-    train = directions(train, mean, scale)
+    train = np.empty((len(train_rows), length), dtype=np.float32)
+    filled = 0
+    for rows, embedding in _read_embeddings():
+        own = embedding[subset[rows] == "train"]
+        train[filled : filled + len(own)] = own
+        filled += len(own)
+    mean, scale = (found.astype(np.float32) for found in moments(train))
+    for start in range(0, len(train), ROWS_AT_A_TIME):
+        some = train[start : start + ROWS_AT_A_TIME]
+        some[:] = directions(some, mean, scale)
     search = exact_search(train) if train.shape[1] <= LONGEST_EXACT else sketched_search(train)
     with tqdm(
         desc=f"{STAGE} likeness", total=len(subset), unit=" rows", delay=1, disable=None
     ) as bar:
         for rows, embedding in _read_embeddings():
-            asked = subset[rows] != "train"
-            for some in np.array_split(np.flatnonzero(asked), len(rows) // ROWS_AT_A_TIME + 1):
+
+            def compare(
+                some: np.ndarray, rows: np.ndarray = rows, embedding: np.ndarray = embedding
+            ) -> None:
                 places, cosine[rows[some]] = search(directions(embedding[some], mean, scale))
                 nearest[rows[some]] = train_rows[places]
+
+            asked = np.flatnonzero(subset[rows] != "train")
+            pieces = max(len(rows) // ROWS_AT_A_TIME, len(asked) * len(train) // PAIRS_AT_A_TIME)
+            in_threads(compare, np.array_split(asked, pieces + 1))
             bar.update(len(rows))
     return nearest, cosine
 
@@ -278,7 +288,8 @@ def exact_search(train: np.ndarray) -> Search:
 
     def search(asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         likeness = asked @ train.T
-        return likeness.argmax(axis=1), likeness.max(axis=1)
+        best = likeness.argmax(axis=1)
+        return best, likeness[np.arange(len(asked)), best]
 
     return search
 

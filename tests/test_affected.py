@@ -195,7 +195,7 @@ STAGES_OF_FILES = {
     "stages/features/block.py": ["featurize", "train", "evaluate"],
     # A baseline of `evaluate` looks at the sizes.
     "stages/features/kinds/sizes.py": ["featurize", "train", "evaluate"],
-    "stages/features/moments.py": ["featurize", "train", "evaluate"],
+    "stages/features/moments.py": ["split", "featurize", "train", "evaluate"],
     "stages/features/kinds/*.py": ["featurize", "train"],
     "stages/features/transformer.py": ["featurize", "train"],
     "stages/featurize.py": ["featurize"],

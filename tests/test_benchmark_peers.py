@@ -125,7 +125,7 @@ def check_parameters(notebook: dict) -> None:
     assert f"boosted({trees.pop('rounds')}, " in code
     assert f"early_stopping_rounds={trees.pop('early_stopping_rounds')})" in code
     for name, value in trees.items():
-        if name not in ("features", "threads"):
+        if name != "features":
             assert chosen[name] == value
 
 
