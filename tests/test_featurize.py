@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import tiny_rows, write_csv_table
 from scipy.stats import yeojohnson
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import PowerTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -18,10 +19,12 @@ from stages.common.errors import PipelineError
 from stages.features.kinds.embedding import (
     LONGEST_EXACT,
     apart_from_logarithms,
+    exact,
     fit_exponents,
     yeo_johnson,
 )
 from stages.features.kinds.sizes import logarithms
+from stages.features.moments import moments
 from stages.features.transformer import TRANSFORMER, Transformer
 from stages.featurize import Params, check_column, check_names, check_params, fit
 from stages.model_file.graph import Graph
@@ -125,6 +128,25 @@ def test_exponents_are_kept_apart_from_logarithms(monkeypatch):
 
     monkeypatch.setattr("sklearn.preprocessing.PowerTransformer", Fitted)
     assert fit_exponents(artefacts()["embedding"]).tolist() == [-1e-6] * 6
+
+
+@pytest.mark.parametrize("type_", [np.float32, np.float64])
+def test_moments_are_those_of_scikit_learn_to_the_last_bit(type_):
+    values = np.random.default_rng(0).normal(3, 2, (500, 150)).astype(type_)
+    values[:, 70] = 0.1  # the same everywhere: its deviation is rounding
+    mean, scale = moments(values)
+    expected = StandardScaler().fit(values)
+    np.testing.assert_array_equal(mean, expected.mean_)
+    np.testing.assert_array_equal(scale, expected.scale_)
+    assert scale[70] == 1
+
+
+def test_exact_components_are_those_of_scikit_learn():
+    values = StandardScaler().fit_transform(artefacts(length=9)["embedding"])
+    expected = PCA(4, svd_solver="covariance_eigh").fit(values)
+    found, variances = exact(values, 4)
+    np.testing.assert_allclose(found, expected.components_, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(variances, expected.explained_variance_, rtol=1e-5)
 
 
 def test_principal_components_are_uncorrelated_and_sorted_by_variance():

@@ -84,3 +84,13 @@ def test_linear_algebra_has_one_thread_and_one_kernel(shell):
     assert environment["OMP_WAIT_POLICY"] == "passive"
     assert environment["OPENBLAS_L2_SIZE"] == "512"
     assert not {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT"} & set(environment)
+
+
+def test_training_with_trees_loads_no_scikit_learn():
+    code = """
+import sys, stages.models.xgboost
+stages.models.xgboost.load_without_sklearn()
+assert "xgboost" in sys.modules and "sklearn" not in sys.modules
+import sklearn.base
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
