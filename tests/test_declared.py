@@ -177,7 +177,7 @@ USED = {
     "featurize": {"sklearn", "onnx"},
     "train": {"sklearn", "onnx"},
     "evaluate": {"sklearn", "onnx"},
-    "report": {"sklearn", "matplotlib", "onnx"},
+    "report": {"matplotlib", "onnx"},
 }
 ALSO_USED = {"xgboost": {"xgboost"}, "ensemble": {"xgboost"}}
 
