@@ -169,17 +169,22 @@ CASES = [
 ]
 
 
-HEAVY = {"matplotlib", "onnx", "onnxruntime", "sklearn", "xgboost", "requests"}
+HEAVY = {"matplotlib", "onnx", "onnxruntime", "pandas", "requests", "sklearn", "xgboost"}
 USED = {
     "download": set(),
     "parse-embeddings-to-parquet": set(),
     "split": set(),
-    "featurize": {"sklearn", "onnx"},
-    "train": {"sklearn", "onnx"},
-    "evaluate": {"sklearn", "onnx"},
-    "report": {"matplotlib", "onnx"},
+    "featurize": {"onnx"},
+    "train": {"onnx", "pandas"},
+    "evaluate": {"onnx", "pandas", "sklearn"},
+    "report": {"matplotlib", "onnx", "pandas"},
 }
-ALSO_USED = {"xgboost": {"xgboost"}, "ensemble": {"xgboost"}}
+ALSO_USED = {
+    ("download", "synthetic"): {"pandas"},
+    ("train", "file and logistic_regression"): {"sklearn"},
+    ("train", "xgboost"): {"xgboost"},
+    ("train", "ensemble"): {"xgboost"},
+}
 
 
 @pytest.mark.parametrize(("stage", "variant"), CASES)
@@ -205,7 +210,7 @@ def test_a_stage_runs_with_what_it_declares_and_writes_what_it_declares(
     assert last.startswith(f"[{stage.replace('-', '_')}] ")
     assert last.endswith(" s")
     # Heavy libraries are imported only where they are used.
-    assert set(modules.split()) & HEAVY == USED[stage] | ALSO_USED.get(variant, set())
+    assert set(modules.split()) & HEAVY == USED[stage] | ALSO_USED.get((stage, variant), set())
 
 
 # Scripts are checked above. For `download` the simulated source, which reads the facts.

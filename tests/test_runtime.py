@@ -86,10 +86,12 @@ def test_linear_algebra_has_one_thread_and_one_kernel(shell):
     assert not {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT"} & set(environment)
 
 
-def test_training_with_trees_loads_no_scikit_learn():
+def test_xgboost_can_be_loaded_without_scikit_learn():
     code = """
-import sys, stages.models.xgboost
-stages.models.xgboost.load_without_sklearn()
+import sys
+from stages.common.stage import left_out
+with left_out("sklearn"):
+    import xgboost
 assert "xgboost" in sys.modules and "sklearn" not in sys.modules
 import sklearn.base
 """

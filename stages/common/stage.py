@@ -3,8 +3,8 @@
 import io
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from stages import NO_MEMORY, STARTED, out_of_memory, unread_stream
 from stages.common.ending import Stopped, ends_when_asked
@@ -38,13 +38,20 @@ class _Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def leave_out(library: str) -> None:
-    """Keep a library that a stage has no use for out of this process.
+@contextmanager
+def left_out(library: str) -> Iterator[None]:
+    """Keep a library that is not loaded yet out of what is imported meanwhile.
 
-    Arrow and scikit-learn load pandas, where it is installed, to see whether a value is one of its:
-    a third of a short stage's seconds.
+    Others load it, where it is installed, for what nothing here uses: Arrow and scikit-learn load
+    pandas, to see whether a value is one of its, and XGBoost loads scikit-learn. That takes a third
+    of a short stage's seconds.
     """
-    sys.meta_path.insert(0, _Absent(library))
+    absent = _Absent(library)
+    sys.meta_path.insert(0, absent)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(absent)
 
 
 def run(stage: str, main: Callable[[], str]) -> None:

@@ -1,7 +1,6 @@
 """Gradient-boosted trees (XGBoost, histogram method)."""
 
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.errors import PipelineError
-from stages.common.stage import log
+from stages.common.stage import left_out, log
 from stages.features.kinds.embedding import principal_components
 from stages.model_file.graph import ML, Graph
 from stages.model_file.interface import CURVE_COLUMNS
@@ -114,8 +113,8 @@ def fit(
     The model has the trees up to its best round; the curve has a row for every round that
     was tried. Without a fold of val, another of these rounds may have been the best.
     """
-    load_without_sklearn()
-    import xgboost
+    with left_out("sklearn"):
+        import xgboost
 
     axes = principal_axes(train, params.components)
 
@@ -188,19 +187,6 @@ def fit(
     kept = {step: logits for step, logits in enumerate(by_round) if step in steps}
     without_fold = np.array([kept[step] for step in steps])
     return Fitted(Trees(booster[:best], best, axes), curve, used, without_fold)
-
-
-def load_without_sklearn() -> None:
-    """Import XGBoost without its classes for scikit-learn, which it would load beside it.
-
-    Nothing of them is used here, and they take more than a second of processor time.
-    """
-    if "xgboost" not in sys.modules and "sklearn" not in sys.modules:
-        sys.modules["sklearn"] = None  # type: ignore[assignment]
-        try:
-            import xgboost  # noqa: F401
-        finally:
-            del sys.modules["sklearn"]
 
 
 def exact_gradients(
@@ -298,7 +284,6 @@ def _progress(bar: tqdm) -> "xgboost.callback.TrainingCallback":
 
 def check_cuda() -> None:
     """Raise PipelineError when XGBoost cannot use a graphics card here."""
-    load_without_sklearn()
     import xgboost
 
     if not xgboost.build_info()["USE_CUDA"]:
