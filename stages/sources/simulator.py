@@ -354,11 +354,11 @@ def write_csv(path: Path, preset: str, seed: int) -> int:
         tqdm(total=total, desc="simulate", unit=" rows", disable=None) as progress,
     ):
         csv.writer(file, lineterminator="\n").writerow(COLUMNS)
-        writer = csv.writer(file, lineterminator=",")  # the embedding ends the line
+        writer = csv.writer(file, lineterminator="")  # the embedding ends the line
         for metadata, embeddings in simulate(preset, seed):
             cells = metadata.itertuples(index=False, name=None)
             for row, text in zip(cells, texts(embeddings), strict=True):
                 writer.writerow(row)
-                file.write(f'"{text}"\n')
+                file.write(f',"{text}"\n')
             progress.update(len(metadata))
     return total
