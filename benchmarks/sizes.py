@@ -4,13 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.harness import (
-    Bench,
-    Run,
-    exponent,
-    say,
-    table,
-)
+from benchmarks.harness import Bench, Run, exponent, say, table
 
 LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "xgboost-cpu", "xgboost", "onnxruntime")
 ROWS, TRIAL_ROWS = (5_000, 20_000, 80_000), (600, 1_200)

@@ -147,7 +147,7 @@ def features(parse):
 def test_each_other_way_learns_from_the_features(features, name):
     for package in PACKAGES.get(name, ()):
         if not find_spec(package):
-            pytest.skip(f"{package} is installed by `make bench-models` only")
+            pytest.skip(f"{package} is installed by `make bench` only")
     found = run_peer(name, features)
     assert found["accuracy"] > 0.5
     assert found["log_loss"] < math.log(6)
