@@ -90,7 +90,8 @@ def main() -> str:
     waiting: dict[str, list[pa.RecordBatch]] = {"train": [], "val": []}
 
     def of_test() -> Iterator[pa.RecordBatch]:
-        # All are read once. Those of test, which may be many, are written at once.
+        # All are read once. Those of test, which may be many, are written as they come; the others
+        # wait.
         for artefacts in read(None, columns=columns):
             features = finite_features(transformer, artefacts)
             subsets = np.array([subset_of[name] for name in artefacts["image_file"]])

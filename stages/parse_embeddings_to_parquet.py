@@ -234,8 +234,8 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     """The results of `function` for each item, in order, from a pool of threads.
 
     Threads suffice: Arrow and NumPy release the GIL, and simdjson, which does not, takes a third of
-    the time. At most `READ_AHEAD` items are taken in advance, so that memory does not grow with
-    their number.
+    a worker's time. At most `READ_AHEAD` items are taken in advance, so that memory does not grow
+    with their number.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:

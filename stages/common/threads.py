@@ -38,8 +38,8 @@ def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
 
     The work on one must not touch what that on another does. So the result is the same with any
     number of threads, as linear algebra has one in each: stages/__init__.py. OpenBLAS's own threads
-    wait for each other in busy loops, which takes several times the processor time where the cores
-    have other work too, and another number of them gives other last bits.
+    wait for each other in busy loops (docs/choices.md says what that takes), and another number of
+    them gives other last bits.
 
     Raises what the work raises.
     """

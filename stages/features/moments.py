@@ -1,4 +1,4 @@
-"""Means and standard deviations as scikit-learn's `StandardScaler` has them, unloaded."""
+"""Means and standard deviations, those of scikit-learn's `StandardScaler`, without loading it."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ COLUMNS = 64
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The means and the standard deviations of the columns of (n, d) numbers, each (d,) float64.
+    """The means and the standard deviations of the columns of (n, d) floats, each (d,) float64.
 
     Sums are in 64 bits, and corrected as Chan, Golub and LeVeque (1983) say. What varies by no more
     than their rounding has the deviation 1.

@@ -351,7 +351,10 @@ class Prepared:
         return self.score(self.columns, output)
 
     def shuffled(self, kind: str, order: np.ndarray) -> "Prepared":
-        """The same artefacts, but with a kind of features of the artefacts at other places (n,)."""
+        """The same artefacts, but each with one kind of features of another.
+
+        `order` (n,) int are the places of those others.
+        """
         moved = {name: self.columns[name][order] for name, of in self.kind_of.items() if of == kind}
         return replace(self, columns=self.columns.with_columns(moved))
 

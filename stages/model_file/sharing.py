@@ -22,10 +22,8 @@ def share(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None
     nodes = []
     for node in model.graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
-        outputs, axis = (
-            list(node.output),
-            next((a.i for a in node.attribute if a.name == "axis"), 0),
-        )
+        outputs = list(node.output)
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
         if node.op_type == "Gather" and axis == 1 and node.input[1] in constants:
             columns, end = numpy_helper.to_array(constants[node.input[1]]).tolist(), 0
             for name in beside.get(node.input[0], []):
@@ -48,6 +46,7 @@ def share(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None
                 same |= dict(zip(outputs, first, strict=True))
                 continue
         nodes.append(node)
+    # Copies, as the graph's own nodes go when they are cleared.
     kept = onnx.GraphProto()
     kept.node.extend(nodes)
     model.graph.ClearField("node")

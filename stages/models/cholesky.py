@@ -1,6 +1,7 @@
 """The Cholesky factorisation of a large matrix in place, tile by tile.
 
-A tile is a product of one thread, so that the bytes are the same with any number of them.
+Each tile is computed in one thread, so that the bytes are the same with any number of threads.
+LAPACK's own threads would give other bytes with another number, and wait in busy loops.
 """
 
 import numpy as np
@@ -55,11 +56,8 @@ def inverse_diagonal(factor: np.ndarray) -> np.ndarray:
         # These columns of the factor's inverse, from the diagonal on.
         inverse = np.eye(count - columns.start, columns.stop - columns.start, dtype=np.float32)
         for own in tiles_of(columns.start, count):
-            before, rows = (
-                slice(0, own.start - columns.start),
-                slice(own.start - columns.start, own.stop - columns.start),
-            )
-            inverse[rows] -= factor[own, columns.start : own.start] @ inverse[before]
+            rows = slice(own.start - columns.start, own.stop - columns.start)
+            inverse[rows] -= factor[own, columns.start : own.start] @ inverse[: rows.start]
             inverse[rows] = blas.strsm(1, factor[own, own], inverse[rows], lower=1)
         result[columns] = np.einsum("ij,ij->j", inverse, inverse)
 

@@ -1,7 +1,7 @@
 """Read embeddings from raw columns as float32, and find the rows that have none to use.
 
 Text becomes the float32 that is nearest to the written number, as Arrow converts it. simdjson takes
-half the time; it reads what its float64 cannot get wrong.
+half the time, but goes by way of float64: what that could round otherwise is left to Arrow.
 """
 
 import re

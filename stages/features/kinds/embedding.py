@@ -196,7 +196,11 @@ def principal_components(values: np.ndarray, most: int) -> tuple[np.ndarray, np.
 
 
 def exact(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """What scikit-learn's `PCA` finds in the covariance, without loading it: see above."""
+    """The first `count` components (k, d) of (n, d) float32, and their variances (k,) float64.
+
+    They are those of scikit-learn's `PCA`, by the eigenvectors of the covariance, without loading
+    it.
+    """
     mean = values.mean(axis=0)
     covariance = values.T @ values
     covariance -= len(values) * mean[:, None] * mean
@@ -210,7 +214,10 @@ def exact(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def randomized(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """By scikit-learn's randomised solver, whose time does not grow with the cube of the length."""
+    """What `exact` gives, by scikit-learn's randomised solver, and overwrites the values.
+
+    Its time does not grow with the cube of d.
+    """
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits
 
