@@ -20,7 +20,7 @@ from stages.common.stage import run
 from stages.model_file import checking
 from stages.model_file.checking import OPERATORS
 from stages.model_file.interface import PROBABILITIES
-from stages.model_file.scoring import ModelFile
+from stages.model_file.scoring import BATCH_ROWS, ModelFile
 
 GIANT = helper.make_tensor("giant", TensorProto.INT64, [2], [1 << 20, 1 << 20])
 OUT = "taken out"
@@ -54,6 +54,7 @@ def answer(path):
     model.predict_proba(rows)
     model.features(rows)
     model.members(rows)
+    model.prepare(rows).predict_proba()
 
 
 def instead_of_answer(*nodes, arrays=()):
@@ -157,6 +158,10 @@ BROADCAST = instead_of_answer(
 )
 MINUS = instead_of_answer(node("Neg", ["before"], [PROBABILITIES]))
 TWICE = instead_of_answer(node("Add", ["before", "before"], [PROBABILITIES]))
+CONSTANT = instead_of_answer(
+    node("Identity", ["same"], [PROBABILITIES]),
+    arrays=[numpy_helper.from_array(np.full((BATCH_ROWS, 4), 0.25, np.float32), "same")],
+)
 LOGS = instead_of_answer(
     node("Neg", ["before"], ["minus"]),
     node("Log", ["minus"], ["x"]),
@@ -192,6 +197,7 @@ FAULTS = {
     "answers below 0": (MINUS, "row 1 holds no probabilities"),
     "answers above 1": (TWICE, "row 1 holds no probabilities"),
     "some of a row is no number": (LOGS, "row 1 holds no probabilities"),
+    "the same of all": (CONSTANT, "its probabilities depend on none of its inputs"),
     "another width": (one_column, "cannot be used"),
     "three labels": (metadata(labels=["a", "b", "c"]), "has another length than it says"),
     "no labels": (metadata(labels=OUT), "it lacks `labels`"),

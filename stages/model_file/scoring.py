@@ -322,8 +322,8 @@ class ModelFile:
             for value in kind["inputs"]
         }
         nodes = _nodes(self._model, self.inputs, self.outputs)
-        kinds = kinds_of_results(nodes, kind_of, self.outputs)
         with self._running():
+            kinds = kinds_of_results(nodes, kind_of, self.outputs)
             found = _run(_part(self._model, self.inputs, list(kinds)), artefacts, list(kinds))
             rest = {
                 name: _part(self._model, [*kinds], [name]) for name in {*self.outputs} - {*kinds}

@@ -60,6 +60,8 @@ def kinds_of_results(
 
     They have all that the model makes of one kind alone. `kind_of` has the kind of each input.
     Returns the kinds of results that are `wanted`, or that an operator takes beside another kind.
+
+    Raises ValueError when a result that is wanted is made of constants alone.
     """
     kinds = dict(kind_of)
     found: dict[str, str] = {}
@@ -72,5 +74,8 @@ def kinds_of_results(
         kinds |= dict.fromkeys(node.output, kind)
         if kind == MIXED:
             found |= taken
-    found |= {name: kinds[name] for name in wanted}
+    for name in wanted:
+        if name not in kinds:
+            raise ValueError(f"its {name} depend on none of its inputs")
+        found[name] = kinds[name]
     return {name: kind for name, kind in found.items() if kind != MIXED}
