@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 STAGE = "parse-embeddings-to-parquet"
 PARAMS = "parse_embeddings_to_parquet"
-LIBRARIES = ("pyarrow", "numpy", "pandas", "polars", "duckdb")
+LIBRARIES = ("pyarrow", "pysimdjson", "numpy", "pandas", "polars", "duckdb")
 ROUNDS = 5
 # Ways from the raw table to a Parquet file, by their names in benchmarks/peers.py: what the page
 # calls them, and the rounds in which they run.
