@@ -16,7 +16,7 @@ import pyarrow as pa
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.memory import check_memory, of_featurize
 from stages.common.params import Section, load_params
-from stages.common.stage import left_out, run
+from stages.common.stage import hidden, run
 from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding, Pca
@@ -223,5 +223,5 @@ def check_names(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with left_out("pandas"):
+    with hidden("pandas"):
         run(STAGE, main)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import sha256, write_json, write_text
 from stages.common.params import Section, load_params, load_value
-from stages.common.stage import left_out, log, run
+from stages.common.stage import hidden, log, run
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
@@ -319,5 +319,5 @@ def accepted(
 
 
 if __name__ == "__main__":
-    with left_out("pandas"):
+    with hidden("pandas"):
         run(STAGE, main)

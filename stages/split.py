@@ -17,7 +17,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import reading
 from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
-from stages.common.stage import left_out, log, run
+from stages.common.stage import hidden, log, run
 from stages.common.threads import in_threads
 from stages.features.moments import moments
 from stages.tables.artefacts import (
@@ -336,5 +336,5 @@ def _read_embeddings() -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 if __name__ == "__main__":
-    with left_out("pandas"):
+    with hidden("pandas"):
         run(STAGE, main)

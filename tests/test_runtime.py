@@ -89,8 +89,8 @@ def test_linear_algebra_has_one_thread_and_one_kernel(shell):
 def test_xgboost_can_be_loaded_without_scikit_learn():
     code = """
 import sys
-from stages.common.stage import left_out
-with left_out("sklearn"):
+from stages.common.stage import hidden
+with hidden("sklearn"):
     import xgboost
 assert "xgboost" in sys.modules and "sklearn" not in sys.modules
 import sklearn.base

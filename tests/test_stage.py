@@ -9,7 +9,7 @@ import pytest
 from stages import NO_MEMORY
 from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import atomic_write, write_csv, write_json
-from stages.common.stage import left_out, run
+from stages.common.stage import hidden, run
 
 
 def raises(error):
@@ -97,10 +97,10 @@ def test_tables_for_git_have_six_decimals_and_lf(tmp_path):
     assert (tmp_path / "file.csv").read_bytes() == b"medium,recall\nclay,0.333333\n"
 
 
-def test_a_library_that_is_left_out_cannot_be_loaded_meanwhile(monkeypatch):
+def test_a_library_that_is_hidden_cannot_be_loaded_meanwhile(monkeypatch):
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     with (
-        left_out("colorsys"),
+        hidden("colorsys"),
         pytest.raises(ModuleNotFoundError, match="No module named 'colorsys'"),
     ):
         importlib.import_module("colorsys")

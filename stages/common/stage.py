@@ -39,7 +39,7 @@ class _Absent:
 
 
 @contextmanager
-def left_out(library: str) -> Iterator[None]:
+def hidden(library: str) -> Iterator[None]:
     """Keep a library that is not loaded yet out of what is imported meanwhile.
 
     Others load it, where it is installed, for what nothing here uses: Arrow and scikit-learn load

@@ -13,7 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.errors import PipelineError
-from stages.common.stage import left_out, log
+from stages.common.stage import hidden, log
 from stages.features.kinds.embedding import principal_components
 from stages.model_file.graph import ML, Graph
 from stages.model_file.interface import CURVE_COLUMNS
@@ -113,7 +113,7 @@ def fit(
     The model has the trees up to its best round; the curve has a row for every round that
     was tried. Without a fold of val, another of these rounds may have been the best.
     """
-    with left_out("sklearn"):
+    with hidden("sklearn"):
         import xgboost
 
     axes = principal_axes(train, params.components)
