@@ -141,6 +141,16 @@ def test_moments_are_those_of_scikit_learn_to_the_last_bit(type_):
     assert scale[70] == 1
 
 
+def test_a_number_that_varies_by_less_than_32_bits_can_hold_is_in_no_component():
+    train = artefacts()
+    train["embedding"][:, 2] = 0
+    train["embedding"][5, 2] = 1e-45
+    features = fit(train, params("pca", sizes=False)).transform(train)
+    train["embedding"][5, 2] = 0
+    expected = fit(train, params("pca", sizes=False)).transform(train)
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-6)
+
+
 def test_exact_components_are_those_of_scikit_learn():
     values = StandardScaler().fit_transform(artefacts(length=9)["embedding"])
     expected = PCA(4, svd_solver="covariance_eigh").fit(values)

@@ -284,6 +284,15 @@ def test_a_number_that_all_training_rows_share_counts_as_it_is_elsewhere(monkeyp
 
 
 @pytest.mark.usefixtures("stage_folder")
+def test_a_number_that_varies_by_less_than_32_bits_can_hold_does_not_count(monkeypatch):
+    # The deviation of 0 and the least number that is not 0 would be 0 as float32.
+    embeddings = [[0, 0], [4, 0], [4, 0], [0, 1e-45], [4, 0]]
+    nearest, cosine = likeness(monkeypatch, embeddings, ["train"] * 4 + ["val"])
+    assert nearest.tolist() == [-1, -1, -1, -1, 1]
+    assert cosine[4] == 1
+
+
+@pytest.mark.usefixtures("stage_folder")
 @pytest.mark.parametrize("at_a_time", [1, 2])
 def test_no_more_rows_are_compared_at_a_time_than_memory_allows(at_a_time, monkeypatch):
     blocks = []

@@ -24,3 +24,10 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     least = np.finfo(np.float64).eps
     same = variances <= count * least * variances + (count * means * least) ** 2
     return means, np.where(same, 1, np.sqrt(variances))
+
+
+def moments_in_32_bits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same as float32, in which a deviation that is too small would be 0: it is 1."""
+    means, deviations = (found.astype(np.float32) for found in moments(values))
+    deviations[deviations == 0] = 1
+    return means, deviations

@@ -104,6 +104,7 @@ class Embedding(Block):
         mean, scale = moments(values)
         if pca is None:
             return cls(how, length, exponents, mean, scale, identity=made_by)
+        scale[scale.astype(np.float32) == 0] = 1  # too small for the 32 bits of what follows
         standardized = values - mean.astype(np.float32)
         standardized /= scale.astype(np.float32)
         components, variances = principal_components(standardized, pca.components)
