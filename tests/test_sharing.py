@@ -109,3 +109,26 @@ def test_a_product_with_an_offset_is_that_of_the_standard(turned, factors):
     evaluator = ReferenceEvaluator(onnx.load_from_string(content), new_ops=scoring.OWN_OPERATORS)
     expected = onnxruntime.InferenceSession(content).run(None, feed)[0]
     np.testing.assert_allclose(evaluator.run(None, feed)[0], expected, rtol=1e-6)
+
+
+def test_an_output_is_there_also_where_an_earlier_operator_does_the_same():
+    graph = Graph()
+    left = graph.input("left", np.float32, 2)
+    found = onnx.load_from_string(graph.to_bytes({}, ""))
+    found.graph.node.extend(
+        onnx.helper.make_node("Exp", [left], [name]) for name in ("earlier", "one")
+    )
+    found.graph.output.append(onnx.helper.make_empty_tensor_value_info("one"))
+    share(found, SHAPES)
+    assert [node.output[0] for node in found.graph.node] == ["earlier", "one"]
+
+
+def test_arrays_of_the_model_may_stand_beside_results():
+    graph = Graph()
+    left, array = graph.input("left", np.float32, 2), graph.constant(np.ones((1, 3), np.float32))
+    beside = graph.add("Concat", array, left, axis=1)
+    found = graph.add("Gather", beside, graph.constant(np.array([3, 4])), axis=1)
+    graph.output("one", found, np.float32, 2)
+    whole = onnx.load_from_string(graph.to_bytes({}, ""))
+    share(whole, SHAPES)
+    assert operators(whole) == ["Concat", "Gather", "Identity"]

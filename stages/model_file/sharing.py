@@ -12,10 +12,11 @@ def share(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None
     """Take out of a model each operator that does what an earlier one has done.
 
     What is gathered from results side by side, and is just one of them, is that one: so what looks
-    at the embedding alone depends on nothing else. Results of `Identity` keep their names. `shapes`
-    are those of the results.
+    at the embedding alone depends on nothing else. Results of `Identity` keep their names, and the
+    model its outputs. `shapes` are those of the results.
     """
     constants = {constant.name: constant for constant in model.graph.initializer}
+    kept_names = {value.name for value in model.graph.output}
     beside: dict[str, list[str]] = {}  # the results that stand side by side in another
     same: dict[str, str] = {}  # earlier results, by the names of those that are the same
     done: dict[bytes, Sequence[str]] = {}
@@ -24,9 +25,14 @@ def share(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None
         node.input[:] = [same.get(name, name) for name in node.input]
         outputs = list(node.output)
         axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        if kept_names.intersection(outputs):
+            nodes.append(node)
+            continue
         if node.op_type == "Gather" and axis == 1 and node.input[1] in constants:
             columns, end = numpy_helper.to_array(constants[node.input[1]]).tolist(), 0
             for name in beside.get(node.input[0], []):
+                if name not in shapes:
+                    break  # an array of the model
                 start, end = end, end + shapes[name][1]
                 if columns == list(range(start, end)):
                     same[outputs[0]] = name
