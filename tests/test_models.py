@@ -383,6 +383,16 @@ def test_lda_of_up_to_so_many_features_is_solved_directly(monkeypatch):
     )
 
 
+def test_lda_of_two_labels_is_exact_also_of_numbers_far_from_0():
+    train = wide_examples((40, 30))
+    far = replace(train, values=train.values + 1000)
+    model, other = (fit_whole("lda", rows, None).model for rows in (train, far))
+    expected, found = model.logits(train.values), other.logits(far.values)
+    np.testing.assert_allclose(
+        found[:, 1] - found[:, 0], expected[:, 1] - expected[:, 0], rtol=0, atol=0.5
+    )
+
+
 def test_lda_that_does_not_converge_says_what_to_change(monkeypatch):
     monkeypatch.setattr(lda, "MOST_EXACT", 0)
     monkeypatch.setattr(lda, "MOST_ITERATIONS", 3)

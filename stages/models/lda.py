@@ -86,6 +86,9 @@ def discriminants(
         np.einsum("ii->i", covariance)[:] += shrinkage * variance
         weights = lstsq(covariance, means.T, overwrite_a=True)[0]
     offsets = np.log(priors) - np.einsum("kd,dk->k", means, weights) / 2
+    # What all logits share says nothing, and may be so large that 32 bits lose the rest.
+    if len(counts) == 2:
+        weights, offsets = weights - weights[:, :1], offsets - offsets[0]
     return Linear(weights.astype(np.float32), offsets.astype(np.float32))
 
 
