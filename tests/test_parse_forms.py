@@ -544,6 +544,19 @@ def test_the_size_of_the_blocks_of_a_csv_table_changes_nothing(parser, table, da
     assert ARTEFACTS.read_bytes() == whole
 
 
+def test_a_row_with_nothing_before_its_embedding_keeps_its_place(tmp_path, monkeypatch):
+    # `predict` takes tables of image files and embeddings alone.
+    rows = [f'{name},"[{number}, 2]"' for number, name in enumerate(["a", "", "b", "", ""] * 20)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["name,embedding", *rows, ""]))
+    monkeypatch.setattr(csv_file, "CSV_BLOCK", 200)
+    batches = csv_file.CsvFile(path, csv_file.CsvForm(separator=",", decimal=".")).batches(
+        ["name", "embedding"]
+    )
+    found = [row for batch in batches for row in zip(*batch.to_pydict().values(), strict=True)]
+    assert found == [tuple(row.replace('"', "").split(",", 1)) for row in rows]
+
+
 @examples("FORM_EXAMPLES", few=25)
 @given(table=tables(), data=st.data())
 def test_the_size_of_the_batches_of_a_parquet_table_changes_nothing(parser, table, data):

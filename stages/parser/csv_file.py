@@ -314,6 +314,8 @@ def _divide(
         head = text[line : first_quote - 1]
         if text[first_quote - 1 : first_quote] != separator or head.count(separator) != fields - 2:
             return None
+        if not head:  # Arrow passes over an empty line
+            return None
         heads.append(head)
         last.append(view[first_quote + 1 : line_end - 1])
         offsets.append(offsets[-1] + line_end - first_quote - 2)
