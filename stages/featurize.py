@@ -72,11 +72,11 @@ def main() -> str:
     schema = schema_of_artefacts()
     check_params(params, schema)
     subset_of = subsets_of_artefacts()
-    train_rows = sum(subset == "train" for subset in subset_of.values())
+    rows = Counter(subset_of.values())
     length = 0 if params.embedding == "none" else length_of_embeddings(schema) or 0
     check_memory(
-        of_featurize(len(subset_of), train_rows, length),
-        f"fitting features on {train_rows:,} training rows",
+        of_featurize(len(subset_of), rows["train"], rows["val"], length),
+        f"fitting features on {rows['train']:,} training rows",
         "take fewer rows, or `-S featurize.embedding=none`",
     )
     read = partial(read_artefacts, subset_of=subset_of, title=STAGE)

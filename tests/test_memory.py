@@ -11,6 +11,7 @@ from conftest import PROJECT, tiny_rows
 from stages import container_limits, evaluate, featurize, split, train
 from stages.common import memory
 from stages.common.errors import PipelineError
+from stages.common.memory import of_featurize
 from stages.model_file.interface import MODEL
 from stages.tables.features import features_path
 from stages.tables.results import METRICS
@@ -96,6 +97,12 @@ def refused(monkeypatch, stage, written):
             stage.main()
     assert not Path(written).exists()
     return str(error.value)
+
+
+def test_features_of_val_count_where_they_are_many():
+    assert of_featurize(10**6, 10**5, 10**5, 1000) == of_featurize(10**6, 10**5, 0, 1000)
+    more = of_featurize(10**6, 10**5, 9 * 10**5, 1000) - of_featurize(10**6, 10**5, 0, 1000)
+    assert more == 4 * 10**9 - 20 * 10**8
 
 
 def test_each_stage_stops_before_its_work_and_says_what_to_do(parse, set_params, monkeypatch):

@@ -30,9 +30,13 @@ def of_split(rows: int, train_rows: int, length: int) -> int:
     return 500 * rows + 12 * train_rows * length + 16 * min(rows, GROUP_ROWS) * length
 
 
-def of_featurize(rows: int, train_rows: int, length: int) -> int:
-    """Bytes for embeddings of train, in 32 and 64 bits, and a row group on its way."""
-    return 300 * rows + 20 * train_rows * length + 32 * min(rows, GROUP_ROWS) * length
+def of_featurize(rows: int, train_rows: int, val_rows: int, length: int) -> int:
+    """Bytes for embeddings of train, in 32 and 64 bits, and a row group on its way.
+
+    After them there are features of train and val.
+    """
+    whole = max(20 * train_rows, 4 * (train_rows + val_rows)) * length
+    return 300 * rows + whole + 32 * min(rows, GROUP_ROWS) * length
 
 
 def of_train(rows: int, features: int, labels: int, kernel_rows: int) -> int:
