@@ -260,15 +260,6 @@ def test_trees_that_are_none_end_in_a_sentence_and_in_no_loop(spoiled, change):
         answer(path)
 
 
-def test_answers_that_no_input_has_a_part_in_are_not_measured(spoiled):
-    answers = numpy_helper.from_array(np.full((1024, 4), 0.25, np.float32), "answers")
-    path = spoiled(
-        instead_of_answer(node("Identity", ["answers"], [PROBABILITIES]), arrays=[answers])
-    )
-    with pytest.raises(PipelineError, match="it lacks `probabilities`"):
-        ModelFile(path).prepare(strangers()[0])
-
-
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
     with (tmp_path / "model.onnx").open("wb") as file:
         file.truncate(1 << 40)  # a file with a hole: it takes no room
