@@ -183,9 +183,11 @@ def test_two_processes_that_write_one_file_do_not_mix_their_bytes(folder):
         assert ours != theirs
     assert (path.read_text(), theirs.read_text()) == ("new", "half")
     other.kill()
-    other.wait()
+    # It has ended, and its number is not free before it is waited for.
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     # It has left its half behind; the next one that writes the file takes that away.
     assert leftovers(path) == [theirs]
+    other.wait()
     with atomic_write(path) as ours:
         ours.write_text("newer")
     assert list(Path("data").iterdir()) == [path]

@@ -145,7 +145,11 @@ def is_leftover(path: Path) -> bool:
 def _is_running(process: int) -> bool:
     import psutil  # takes a while, and is seldom needed
 
-    return process == os.getpid() or psutil.pid_exists(process)
+    try:
+        # What was killed keeps its number until it is waited for.
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def remove_partial_files() -> None:
