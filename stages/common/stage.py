@@ -27,17 +27,6 @@ def log(stage: str, message: str) -> None:
         raise OSError(error.errno, error.strerror, "standard output") from None
 
 
-class _Absent:
-    """Says to `import` that a library is not installed."""
-
-    def __init__(self, library: str) -> None:
-        self.library = library
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == self.library:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
 @contextmanager
 def hidden(library: str) -> Iterator[None]:
     """Keep a library that is not loaded yet out of what is imported meanwhile.
@@ -46,12 +35,18 @@ def hidden(library: str) -> Iterator[None]:
     pandas, to see whether a value is one of its, and XGBoost loads scikit-learn. That takes a third
     of a short stage's seconds.
     """
-    absent = _Absent(library)
-    sys.meta_path.insert(0, absent)
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            if name == library:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(absent)
+        sys.meta_path.remove(Finder)
 
 
 def run(stage: str, main: Callable[[], str]) -> None:
