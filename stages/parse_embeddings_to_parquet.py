@@ -5,10 +5,9 @@ that were set aside, and data/croissant.json, which describes the table to progr
 """
 
 import math
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import sha256, write_json, write_text
 from stages.common.params import Section, load_params, load_value
 from stages.common.stage import hidden, log, run
+from stages.common.threads import thread_pool
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
@@ -48,8 +48,6 @@ from stages.tables.quarantine import QUARANTINE
 
 STAGE = "parse_embeddings_to_parquet"
 
-# A few workers keep up with the reader, which is one thread.
-MOST_WORKERS = 4
 # Batches that are read ahead, 2 MB each: they keep the workers busy.
 READ_AHEAD = 4
 # Batches in which good first rows are looked for.
@@ -238,7 +236,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     with their number.
     """
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
+    with thread_pool() as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > READ_AHEAD:

@@ -19,7 +19,7 @@ from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import hidden, log, run
 from stages.common.threads import in_threads
-from stages.features.moments import moments_in_32_bits
+from stages.features.moments import above_0_in_32_bits, moments
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
@@ -254,7 +254,8 @@ def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.nd
         own = embedding[subset[rows] == "train"]
         train[filled : filled + len(own)] = own
         filled += len(own)
-    mean, scale = moments_in_32_bits(train)
+    mean, scale = moments(train)
+    mean, scale = mean.astype(np.float32), above_0_in_32_bits(scale).astype(np.float32)
     for start in range(0, len(train), ROWS_AT_A_TIME):
         some = train[start : start + ROWS_AT_A_TIME]
         some[:] = directions(some, mean, scale)

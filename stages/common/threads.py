@@ -10,7 +10,8 @@ from typing import Any
 
 from stages import address_limit
 
-MOST_THREADS = 4  # each takes memory
+# Each takes memory: half a gigabyte to score a batch with a kernel around 20,000 rows.
+MOST_THREADS = 4
 
 
 def start_threads() -> None:
@@ -33,8 +34,13 @@ def start_threads() -> None:
         pq.read_table(path)
 
 
+def thread_pool() -> ThreadPoolExecutor:
+    """A thread for each core, `MOST_THREADS` at most."""
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS))
+
+
 def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
-    """Do the work on each of the pieces, in a thread for each core, `MOST_THREADS` at most.
+    """Do the work on each of the pieces, in a pool of threads.
 
     The work on one must not touch what that on another does. So the result is the same with any
     number of threads, as linear algebra has one in each: stages/__init__.py. OpenBLAS's own threads
@@ -43,6 +49,6 @@ def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
 
     Raises what the work raises.
     """
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+    with thread_pool() as pool:
         for _ in pool.map(work, pieces):
             pass

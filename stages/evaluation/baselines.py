@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from stages.features.kinds.sizes import logarithms
+from stages.features.moments import moments
 from stages.tables.artefacts import Artefacts
 from stages.tables.features import Features
 
@@ -39,15 +40,15 @@ def nearest_sizes(train: Artefacts, mediums: np.ndarray, test: Artefacts) -> np.
     logarithms) are nearest. `mediums` are those of the training rows.
     """
     from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(logarithms(train))
+    sizes = logarithms(train)
+    mean, scale = moments(sizes)
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(mediums)))
     with warnings.catch_warnings():
         # Few rows of many labels are still labels.
         warnings.filterwarnings("ignore", "The number of unique classes")
-        neighbours.fit(scaler.transform(logarithms(train)), mediums)
-    return neighbours.predict(scaler.transform(logarithms(test)))
+        neighbours.fit((sizes - mean) / scale, mediums)
+    return neighbours.predict((logarithms(test) - mean) / scale)
 
 
 def accuracies(

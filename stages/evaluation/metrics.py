@@ -4,17 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluation.intervals import metrics_of_sums, row_terms
+from stages.evaluation.intervals import OVERALL, metrics_of_sums, row_terms
 from stages.tables.results import CALIBRATION_BINS
-
-METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "top3_accuracy",
-    "top5_accuracy",
-    "log_loss",
-)
 
 
 def metrics_of(
@@ -29,7 +20,7 @@ def metrics_of(
     terms = row_terms(truth, probabilities).sum(axis=0, keepdims=True)
     found = metrics_of_sums(terms, len(labels))
     return {
-        **{name: float(found[name][0]) for name in METRICS},
+        **{name: float(values[0]) for name, values in found.items() if name in OVERALL},
         "calibration_error": calibration_error(truth, probabilities),
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from stages.model_file.graph import Graph
+from stages.model_file.graph import Graph, nodes_between
 from stages.tables.artefacts import Artefacts, ExtraKind
 
 
@@ -132,13 +132,9 @@ def by_numpy(
     graph.output("result", add(graph, *names), type_, length)
     model = onnx.load_from_string(graph.to_bytes({}, "Features of artefacts."))
     # Without what is there for the result's conditions alone.
-    needed, nodes = {"result"}, []
-    for node in reversed(model.graph.node):
-        if needed.intersection(node.output):
-            nodes.append(node)
-            needed.update(node.input)
+    nodes = nodes_between(model, names, ["result"])
     del model.graph.node[:]
-    model.graph.node.extend(reversed(nodes))
+    model.graph.node.extend(nodes)
     evaluator = ReferenceEvaluator(model)
 
     def run(artefacts: Artefacts) -> np.ndarray:

@@ -26,8 +26,6 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return means, np.where(same, 1, np.sqrt(variances))
 
 
-def moments_in_32_bits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same as float32, in which a deviation that is too small would be 0: it is 1."""
-    means, deviations = (found.astype(np.float32) for found in moments(values))
-    deviations[deviations == 0] = 1
-    return means, deviations
+def above_0_in_32_bits(deviations: np.ndarray) -> np.ndarray:
+    """Deviations (d,), and 1 for each that is so small that it would be 0 as float32."""
+    return np.where(deviations.astype(np.float32) == 0, 1, deviations)

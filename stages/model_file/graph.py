@@ -137,3 +137,15 @@ def _element_type(type_: type[np.generic]) -> int:
 
 def _value_info(name: str, type_: type[np.generic], shape: tuple[int, ...]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, _element_type(type_), ["rows", *shape])
+
+
+def nodes_between(
+    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
+) -> list[onnx.NodeProto]:
+    """The operators of a model that lead from some of its results to others."""
+    wanted, nodes = set(outputs) - set(inputs), []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            nodes.append(node)
+            wanted.update(set(node.input).difference(inputs))
+    return nodes[::-1]

@@ -8,9 +8,7 @@ NumPy has the threads and kernels that stages/__init__.py fixes. Tests hold the 
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +22,9 @@ from onnx.reference.op_run import OpRun
 
 from stages.common.errors import PipelineError
 from stages.common.files import reading
+from stages.common.threads import thread_pool
 from stages.model_file.checking import OPERATORS, check_model, read_model
+from stages.model_file.graph import nodes_between
 from stages.model_file.interface import ANSWERS, FEATURES, PROBABILITIES
 from stages.model_file.metadata import check_metadata
 from stages.model_file.sharing import kinds_of_results, share
@@ -35,8 +35,6 @@ from stages.tables.parquet import check_probabilities
 BATCH_ROWS = 1024
 # Numbers that a row may become on the way, beside one for each byte of the file.
 MOST_NUMBERS = 2**17
-# Batches at a time, at most: each takes up to half a gigabyte, for a kernel around 20,000 rows.
-MOST_WORKERS = 4
 # Trees that a batch goes through at a time: their nodes stay in the processor's cache.
 TREES = 16
 
@@ -321,7 +319,7 @@ class ModelFile:
             for kind in self.metadata["kinds"]
             for value in kind["inputs"]
         }
-        nodes = _nodes(self._model, self.inputs, self.outputs)
+        nodes = nodes_between(self._model, self.inputs, self.outputs)
         with self._running():
             kinds = kinds_of_results(nodes, kind_of, self.outputs)
             found = _run(_part(self._model, self.inputs, list(kinds)), artefacts, list(kinds))
@@ -372,28 +370,16 @@ def _run(
             return [np.asarray(result) for result in evaluator.run(names, feed)]
 
     # NumPy releases the GIL while it works.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_WORKERS)) as pool:
+    with thread_pool() as pool:
         batches = pool.map(score, range(0, len(artefacts), BATCH_ROWS))
         return [np.concatenate(results) for results in zip(*batches, strict=True)]
-
-
-def _nodes(
-    model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
-) -> list[onnx.NodeProto]:
-    """The operators of a model that lead from some of its results to others."""
-    wanted, nodes = set(outputs) - set(inputs), []
-    for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            nodes.append(node)
-            wanted.update(set(node.input).difference(inputs))
-    return nodes[::-1]
 
 
 def _part(
     model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
 ) -> ReferenceEvaluator:
     """What computes some results of a model from others; of those it takes what it needs."""
-    nodes = _nodes(model, inputs, outputs)
+    nodes = nodes_between(model, inputs, outputs)
     taken = {name for node in nodes for name in node.input}
     graph = onnx.helper.make_graph(
         nodes,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from stages.common.errors import PipelineError
 from stages.common.params import Section
 from stages.features.block import Block, Description, Input, by_numpy
-from stages.features.moments import moments
+from stages.features.moments import above_0_in_32_bits, moments
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import EMBEDDING, LONGEST_EXACT, Artefacts
 
@@ -104,7 +104,7 @@ class Embedding(Block):
         mean, scale = moments(values)
         if pca is None:
             return cls(how, length, exponents, mean, scale, identity=made_by)
-        scale[scale.astype(np.float32) == 0] = 1  # too small for the 32 bits of what follows
+        scale = above_0_in_32_bits(scale)
         standardized = values - mean.astype(np.float32)
         standardized /= scale.astype(np.float32)
         components, variances = principal_components(standardized, pca.components)
