@@ -18,12 +18,12 @@ from photographs.pictures.catalogue import COLUMNS
 from stages.common.errors import PipelineError
 from stages.common.params import PARAMS_FILE, load_params
 from stages.common.stage import log
+from stages.common.threads import in_order
 from stages.features.kinds.category import MUSEUM
 from stages.model_file.scoring import check_same_embedding
 from stages.parse_embeddings_to_parquet import STAGE as PARSE
 from stages.parse_embeddings_to_parquet import (
     Params,
-    in_order,
     measure_first,
     no_rows,
     with_progress,

@@ -5,14 +5,13 @@ that were set aside, and data/croissant.json, which describes the table to progr
 """
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import sha256, write_json, write_text
 from stages.common.params import Section, load_params, load_value
 from stages.common.stage import hidden, log, run
-from stages.common.threads import thread_pool
+from stages.common.threads import in_order
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns
@@ -48,8 +47,6 @@ from stages.tables.quarantine import QUARANTINE
 
 STAGE = "parse_embeddings_to_parquet"
 
-# Batches that are read ahead, 2 MB each: they keep the workers busy.
-READ_AHEAD = 4
 # Batches in which good first rows are looked for.
 MOST_FIRST_BATCHES = 16
 
@@ -222,27 +219,6 @@ def true_source(source: str, first: pa.RecordBatch, columns: Columns) -> str:
         return source
     log(STAGE, f"the image files are called {SIMULATED}...: this table is synthetic")
     return "synthetic"
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results of `function` for each item, in order, from a pool of threads.
-
-    Threads suffice: Arrow and NumPy release the GIL, and simdjson, which does not, takes a third of
-    a worker's time. At most `READ_AHEAD` items are taken in advance, so that memory does not grow
-    with their number.
-    """
-    waiting: deque[Future[Result]] = deque()
-    with thread_pool() as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > READ_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def with_progress(

@@ -3,15 +3,21 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stages import address_limit
 
 # Each takes memory: half a gigabyte to score a batch with a kernel around 20,000 rows.
 MOST_THREADS = 4
+# Items that are taken in advance: they keep the threads busy.
+AHEAD = 4
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def start_threads() -> None:
@@ -52,3 +58,18 @@ def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
     with thread_pool() as pool:
         for _ in pool.map(work, pieces):
             pass
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results of `function` for each item, in order, from a pool of threads.
+
+    At most `AHEAD` items are taken in advance, so that memory does not grow with their number.
+    """
+    waiting: deque[Future[Result]] = deque()
+    with thread_pool() as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
