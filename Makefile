@@ -37,7 +37,7 @@ format: $(VENV)/.requirements-dev
 	ruff check --fix .
 	ruff format .
 
-# Writes docs/benchmarks.md: takes half an hour of a quiet machine, and 5 GB of temporary files.
+# Writes docs/benchmarks.md: takes an hour of a quiet machine, and 5 GB of temporary files.
 # PARTS="parse models" measures some parts. TABLE=/somewhere/x.parquet measures the models on it too.
 bench: $(VENV)/.requirements-bench
 	python -m benchmarks $(PARTS) $(if $(TABLE),--table $(TABLE)) \
