@@ -40,7 +40,7 @@ def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
     names = list(stage_modules(bench.project))
     from_parse = names[names.index(DOWNLOAD) + 1 : names.index(REPORT)]
-    synthetic = {"synthetic.preset": bench.preset}
+    synthetic = bench.synthetic()
 
     def stages(label: str, **train: object) -> Round:
         bench.set_params(download=synthetic, train=train)

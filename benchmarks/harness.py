@@ -40,6 +40,7 @@ UNITS_PER_MB = 1e6 if sys.platform == "darwin" else 1e3
 OURS = "this project"
 PYTHON = (sys.executable, "-m")
 DOWNLOAD = "download"
+TRIAL_ROWS = 600  # of the table of a trial
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,13 @@ class Bench:
     table: Path | None = None  # a table of the user's, for the models
     tensorflow: str = ""  # a Python that has TensorFlow, for the photographs
 
-    @property
-    def preset(self) -> str:
-        """The preset of the simulator at MAMe's size."""
-        return "toy" if self.trial else "full"
+    def synthetic(self) -> dict[str, object]:
+        """Keys of `download` for a synthetic table of MAMe's size, or of few rows for a trial."""
+        if not self.trial:
+            return {"synthetic.preset": "full"}
+        path = self.folder / "trial.csv"
+        self.python("-m", "benchmarks.sizes", path, TRIAL_ROWS)
+        return {"source": "file", "file.path": str(path)}
 
     def rounds(self, number: int) -> int:
         return 1 if self.trial else number

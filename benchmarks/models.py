@@ -97,7 +97,7 @@ class Results:
 
 def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
-    settings = {"synthetic.preset": bench.preset}
+    settings = bench.synthetic()
     sources = [Source("Synthetic data", settings, settings)]
     if bench.table:
         place = {"source": "file", "file.path": str(bench.table.resolve())}

@@ -74,7 +74,7 @@ class Packing:
 
 def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
-    bench.set_params(download={"synthetic.preset": bench.preset})
+    bench.set_params(download=bench.synthetic())
     bench.stages(DOWNLOAD)
     settings = YAML(typ="safe").load(bench.project / "params.yaml")[PARAMS]
     of_csv = compare_ways(bench, CSV_WAYS)
