@@ -39,11 +39,12 @@ def per_medium(rows: int) -> dict[str, int]:
 
 
 def write_table(path: Path, rows: int) -> None:
-    """Simulate a raw table of about so many rows, all drawn anew."""
+    """Simulate a raw table of about so many rows, all drawn anew; Parquet where it is called so."""
     from stages.sources import simulator
 
     simulator.PRESETS["of a size"] = per_medium(rows)
-    simulator.write_csv(path, "of a size", SEED)
+    write = simulator.write_parquet if path.suffix == ".parquet" else simulator.write_csv
+    write(path, "of a size", SEED)
 
 
 def table_of_seconds(found: Mapping[int, Mapping[str, Run]], starts: Mapping[str, Run]) -> str:

@@ -28,7 +28,7 @@ TABLE_NAME = "MAMe_dataset_extended"
 class Synthetic(Section):
     """`download.synthetic`"""
 
-    preset: Literal["toy", "full"]
+    preset: Literal["toy", "full", "million"]
     seed: int = Field(ge=0)
 
 
@@ -102,9 +102,9 @@ def bring(params: Params) -> str:
 
 def simulate(params: Synthetic, target: Path) -> str:
     """Write the simulated table to `target`; return a description of it."""
-    from stages.sources.simulator import write_csv
+    from stages.sources.simulator import write
 
-    write_csv(target, params.preset, params.seed)
+    write(target, params.preset, params.seed)
     return f"the simulator, preset {params.preset}, seed {params.seed}"
 
 

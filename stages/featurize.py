@@ -6,7 +6,8 @@ transformer, data/features/transformer.npz.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Literal
 
@@ -19,8 +20,9 @@ from stages.common.params import Section, load_params
 from stages.common.stage import hidden, run
 from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
-from stages.features.kinds.embedding import Embedding, Pca
+from stages.features.kinds.embedding import Embedding, Pca, needs_rows
 from stages.features.kinds.sizes import Sizes
+from stages.features.moments import Moments, total
 from stages.features.transformer import (
     COLUMN_KINDS,
     LEFT_OUT,
@@ -36,11 +38,12 @@ from stages.tables.artefacts import (
     Artefacts,
     embedding_identity,
     length_of_embeddings,
+    map_artefacts,
     read_artefacts,
     schema_of_artefacts,
 )
 from stages.tables.features import features_path, features_schema
-from stages.tables.parquet import fixed_size_list, source_of, write_batches
+from stages.tables.parquet import fixed_size_list, source_of, writer
 from stages.tables.split import subsets_of_artefacts
 from stages.tables.values import SUBSETS
 
@@ -74,47 +77,70 @@ def main() -> str:
     subset_of = subsets_of_artefacts()
     rows = Counter(subset_of.values())
     length = 0 if params.embedding == "none" else length_of_embeddings(schema) or 0
+    held = rows["train"] if needs_rows(params.embedding, length) else 0
     check_memory(
-        of_featurize(len(subset_of), rows["train"], rows["val"], length),
+        of_featurize(len(subset_of), held, length),
         f"fitting features on {rows['train']:,} training rows",
         "take fewer rows, or `-S featurize.embedding=none`",
     )
-    read = partial(read_artefacts, subset_of=subset_of, title=STAGE)
-    train = Artefacts.join(list(read("train", columns=columns_of(params))))
-    transformer = fit(train, params, embedding_identity(ARTEFACTS))
-    del train
+    metadata = [name for name in columns_of(params) if name != EMBEDDING]
+    train = Artefacts.join(list(read_artefacts("train", subset_of, metadata, STAGE)))
+    embeddings = embeddings_of_train(params, subset_of, length)
+    transformer = fit(train, params, embeddings, embedding_identity(ARTEFACTS))
+    del train, embeddings
     names = transformer.feature_names
     check_names(names)
     schema = features_schema(source_of(ARTEFACTS), names)
+    make = partial(features_of, transformer=transformer, schema=schema)
     columns = ["medium", *columns_of(params)]
-    waiting: dict[str, list[pa.RecordBatch]] = {"train": [], "val": []}
-
-    def of_test() -> Iterator[pa.RecordBatch]:
-        # All are read once. Those of test, which may be many, are written as they come; the others
-        # wait.
-        for artefacts in read(None, columns=columns):
-            features = finite_features(transformer, artefacts)
-            subsets = np.array([subset_of[name] for name in artefacts["image_file"]])
-            for subset in SUBSETS:
-                own = subsets == subset
-                batch = pa.RecordBatch.from_arrays(
-                    [
-                        pa.array(artefacts["image_file"][own], pa.string()),
-                        pa.array(artefacts["medium"][own], pa.string()),
-                        fixed_size_list(features[own]),
-                    ],
-                    schema=schema,
-                )
-                if subset == "test":
-                    yield batch
-                else:
-                    waiting[subset].append(batch)
-
-    write_batches(features_path("test"), schema, of_test())
-    for subset, batches in waiting.items():
-        write_batches(features_path(subset), schema, batches)
+    with ExitStack() as stack:
+        write = {
+            subset: stack.enter_context(writer(features_path(subset), schema)) for subset in SUBSETS
+        }
+        for batches in map_artefacts(make, subset_of, columns, STAGE):
+            for subset, batch in batches.items():
+                write[subset](batch)
     transformer.save(TRANSFORMER)
     return f"{len(subset_of):,} rows, {len(names):,} features"
+
+
+def embeddings_of_train(
+    params: Params, subset_of: Mapping[str, str], length: int
+) -> np.ndarray | Moments | None:
+    """What `Embedding.fit` takes of the training rows: as little of them as it can."""
+    if params.embedding == "none":
+        return None
+    if params.embedding == "raw":
+        return np.empty((0, length), dtype=np.float32)
+    if needs_rows(params.embedding, length):
+        read = read_artefacts("train", subset_of, [EMBEDDING], STAGE)
+        return np.concatenate([rows[EMBEDDING] for rows in read])
+    found = partial(moments_of_train, products=params.embedding == "pca")
+    parts = map_artefacts(found, subset_of, [EMBEDDING], f"{STAGE} moments")
+    return total(part for part in parts if part is not None)
+
+
+def moments_of_train(artefacts: Artefacts, subsets: np.ndarray, products: bool) -> Moments | None:
+    """The moments of the embeddings of training rows; None where no row is one."""
+    own = artefacts[EMBEDDING][subsets == "train"]
+    return Moments.of(own, products) if len(own) else None
+
+
+def features_of(
+    artefacts: Artefacts, subsets: np.ndarray, transformer: Transformer, schema: pa.Schema
+) -> dict[str, pa.RecordBatch]:
+    """The rows of a features table with this schema, by the subsets (n,) that artefacts are in."""
+    features = finite_features(transformer, artefacts)
+    batches = {}
+    for subset in SUBSETS:
+        own = subsets == subset
+        columns = [
+            pa.array(artefacts["image_file"][own], pa.string()),
+            pa.array(artefacts["medium"][own], pa.string()),
+            fixed_size_list(features[own]),
+        ]
+        batches[subset] = pa.RecordBatch.from_arrays(columns, schema=schema)
+    return batches
 
 
 def finite_features(transformer: Transformer, artefacts: Artefacts) -> np.ndarray:
@@ -196,14 +222,21 @@ def columns_of(params: Params) -> list[str]:
     ]
 
 
-def fit(train: Artefacts, params: Params, identity: dict[str, str] | None = None) -> Transformer:
-    """Fit the transformer on training rows; `identity` is what made their embeddings.
+def fit(
+    train: Artefacts,
+    params: Params,
+    embeddings: np.ndarray | Moments | None,
+    identity: dict[str, str] | None = None,
+) -> Transformer:
+    """Fit the transformer on training rows; `embeddings` is what `embeddings_of_train` gives.
+
+    `identity` is what made them.
 
     Raises PipelineError when they cannot be such features.
     """
     blocks: list[Block] = []
-    if params.embedding != "none":
-        blocks.append(Embedding.fit(params.embedding, train, params.pca, identity))
+    if params.embedding != "none" and embeddings is not None:
+        blocks.append(Embedding.fit(params.embedding, embeddings, params.pca, identity))
     if params.sizes:
         blocks.append(Sizes.fit(train))
     if params.museum:

@@ -19,17 +19,18 @@ from stages.common.errors import PipelineError
 from stages.features.kinds.embedding import (
     LONGEST_EXACT,
     apart_from_logarithms,
-    exact,
     fit_exponents,
+    principal_components,
     yeo_johnson,
 )
 from stages.features.kinds.sizes import logarithms
-from stages.features.moments import moments
+from stages.features.moments import Moments, moments
 from stages.features.transformer import TRANSFORMER, Transformer
-from stages.featurize import Params, check_column, check_names, check_params, fit
+from stages.featurize import Params, check_column, check_names, check_params
 from stages.model_file.graph import Graph
-from stages.tables.artefacts import Artefacts, artefacts_schema
+from stages.tables.artefacts import Artefacts, artefacts_schema, read_artefacts
 from stages.tables.features import features_path, read_features
+from stages.tables.split import subsets_of_artefacts
 
 
 def artefacts(rows=60, length=6, seed=0):
@@ -59,6 +60,12 @@ def params(embedding="standardize", sizes=True, museum=False, pca=None, **column
     return Params(
         **{"embedding": embedding, embedding: section}, sizes=sizes, museum=museum, columns=columns
     )
+
+
+def fit(train, params, identity=None):
+    """The transformer that is fitted on these rows, which are in the memory together."""
+    embeddings = None if params.embedding == "none" else train["embedding"]
+    return featurize.fit(train, params, embeddings, identity)
 
 
 def test_standardized_training_features_have_mean_0_and_standard_deviation_1():
@@ -109,7 +116,7 @@ def test_an_exponent_is_never_one_at_which_the_transform_is_a_logarithm(logarith
     assert np.sign(found - logarithm) == (np.sign(off) or 1)
     values = np.array([[-2.0], [-0.1], [0.0], [0.3], [5.0]], dtype=np.float32)
     expected = yeojohnson(values[:, 0].astype(np.float64), logarithm)
-    transformed = yeo_johnson(Artefacts({"embedding": values}), np.array([found]))
+    transformed = yeo_johnson(values, np.array([found]))
     np.testing.assert_allclose(transformed[:, 0], expected, rtol=1e-5)
 
 
@@ -128,6 +135,22 @@ def test_exponents_are_kept_apart_from_logarithms(monkeypatch):
 
     monkeypatch.setattr("sklearn.preprocessing.PowerTransformer", Fitted)
     assert fit_exponents(artefacts()["embedding"]).tolist() == [-1e-6] * 6
+
+
+@pytest.mark.parametrize("products", [False, True])
+def test_moments_of_parts_add_up_to_those_of_all_rows(products):
+    values = np.random.default_rng(0).normal(1e4, 2, (9000, 5)).astype(np.float32)
+    values[:, 3] = 0.1
+    values[:4096, 4] += 1e6  # one part lies elsewhere
+    found = Moments.in_parts(values, products)
+    assert found.count == 9000
+    np.testing.assert_allclose(found.mean, values.mean(axis=0, dtype=np.float64), rtol=1e-13)
+    expected = np.cov(values.T.astype(np.float64), ddof=0) * 9000
+    away = found.squares - (expected if products else np.diagonal(expected))
+    scale = np.sqrt(np.diagonal(expected))
+    assert np.abs(away / (scale[:, None] * scale if products else scale**2 + 1)).max() < 1e-12
+    assert found.deviations[3] == 1
+    np.testing.assert_allclose(found.deviations[:3], values.std(axis=0)[:3], rtol=1e-4)
 
 
 @pytest.mark.parametrize("type_", [np.float32, np.float64])
@@ -154,7 +177,7 @@ def test_a_number_that_varies_by_less_than_32_bits_can_hold_is_in_no_component()
 def test_exact_components_are_those_of_scikit_learn():
     values = StandardScaler().fit_transform(artefacts(length=9)["embedding"])
     expected = PCA(4, svd_solver="covariance_eigh").fit(values)
-    found, variances = exact(values, 4)
+    found, variances = principal_components(values, 4)
     np.testing.assert_allclose(found, expected.components_, rtol=0, atol=1e-5)
     np.testing.assert_allclose(variances, expected.explained_variance_, rtol=1e-5)
 
@@ -549,6 +572,29 @@ def test_rows_sorted_by_subset_give_the_same_features(stage_folder):
         again = read_features(subset)
         np.testing.assert_array_equal(again.image_files, features.image_files)
         np.testing.assert_allclose(again.values, features.values, atol=1e-6)
+
+
+@pytest.mark.parametrize("embedding", ["raw", "standardize", "power", "pca"])
+def test_the_stage_fits_by_row_groups_what_is_fitted_on_all_rows(
+    stage_folder, set_params, embedding
+):
+    set_params(
+        **{
+            "featurize.embedding": embedding,
+            "parse_embeddings_to_parquet.row_group_rows": 20,
+        }
+    )
+    run_to_features(stage_folder, tiny_rows())
+    subset_of = subsets_of_artefacts()
+    columns = ["embedding", "width", "height"]
+    train = Artefacts.join(list(read_artefacts("train", subset_of, columns, "test")))
+    expected = fit(train, params(embedding, pca={"components": 8}))
+    found = Transformer.load(TRANSFORMER).blocks[0]
+    assert embedding == "raw" or found.mean.any()
+    for name in ("mean", "scale", "exponents"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected.blocks[0], name), 1e-12)
+    if embedding == "pca":
+        np.testing.assert_allclose(found.components, expected.blocks[0].components, atol=1e-3)
 
 
 def test_features_carry_their_names_labels_files_and_source(stage_folder, set_params):

@@ -770,7 +770,7 @@ def linear_file(path, embedding="standardize", sizes=True, museum=True, **pca):
     params = FeaturizeParams(
         **{"embedding": embedding, embedding: section}, sizes=sizes, museum=museum, columns={}
     )
-    transformer = fit_transformer(rows, params)
+    transformer = fit_transformer(rows, params, rows["embedding"])
     names = transformer.feature_names
     weights = np.random.default_rng(0).normal(size=(len(names), 4)).astype(np.float32)
     model = Linear(weights, np.zeros(4, dtype=np.float32))

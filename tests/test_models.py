@@ -139,7 +139,7 @@ def made_up(classes=4, rows_each=30, noise=1.2):
     train, train_classes = artefacts(classes, rows_each, 1, noise)
     val, val_classes = artefacts(classes, rows_each, 2, noise)
     chosen = {"embedding": "standardize", "sizes": True, "museum": True, "columns": {}}
-    transformer = fit_transformer(train, FeaturizeParams(**chosen))
+    transformer = fit_transformer(train, FeaturizeParams(**chosen), train["embedding"])
     labels = [f"medium {class_}" for class_ in range(classes)]
     names = transformer.feature_names
     return SimpleNamespace(

@@ -76,7 +76,7 @@ def write_model(
     rows = train_rows(length)
     train = artefacts_of(rows)
     chosen = {"embedding": "standardize", "sizes": True, "museum": False, "columns": {}} | features
-    transformer = fit_transformer(train, FeaturizeParams(**chosen))
+    transformer = fit_transformer(train, FeaturizeParams(**chosen), train["embedding"])
     values, names = transformer.transform(train), transformer.feature_names
     mediums = np.array([row["Medium"] for row in rows])
     labels = sorted(set(mediums))

@@ -96,7 +96,8 @@ def features(rows, kind, train_rows):
         museum=False,
         columns={},
     )
-    transformer = featurize.fit(artefacts.take(train_rows), params)
+    train = artefacts.take(train_rows)
+    transformer = featurize.fit(train, params, train["embedding"] if kind != "none" else None)
     labels = sorted(set(rows["medium"]))
     names = transformer.feature_names
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stages import address_limit, container_limits
 from stages.common.errors import PipelineError
+from stages.common.threads import MOST_THREADS
 
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
@@ -30,13 +31,14 @@ def of_split(rows: int, train_rows: int, length: int) -> int:
     return 500 * rows + 12 * train_rows * length + 16 * min(rows, GROUP_ROWS) * length
 
 
-def of_featurize(rows: int, train_rows: int, val_rows: int, length: int) -> int:
-    """Bytes for embeddings of train, in 32 and 64 bits, and a row group on its way.
-
-    After them there are features of train and val.
-    """
-    whole = max(20 * train_rows, 4 * (train_rows + val_rows)) * length
-    return 300 * rows + whole + 32 * min(rows, GROUP_ROWS) * length
+def of_featurize(rows: int, held_rows: int, length: int) -> int:
+    """Bytes for texts of all rows, `held_rows` embeddings, their products, and row groups."""
+    products = 8 * min(length, 2048) ** 2
+    return (
+        500 * rows
+        + 8 * held_rows * length
+        + MOST_THREADS * (20 * min(rows, GROUP_ROWS) * length + 3 * products)
+    )
 
 
 def of_train(rows: int, features: int, labels: int, kernel_rows: int) -> int:

@@ -17,6 +17,8 @@ from onnx.reference import ReferenceEvaluator
 from stages.model_file.graph import Graph, nodes_between
 from stages.tables.artefacts import Artefacts, ExtraKind
 
+ROWS = 1024  # that operators are run on at a time: it bounds the memory
+
 
 @dataclass(frozen=True)
 class Input:
@@ -138,7 +140,10 @@ def by_numpy(
     evaluator = ReferenceEvaluator(model)
 
     def run(artefacts: Artefacts) -> np.ndarray:
-        (result,) = evaluator.run(None, {name: artefacts[name] for name in names})
-        return np.asarray(result)
+        result = np.empty((len(artefacts), length), dtype=type_)
+        for start in range(0, len(artefacts), ROWS):
+            rows = slice(start, start + ROWS)
+            (result[rows],) = evaluator.run(None, {name: artefacts[name][rows] for name in names})
+        return result
 
     return run

@@ -19,20 +19,26 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stages.common.files import atomic_write
 from stages.sources.identity import COURSE_COLUMN
 from stages.sources.raw import SIMULATED
+from stages.tables.parquet import fixed_size_list, write_batches
 from stages.tables.values import SUBSETS
 
 FACTS = Path(__file__).with_name("simulator_facts.csv")
-# Photographs per medium in the course's small version; None: the official number per museum.
+# Photographs per medium; None: the official number per museum. `toy` is the course's small version,
+# `million` has 1,000,007 rows, and MAMe's shares of train, val and test.
 PRESETS: dict[str, dict[str, int] | None] = {
     "toy": {"train": 50, "val": 20, "test": 50},
     "full": None,
+    "million": {"train": 18_713, "val": 1_337, "test": 14_433},
 }
+# As text, a million rows would be 14 GB, and most of the time would go into their digits.
+IN_PARQUET = ("million",)
 COLUMNS = (
     "Image file",
     "Medium",
@@ -160,7 +166,8 @@ def simulate_metadata(preset: str, seed: int) -> pd.DataFrame:
 
     `toy` has 50, 20 and 50 photographs of a medium in train, val and test, 3,480 in all, from
     museums in the official proportions; `full` has the 37,407 of the official split, as many per
-    medium, museum and subset. Names and ids are strings; width and height are whole pixels and
+    medium, museum and subset; `million` has 18,713, 1,337 and 14,433 of a medium,
+    1,000,007 in all. Names and ids are strings; width and height are whole pixels and
     product size is their product, as float64; aspect ratio is width / height to 4 decimals.
 
     Raises ValueError for a preset or a seed that does not exist.
@@ -337,6 +344,34 @@ def texts(embeddings: NDArray[np.float32]) -> Iterator[str]:
             yield orjson.dumps(numbers).decode().replace(",", ", ")
 
 
+def write(path: Path, preset: str, seed: int) -> int:
+    """Write the simulated file, as `write_csv` or `write_parquet` does; return its number of rows.
+
+    Raises ValueError for a preset or a seed that does not exist, OSError where `path` cannot be
+    written.
+    """
+    return (write_parquet if preset in IN_PARQUET else write_csv)(path, preset, seed)
+
+
+def write_parquet(path: Path, preset: str, seed: int) -> int:
+    """Write the simulated file as Parquet with the course's columns; return its number of rows.
+
+    The memory that it takes does not grow with the embeddings. Raises errors as `write` does.
+    """
+    total = len(simulate_metadata(preset, seed))
+    fields = dict.fromkeys(COLUMNS[:5], pa.string()) | dict.fromkeys(COLUMNS[5:-1], pa.float64())
+    schema = pa.schema([*fields.items(), (COURSE_COLUMN, pa.list_(pa.float32(), DIMENSIONS))])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for metadata, embeddings in simulate(preset, seed):
+            columns = [pa.array(metadata[name], type_) for name, type_ in fields.items()]
+            yield pa.RecordBatch.from_arrays([*columns, fixed_size_list(embeddings)], schema=schema)
+            progress.update(len(metadata))
+
+    with tqdm(total=total, desc="simulate", unit=" rows", disable=None) as progress:
+        return write_batches(path, schema, batches())
+
+
 def write_csv(path: Path, preset: str, seed: int) -> int:
     """Write the simulated file as the course's CSV and return its number of rows.
 
@@ -344,8 +379,7 @@ def write_csv(path: Path, preset: str, seed: int) -> int:
     list of numbers. The file appears under its name once it is complete. `full` takes about
     520 MB.
 
-    Raises ValueError for a preset or a seed that does not exist, OSError where `path` cannot be
-    written.
+    Raises errors as `write` does.
     """
     total = len(simulate_metadata(preset, seed))
     with (

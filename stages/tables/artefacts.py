@@ -6,11 +6,12 @@ what made the embeddings, where that is known.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,14 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.files import REMAKE, reading
-from stages.tables.parquet import check_columns, matrix, read_batches, source_of_schema
+from stages.common.threads import in_order
+from stages.tables.parquet import (
+    check_columns,
+    matrix,
+    read_batches,
+    read_group,
+    source_of_schema,
+)
 
 ARTEFACTS = Path("data/artefacts.parquet")
 EMBEDDING = "embedding"  # the column of the embeddings
@@ -49,6 +57,8 @@ EXTRA: dict[ExtraKind, pa.DataType] = {
     "number": pa.float64(),  # null where it is missing
     "category": pa.string(),  # "" where it is missing
 }
+
+Result = TypeVar("Result")
 
 
 def artefacts_schema(
@@ -147,7 +157,7 @@ class Artefacts:
     columns: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch) -> "Artefacts":
+    def of(cls, batch: pa.RecordBatch | pa.Table) -> "Artefacts":
         """The columns of rows of the artefacts table."""
         return cls({name: _values(batch.column(name)) for name in batch.schema.names})
 
@@ -187,7 +197,7 @@ class Artefacts:
         return Artefacts({**self.columns, **columns})
 
 
-def _values(column: pa.Array) -> np.ndarray:
+def _values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_fixed_size_list(column.type):
         return matrix(column)
     if pa.types.is_string(column.type):
@@ -208,23 +218,85 @@ def read_artefacts(
     """
     asked = list(dict.fromkeys(["image_file", *columns]))
     schema_of_artefacts()
-    seen = 0
+    counted = _Counted(subset_of)
     with tqdm(desc=f"{title} {subset or 'all'}", unit=" rows", disable=None) as bar:
         for batch in read_batches(ARTEFACTS, asked):
-            names = batch.column("image_file").to_pylist()
-            if unknown := [name for name in names if name not in subset_of]:
-                raise _other_rows(f"{unknown[0]} has no subset")
+            subsets = counted.subsets(batch)
             rows = batch
             if subset is not None:
-                rows = batch.filter(pa.array([subset_of[name] == subset for name in names]))
-            with reading(ARTEFACTS):
-                artefacts = Artefacts.of(rows)
-                artefacts.check()
-            yield artefacts
-            seen += len(names)
+                rows = batch.filter(pa.array(subsets == subset))
+            yield _checked(rows)
             bar.update(rows.num_rows)
-    if seen != len(subset_of):
-        raise _other_rows(f"it has {seen:,} rows, and {len(subset_of):,} have a subset")
+    counted.check_all()
+
+
+def map_artefacts(
+    function: Callable[[Artefacts, np.ndarray], Result],
+    subset_of: Mapping[str, str],
+    columns: Collection[str],
+    title: str,
+) -> Iterator[Result]:
+    """What a function makes of each row group, in their order: of some columns, and the subsets.
+
+    The subsets (n,) are texts. Row groups are read, checked and given to the function in several
+    threads at a time, or on a cluster, which gets the function's arguments: `in_order` says how.
+
+    Raises PipelineError as `read_artefacts` does.
+    """
+    asked = list(dict.fromkeys(["image_file", *columns]))
+    schema_of_artefacts()
+    counted = _Counted(subset_of)
+    # Elsewhere, another folder may be the current one.
+    of_group = partial(_of_group, function, ARTEFACTS.resolve(), asked)
+    with tqdm(desc=f"{title} all", unit=" rows", total=len(subset_of), disable=None) as bar:
+        names = read_batches(ARTEFACTS, ["image_file"])
+        groups = enumerate(counted.subsets(batch) for batch in names)
+        for rows, result in in_order(of_group, groups):
+            yield result
+            bar.update(rows)
+    counted.check_all()
+
+
+def _of_group(
+    function: Callable[[Artefacts, np.ndarray], Result],
+    path: Path,
+    columns: list[str],
+    item: tuple[int, np.ndarray],
+) -> tuple[int, Result]:
+    """How many rows a row group has, and what the function makes of them."""
+    group, subsets = item
+    return len(subsets), function(_checked(read_group(path, group, columns)), subsets)
+
+
+def _checked(batch: pa.RecordBatch | pa.Table) -> Artefacts:
+    with reading(ARTEFACTS):
+        artefacts = Artefacts.of(batch)
+        artefacts.check()
+    return artefacts
+
+
+class _Counted:
+    """Looks up the subsets of rows, and counts them."""
+
+    def __init__(self, subset_of: Mapping[str, str]) -> None:
+        self._subset_of = subset_of
+        self._seen = 0
+
+    def subsets(self, batch: pa.RecordBatch) -> np.ndarray:
+        """The subsets (n,) of the rows of a batch. Raises PipelineError for a row without."""
+        names = batch.column("image_file").to_pylist()
+        self._seen += len(names)
+        found = [self._subset_of.get(name) for name in names]
+        if None in found:
+            raise _other_rows(f"{names[found.index(None)]} has no subset")
+        return np.array(found)
+
+    def check_all(self) -> None:
+        """Raises PipelineError where other rows than all have been counted."""
+        if self._seen != len(self._subset_of):
+            raise _other_rows(
+                f"it has {self._seen:,} rows, and {len(self._subset_of):,} have a subset"
+            )
 
 
 def _other_rows(problem: str) -> PipelineError:

@@ -6,10 +6,11 @@ so that results can say what they were computed from.
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -123,40 +124,45 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
 
     Raises PipelineError for a table that cannot be read, or lacks a column.
     """
-
-    def read(group: int) -> pa.Table:
-        table = file.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
-        table.validate(full=True)  # whether texts are UTF-8, too
-        return table
-
     with reading(path), open_table(path) as file, ThreadPoolExecutor(1) as pool:
-        if lacking := set(columns or ()) - set(file.schema_arrow.names):
-            raise KeyError(min(lacking))
         waiting: deque[Future[pa.Table]] = deque()
         for group in range(file.num_row_groups):
-            waiting.append(pool.submit(read, group))
+            waiting.append(pool.submit(_read_group, file, group, columns))
             if group:
                 yield from waiting.popleft().result().to_batches()
         for last in waiting:
             yield from last.result().to_batches()
 
 
-def write_batches(
+def read_group(path: Path, group: int, columns: list[str]) -> pa.Table:
+    """Read one row group of a Parquet table, by its place. Raises errors as `read_batches` does."""
+    with reading(path), open_table(path) as file:
+        return _read_group(file, group, columns)
+
+
+def _read_group(file: pq.ParquetFile, group: int, columns: list[str] | None) -> pa.Table:
+    if lacking := set(columns or ()) - set(file.schema_arrow.names):
+        raise KeyError(min(lacking))
+    table = file.read_row_group(group, columns=columns, use_threads=False).combine_chunks()
+    table.validate(full=True)  # whether texts are UTF-8, too
+    return table
+
+
+@contextmanager
+def writer(
     path: Path,
     schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
     compression: str = "zstd",
     row_group_rows: int = 4096,
     compression_level: int | None = None,
-) -> int:
-    """Write record batches to a Parquet table, atomically; return the number of rows.
+) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """A function that writes record batches to a Parquet table, which appears once all are written.
 
     The row groups hold `row_group_rows` rows (the last one may hold fewer)
     whatever the size of the batches, so that the bytes depend on the rows alone. One is
     written while the batches of the next are made: Arrow releases the GIL.
     """
-    rows = 0
-    writing: Future[None] | None = None
+    writing: deque[Future[None]] = deque()
     with (
         atomic_write(path) as temporary,
         pq.ParquetWriter(
@@ -172,16 +178,37 @@ def write_batches(
             use_byte_stream_split=[
                 f"{f.name}.list.element" for f in schema if compression == "zstd" and _is_vector(f)
             ],
-        ) as writer,
+        ) as file,
         ThreadPoolExecutor(1) as pool,
     ):
-        for group in regroup(batches, row_group_rows):
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(writer.write_table, group, row_group_size=row_group_rows)
-            rows += group.num_rows
-        if writing is not None:
-            writing.result()
+
+        def write_group(group: pa.Table) -> None:
+            if writing:
+                writing.popleft().result()
+            writing.append(pool.submit(file.write_table, group, row_group_size=row_group_rows))
+
+        groups = Regrouped(row_group_rows)
+
+        def write(batch: pa.RecordBatch) -> None:
+            for group in groups.add(batch):
+                write_group(group)
+
+        yield write
+        for group in groups.rest():
+            write_group(group)
+        for last in writing:
+            last.result()
+
+
+def write_batches(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *how: Any, **more: Any
+) -> int:
+    """Write record batches to a Parquet table, as `writer` does; return the number of rows."""
+    rows = 0
+    with writer(path, schema, *how, **more) as write:
+        for batch in batches:
+            write(batch)
+            rows += batch.num_rows
     return rows
 
 
@@ -189,20 +216,36 @@ def _is_vector(field: pa.Field) -> bool:
     return pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
 
 
+class Regrouped:
+    """Joins and cuts batches so that each holds `rows` rows, the last one maybe fewer."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._waiting: list[pa.RecordBatch] = []
+        self._count = 0
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
+        """Those that are full with this batch."""
+        self._waiting.append(batch)
+        self._count += batch.num_rows
+        while self._count >= self._rows:
+            table = pa.Table.from_batches(self._waiting)
+            yield table.slice(0, self._rows)
+            self._waiting = table.slice(self._rows).to_batches()
+            self._count -= self._rows
+
+    def rest(self) -> Iterator[pa.Table]:
+        """What is left after the last batch."""
+        if self._count:
+            yield pa.Table.from_batches(self._waiting)
+
+
 def regroup(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Join and cut batches so that each holds `rows` rows, the last one maybe fewer."""
-    waiting: list[pa.RecordBatch] = []
-    count = 0
+    """Batches of any size as tables of `rows` rows, the last one maybe of fewer."""
+    groups = Regrouped(rows)
     for batch in batches:
-        waiting.append(batch)
-        count += batch.num_rows
-        while count >= rows:
-            table = pa.Table.from_batches(waiting)
-            yield table.slice(0, rows)
-            waiting = table.slice(rows).to_batches()
-            count -= rows
-    if count:
-        yield pa.Table.from_batches(waiting)
+        yield from groups.add(batch)
+    yield from groups.rest()
 
 
 def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -4,7 +4,7 @@ principal components.
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import Field
@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.params import Section
-from stages.features.block import Block, Description, Input, by_numpy
-from stages.features.moments import above_0_in_32_bits, moments
+from stages.features.block import ROWS, Block, Description, Input, by_numpy
+from stages.features.moments import Moments, above_0_in_32_bits, total
 from stages.model_file.graph import Graph
 from stages.tables.artefacts import EMBEDDING, LONGEST_EXACT, Artefacts
 
@@ -84,41 +84,51 @@ class Embedding(Block):
     def fit(
         cls,
         how: str,
-        train: Artefacts,
+        values: np.ndarray | Moments,
         pca: Pca | None = None,
         identity: dict[str, str] | None = None,
     ) -> "Embedding":
-        """Fit it on training rows; `pca` is for that way alone, `identity` is what made them.
+        """Fit it on the embeddings (n, d) float32 of the training rows.
+
+        Where `needs_rows` is false, their moments will do, for `pca` with products. `pca` is for
+        that way alone, `identity` is what made the embeddings.
 
         Raises PipelineError when the training rows have no principal components.
         """
-        values = train[EMBEDDING]
-        length = values.shape[1]
         made_by = "" if identity is None else json.dumps(identity, sort_keys=True)
+        length = len(values.mean) if isinstance(values, Moments) else values.shape[1]
+        plain = cls(how, length, identity=made_by)
         if how == "raw":
-            return cls(how, length, identity=made_by)
+            return plain
         exponents = _nothing()
-        if how == "power":
+        if isinstance(values, Moments):
+            found = values
+        elif how == "power":
             exponents = fit_exponents(values)
-            values = yeo_johnson(train, exponents)
-        mean, scale = moments(values)
+            found = total(
+                Moments.of(yeo_johnson(values[start : start + ROWS], exponents))
+                for start in range(0, len(values), ROWS)
+            )
+        else:
+            products = pca is not None and not needs_rows(how, length)
+            found = Moments.in_parts(values, products)
         if pca is None:
-            return cls(how, length, exponents, mean, scale, identity=made_by)
-        scale = above_0_in_32_bits(scale)
-        standardized = values - mean.astype(np.float32)
-        standardized /= scale.astype(np.float32)
+            return replace(plain, exponents=exponents, mean=found.mean, scale=found.deviations)
+        scale = above_0_in_32_bits(found.deviations)
+        standardized: np.ndarray | Moments = found.divided(scale)
+        if isinstance(values, np.ndarray) and needs_rows(how, length):
+            standardized = values - found.mean.astype(np.float32)
+            standardized /= scale.astype(np.float32)
         components, variances = principal_components(standardized, pca.components)
-        return cls(
-            how,
-            length,
-            mean=mean,
+        return replace(
+            plain,
+            mean=found.mean,
             scale=scale,
             # 16 bits make the model's file and the transformer small, and change the features by
             # less than anything can tell.
             components=components.astype(np.float16),
             factors=variances ** (-pca.whitening / 2),
             unit_length=pca.unit_length,
-            identity=made_by,
         )
 
     @property
@@ -173,51 +183,63 @@ def _input(length: int) -> Input:
     return Input(EMBEDDING, "float32", "the embedding of its photograph", length=length)
 
 
-def principal_components(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def needs_rows(how: str, length: int) -> bool:
+    """Whether this way is fitted on the rows themselves, which then are in the memory together."""
+    return how == "power" or (how == "pca" and length > LONGEST_EXACT)
+
+
+def principal_components(values: np.ndarray | Moments, most: int) -> tuple[np.ndarray, np.ndarray]:
     """The `most` principal components, or as many as there are, of standardised rows.
 
-    `values` is (n, d) float32, and is overwritten. Returns the components (k, d) float32, unit
-    vectors with the one that varies most first, and their variances (k,) float64.
+    `values` are the rows, (n, d) float32, or their moments with products, which do up to
+    `LONGEST_EXACT` dimensions. Returns the components (k, d), unit vectors with the one that varies
+    most first, and their variances (k,) float64.
 
     Up to `LONGEST_EXACT` dimensions they are exact, beyond that those of a randomised solver
-    (Halko, Martinsson and Tropp 2011).
+    (Halko, Martinsson and Tropp 2011), which overwrites the rows.
 
     Raises PipelineError when the rows are all alike.
     """
-    rows, length = values.shape
-    if not np.ptp(values, axis=0).any():
+    if isinstance(values, np.ndarray) and values.shape[1] > LONGEST_EXACT:
+        found: np.ndarray | Moments = values
+        rows, length = values.shape
+        varies = np.ptp(values, axis=0).any()
+    else:
+        found = values if isinstance(values, Moments) else Moments.in_parts(values, products=True)
+        rows, length = found.count, len(found.mean)
+        varies = found.squares.any()
+    if not varies:
         raise PipelineError(
             "the embeddings of the training rows are all alike, so that they have no principal "
             "components: set `featurize.embedding` to standardize or none"
         )
     count = min(most, length, rows - 1)
-    found, variances = (exact if length <= LONGEST_EXACT else randomized)(values, count)
+    if isinstance(found, Moments):
+        components, variances = exact(found.squares / (rows - 1), count)
+    else:
+        components, variances = randomized(found, count)
     kept = variances > LEAST_VARIANCE * variances[0]
-    return found[kept], variances[kept]
+    return components[kept], variances[kept]
 
 
-def exact(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` components (k, d) of (n, d) float32, and their variances (k,) float64.
+def exact(covariance: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` components (k, d) for a covariance (d, d), and their variances (k,).
 
     They are those of scikit-learn's `PCA`, by the eigenvectors of the covariance, without loading
-    it.
+    it. All are float64.
     """
-    mean = values.mean(axis=0)
-    covariance = values.T @ values
-    covariance -= len(values) * mean[:, None] * mean
-    covariance /= len(values) - 1
     variances, vectors = np.linalg.eigh(covariance)
     found = np.ascontiguousarray(vectors[:, : -count - 1 : -1].T)
     # A vector may point either way: its largest number is above 0.
     largest = np.abs(found).argmax(axis=1)[:, None]
     found *= np.sign(np.take_along_axis(found, largest, axis=1))
-    return found, np.maximum(variances[: -count - 1 : -1], 0).astype(np.float64)
+    return found, np.maximum(variances[: -count - 1 : -1], 0)
 
 
 def randomized(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `exact` gives, by scikit-learn's randomised solver, and overwrites the values.
+    """What `exact` gives, by scikit-learn's randomised solver, of (n, d) values.
 
-    Its time does not grow with the cube of d.
+    It overwrites them. Its time does not grow with the cube of d.
     """
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits
@@ -269,8 +291,8 @@ def apart_from_logarithms(exponent: float) -> float:
     return exponent
 
 
-def yeo_johnson(artefacts: Artefacts, exponents: np.ndarray) -> np.ndarray:
-    """The power transform of Yeo and Johnson 2000 of the embeddings (n, d), number by number.
+def yeo_johnson(embedding: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """The power transform of Yeo and Johnson 2000 of embeddings (n, d) float32, number by number.
 
     `exponents` (d,) are neither 0 nor 2, where the transform is a logarithm. Returns
     (n, d) float64.
@@ -279,7 +301,9 @@ def yeo_johnson(artefacts: Artefacts, exponents: np.ndarray) -> np.ndarray:
     def add(graph: Graph, embedding: str) -> str:
         return _add_yeo_johnson(graph, graph.cast(embedding, np.float64), exponents)
 
-    return by_numpy(add, [_input(len(exponents))], np.float64, len(exponents))(artefacts)
+    return by_numpy(add, [_input(len(exponents))], np.float64, len(exponents))(
+        Artefacts({EMBEDDING: embedding})
+    )
 
 
 def _add_yeo_johnson(graph: Graph, values: str, exponents: np.ndarray) -> str:
