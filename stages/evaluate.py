@@ -24,7 +24,7 @@ from stages.evaluation.metrics import rounded
 from stages.evaluation.model_card import model_card
 from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
-from stages.evaluation.rows import read_columns, read_rows, read_val, score
+from stages.evaluation.rows import read_columns, read_inputs, read_rows, read_val, score
 from stages.model_file.interface import (
     CURVE_COLUMNS,
     MODEL,
@@ -76,7 +76,8 @@ def main() -> str:
         "take fewer rows for test, such as by `split.stratified.test_fraction`",
     )
     vals = read_val(model, subset_of)
-    tests, prepared = score(model, read_rows("test", model, subset_of, model.inputs))
+    rows = read_rows("test", model, subset_of)
+    tests, prepared = score(model, rows, read_inputs("test", model, subset_of))
     val, test = vals[PROBABILITIES], tests[PROBABILITIES]
     train, test_features = read_features("train"), read_features("test")
     check_features(model, train, test_features, test.image_files)
@@ -108,7 +109,7 @@ def main() -> str:
     write_csv(PLOTS / "reliability.csv", reliability(chosen, model.labels))
     # Those of val are cross-fitted: the model itself says something else.
     if params.plots_subset == "val":
-        scored, prepared = score(model, read_rows("val", model, subset_of, model.inputs))
+        scored, prepared = score(model, val, read_inputs("val", model, subset_of))
         chosen = scored[PROBABILITIES]
     write_csv(PLOTS / "importance.csv", importance(model, prepared, chosen))
     curve = read_csv(TRAINING_CURVE, CURVE_COLUMNS)

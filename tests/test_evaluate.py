@@ -21,7 +21,7 @@ from stages.evaluation.importance import importance
 from stages.evaluation.intervals import f1_interval, wilson
 from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
-from stages.evaluation.rows import Scored, read_rows, read_val, score
+from stages.evaluation.rows import Scored, read_inputs, read_rows, read_val, score
 from stages.model_file.interface import PROBABILITIES
 from stages.model_file.scoring import Prepared
 from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
@@ -76,7 +76,8 @@ class GoldIsWide:
         gold = np.where(artefacts["width"] > 1000, 0.9, 0.1).astype(np.float32)
         return np.column_stack([1 - gold, gold])
 
-    def prepare(self, artefacts):
+    def prepare(self, batches):
+        artefacts = Artefacts.join(list(batches))
         kind_of = {
             value["name"]: kind["name"]
             for kind in self.metadata["kinds"]
@@ -198,7 +199,7 @@ def test_a_shuffled_group_costs_what_the_model_took_from_it():
     gold = rng.random(400) < 0.5
     mediums = np.where(gold, "gold", "clay").tolist()
     rows = scored(mediums, np.where(gold, 2000, 500))
-    found = importance(GoldIsWide(), GoldIsWide().prepare(rows.artefacts), rows)
+    found = importance(GoldIsWide(), GoldIsWide().prepare([rows.artefacts]), rows)
     table = found.set_index("group")
     assert list(table.index) == ["embedding", "sizes"]  # the model takes no museum
     assert table.loc["embedding"].tolist() == [0, 0, 0]
@@ -225,7 +226,7 @@ def test_a_group_is_shuffled_as_a_whole(names):
     rows = scored(np.where(gold, "gold", "clay").tolist(), sizes)
     rows = replace(rows, artefacts=rows.artefacts.with_columns({"height": sizes.copy()}))
     model = GoldIsLarge(*names)
-    found, prepared = score(model, rows)
+    found, prepared = score(model, rows, [rows.artefacts])
     table = importance(model, prepared, found[PROBABILITIES]).set_index("group")
     # With sizes of two rows, three in four would be large, and fewer than half of clay right.
     assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.04)
@@ -246,7 +247,7 @@ def test_a_shuffled_museum_costs_what_the_model_took_from_it():
             return np.column_stack([~met, met]).astype(np.float32)
 
     model = GoldIsAtTheMet()
-    found, prepared = score(model, rows)
+    found, prepared = score(model, rows, [rows.artefacts])
     (line,) = importance(model, prepared, found[PROBABILITIES]).itertuples()
     assert line.group == "museum"
     assert line.accuracy_drop == pytest.approx(0.5, abs=0.06)
@@ -295,12 +296,13 @@ class WidthsAndFirstNumbers:
     labels = ["clay", "gold"]  # noqa: RUF012
     outputs = (PROBABILITIES,)
 
-    def prepare(self, artefacts):
+    def prepare(self, batches):
+        artefacts = Artefacts.join([batch for batch in batches if len(batch)])
         return Prepared(artefacts, {}, self.predict_proba)
 
     def __init__(self, embedding_length):
         self.embedding_length = embedding_length
-        self.inputs = ["embedding"] if embedding_length else []
+        self.inputs = ["width", "embedding"] if embedding_length else ["width"]
 
     def predict_proba(self, artefacts, output=PROBABILITIES):
         first = np.zeros(len(artefacts))
@@ -324,11 +326,16 @@ def write_table(length, mediums=("clay",) * 7, identity=None):
     write_batches(ARTEFACTS, schema, [batch], row_group_rows=2)
 
 
+def scored_rows_of(subset, model):
+    rows = read_rows(subset, model, SUBSET_OF)
+    return score(model, rows, read_inputs(subset, model, SUBSET_OF))[0][PROBABILITIES]
+
+
 @pytest.mark.parametrize(("subset", "widths"), [("val", [1, 4, 7]), ("test", [2, 6])])
 def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, widths):
     write_table(length=3)
     model = WidthsAndFirstNumbers(3)
-    found = score(model, read_rows(subset, model, SUBSET_OF, model.inputs))[0][PROBABILITIES]
+    found = scored_rows_of(subset, model)
     assert found.probabilities.tolist() == [[width, -width] for width in widths]
     assert found.artefacts["width"].tolist() == widths
     assert found.image_files.tolist() == ["abcdefg"[width - 1] for width in widths]
@@ -342,7 +349,7 @@ def test_the_rows_of_a_subset_are_scored_in_their_order(stage_folder, subset, wi
 def test_a_model_of_sizes_alone_is_given_no_embeddings(stage_folder):
     write_table(length=3)
     model = WidthsAndFirstNumbers(None)
-    found = score(model, read_rows("test", model, SUBSET_OF, model.inputs))[0][PROBABILITIES]
+    found = scored_rows_of("test", model)
     assert found.probabilities.tolist() == [[2, 0], [6, 0]]
 
 
@@ -369,7 +376,7 @@ def test_a_row_without_an_answer_is_named():
             return found
 
     with pytest.raises(PipelineError, match=r"no answer to 1 of these rows, the first is 2\.jpg"):
-        score(Silent(), TEST)
+        score(Silent(), TEST, [TEST.artefacts])
 
 
 def test_probabilities_of_other_rows_than_val_are_refused(stage_folder):
@@ -382,7 +389,7 @@ def test_probabilities_of_other_rows_than_val_are_refused(stage_folder):
 def test_a_model_of_embeddings_is_refused_for_a_table_without(stage_folder):
     write_table(length=None)
     with pytest.raises(PipelineError, match="trained on embeddings, and the table has none: run"):
-        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF, ["embedding"])
+        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
 def test_a_word_that_is_empty_is_refused(set_params):
@@ -421,13 +428,13 @@ def test_embeddings_of_another_network_are_refused(stage_folder):
 def test_a_label_that_the_model_does_not_know_is_named(stage_folder):
     write_table(length=3, mediums=["clay", "jade", "clay", "clay", "clay", "iron", "clay"])
     with pytest.raises(PipelineError, match=r"not know the label iron of test .*know: 2\)"):
-        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF, ["embedding"])
+        read_rows("test", WidthsAndFirstNumbers(3), SUBSET_OF)
 
 
 def test_a_subset_without_rows_is_refused(stage_folder):
     write_table(length=3)
     with pytest.raises(PipelineError, match="no rows are in test"):
-        read_rows("test", WidthsAndFirstNumbers(3), dict.fromkeys("abcdefg", "train"), [])
+        read_rows("test", WidthsAndFirstNumbers(3), dict.fromkeys("abcdefg", "train"))
 
 
 def test_rows_that_were_set_aside_are_counted_once_and_their_rules_each():

@@ -54,7 +54,7 @@ def answer(path):
     model.predict_proba(rows)
     model.features(rows)
     model.members(rows)
-    model.prepare(rows).predict_proba()
+    model.prepare([rows]).predict_proba()
 
 
 def instead_of_answer(*nodes, arrays=()):

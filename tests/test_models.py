@@ -275,7 +275,7 @@ def test_what_is_made_of_each_kind_alone_gives_the_same_answers(kind, classes, l
     new, _ = strangers(classes)
     model = load(fitted(kind, classes)[0], classes)
     order = np.random.default_rng(0).permutation(len(new))
-    prepared = model.prepare(new)
+    prepared = model.prepare([new])
     assert not {*prepared.columns.columns} & {*new.columns}
     for output in model.outputs:
         expected = model.predict_proba(new, output)

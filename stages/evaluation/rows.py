@@ -1,6 +1,6 @@
 """The rows that are measured, and what the model says of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +14,6 @@ from stages.model_file.interface import MODEL
 from stages.model_file.scoring import ModelFile, Prepared
 from stages.tables.artefacts import (
     ARTEFACTS,
-    EMBEDDING,
     Artefacts,
     embedding_length,
     read_artefacts,
@@ -68,10 +67,13 @@ def read_columns(subset: str, subset_of: Mapping[str, str], columns: Collection[
     return Artefacts.join(list(read_artefacts(subset, subset_of, columns, PROGRESS)))
 
 
-def read_rows(
-    subset: str, model: ModelFile, subset_of: Mapping[str, str], inputs: Collection[str]
-) -> Scored:
-    """Read the rows of a subset with some inputs of the model, with no probabilities yet: (n, 0).
+def read_inputs(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Iterator[Artefacts]:
+    """What the model takes of the rows of a subset, batch by batch."""
+    return read_artefacts(subset, subset_of, model.inputs, PROGRESS)
+
+
+def read_rows(subset: str, model: ModelFile, subset_of: Mapping[str, str]) -> Scored:
+    """Read the rows of a subset, without embeddings, and with no probabilities yet: (n, 0).
 
     Raises PipelineError when the subset has no rows, when the model takes embeddings and the
     table has none, or when a row has a label that the model does not know.
@@ -81,7 +83,7 @@ def read_rows(
         raise PipelineError(
             f"{MODEL} was trained on embeddings, and the table has none: run `dvc repro`"
         )
-    artefacts = read_columns(subset, subset_of, [*COLUMNS, *inputs])
+    artefacts = read_columns(subset, subset_of, COLUMNS)
     image_files, mediums = artefacts["image_file"], artefacts["medium"]
     if not len(mediums):
         raise PipelineError(f"no rows are in {subset}: set another `split.strategy`")
@@ -94,17 +96,17 @@ def read_rows(
     return Scored(image_files, mediums, artefacts, np.empty((len(mediums), 0), np.float32))
 
 
-def score(model: ModelFile, rows: Scored) -> tuple[dict[str, Scored], Prepared]:
+def score(
+    model: ModelFile, rows: Scored, batches: Iterable[Artefacts]
+) -> tuple[dict[str, Scored], Prepared]:
     """The rows with what each output of the model says of them, by its name, and the rows prepared.
 
-    The embeddings, which nothing else needs, are not kept.
+    `batches` have the model's inputs for the same rows, in parts.
 
     Raises PipelineError when the model takes other embeddings than the table has, or has no answer
     to a row.
     """
-    prepared, found = model.prepare(rows.artefacts), {}
-    kept = {name: values for name, values in rows.artefacts.columns.items() if name != EMBEDDING}
-    rows = replace(rows, artefacts=Artefacts(kept))
+    prepared, found = model.prepare(batches), {}
     for output in model.outputs:
         probabilities = prepared.predict_proba(output)
         unanswered = rows.image_files[np.isnan(probabilities).any(axis=1)]
@@ -128,7 +130,7 @@ def read_val(model: ModelFile, subset_of: Mapping[str, str]) -> dict[str, Scored
 
     Raises PipelineError as `read_rows` does, and when the probabilities are of other rows.
     """
-    rows = read_rows("val", model, subset_of, inputs=())
+    rows = read_rows("val", model, subset_of)
     image_files, probabilities = read_val_probabilities(model.labels, model.outputs)
     if image_files != rows.image_files.tolist():
         raise other_val_rows()

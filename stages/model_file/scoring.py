@@ -8,7 +8,7 @@ NumPy has the threads and kernels that stages/__init__.py fixes. Tests hold the 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -308,12 +308,14 @@ class ModelFile:
             self._evaluators[name] = _part(self._model, self.inputs, [name])
         return self._evaluators[name]
 
-    def prepare(self, artefacts: Artefacts) -> "Prepared":
+    def prepare(self, batches: Iterable[Artefacts]) -> "Prepared":
         """Compute what the model makes of each kind of features alone, for one artefact at least.
+
+        Of batches of artefacts, one at a time, so that their embeddings are never all in the
+        memory.
 
         Raises PipelineError as `predict_proba` does.
         """
-        self._check_embeddings(artefacts)
         kind_of = {
             value["name"]: kind["name"]
             for kind in self.metadata["kinds"]
@@ -322,7 +324,7 @@ class ModelFile:
         nodes = nodes_between(self._model, self.inputs, self.outputs)
         with self._running():
             kinds = kinds_of_results(nodes, kind_of, self.outputs)
-            found = _run(_part(self._model, self.inputs, list(kinds)), artefacts, list(kinds))
+            first = _part(self._model, self.inputs, list(kinds))
             rest = {
                 name: _part(self._model, [*kinds], [name]) for name in {*self.outputs} - {*kinds}
             }
@@ -333,7 +335,14 @@ class ModelFile:
             with self._running():
                 return self._checked(_run(rest[output], columns, [output])[0])
 
-        return Prepared(Artefacts(dict(zip(kinds, found, strict=True))), kinds, score)
+        parts = []
+        for artefacts in batches:
+            if len(artefacts):
+                self._check_embeddings(artefacts)
+                with self._running():
+                    found = _run(first, artefacts, list(kinds))
+                parts.append(Artefacts(dict(zip(kinds, found, strict=True))))
+        return Prepared(Artefacts.join(parts), kinds, score)
 
 
 @dataclass(frozen=True)
