@@ -10,7 +10,7 @@ from conftest import PROJECT, tiny_rows
 
 from stages import container_limits, evaluate, featurize, split, train
 from stages.common import memory
-from stages.common.errors import PipelineError
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.memory import of_featurize
 from stages.model_file.interface import MODEL
 from stages.tables.features import features_path
@@ -53,6 +53,25 @@ def test_what_the_system_has_available_counts(system):
     assert str(error.value) == (
         "training needs about 31.0 GB of memory, and 4.1 GB are free: take fewer rows"
     )
+
+
+def test_params_yaml_may_allow_less_than_is_free(system, set_params):
+    system(available=4 * GB)
+    set_params(memory=2.5)
+    memory.check_memory(2 * GB, "training", "take fewer rows")
+    with pytest.raises(PipelineError) as error:
+        memory.check_memory(3 * GB, "training", "take fewer rows")
+    assert str(error.value) == (
+        "training needs about 3.0 GB of memory, and `memory` in params.yaml allows 2.5: take fewer "
+        "rows, or raise it"
+    )
+
+
+@pytest.mark.parametrize("value", ["all", 0, -1, True, None, float("inf"), float("nan")])
+def test_other_amounts_of_memory_are_refused_by_name(set_params, value):
+    set_params(memory=value)
+    with pytest.raises(ParameterError, match=r"`memory` should be auto or gigabytes, a number"):
+        memory.check_memory(1, "training", "take fewer rows")
 
 
 @pytest.mark.parametrize(

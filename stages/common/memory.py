@@ -4,13 +4,16 @@ The formulas are those of the arrays that a stage holds at a time, with factors 
 on large tables: docs/reliability.md has them.
 """
 
+import math
 import os
 from pathlib import Path
 
 from stages import address_limit, container_limits
-from stages.common.errors import PipelineError
+from stages.common.errors import ParameterError, PipelineError, shorten
+from stages.common.params import PARAMS_FILE, load_optional
 from stages.common.threads import MOST_THREADS
 
+AUTO = "auto"
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
 # Beside the limit of a container, of version 2 and of version 1, lie what it uses, and what of that
@@ -54,13 +57,37 @@ def of_evaluate(rows: int, length: int, labels: int, kernel_rows: int) -> int:
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
-    """Raises PipelineError where so many bytes are not free; `what` needs them."""
-    free = free_bytes()
+    """Raises PipelineError where `what` needs more bytes than are free, or than `memory` allows."""
+    free, allowed = free_bytes(), allowed_bytes()
+    if allowed is not None and needed > allowed:
+        raise PipelineError(
+            f"{what} needs about {needed / 1e9:.1f} GB of memory, and `memory` in {PARAMS_FILE} "
+            f"allows {allowed / 1e9:g}: {remedy}, or raise it"
+        )
     if free is not None and needed > free:
         raise PipelineError(
             f"{what} needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
             f"free: {remedy}"
         )
+
+
+def allowed_bytes() -> int | None:
+    """Bytes that params.yaml allows a stage; None where it leaves that to what is free.
+
+    The key is in no stage's section and declared by none, because it changes no result.
+
+    Raises ParameterError for what is neither `auto` nor a number above 0.
+    """
+    found = load_optional("memory", AUTO)
+    if found == AUTO:
+        return None
+    number = isinstance(found, int | float) and not isinstance(found, bool)
+    if not number or not 0 < found < math.inf:
+        raise ParameterError(
+            "params.yaml: `memory` should be auto or gigabytes, a number above 0, not "
+            f"{shorten(repr(found))}"
+        )
+    return int(found * 1e9)
 
 
 def free_bytes() -> int | None:

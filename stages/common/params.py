@@ -86,6 +86,11 @@ def load_values(*keys: str) -> list[Any]:
     return found
 
 
+def load_optional(key: str, default: Any) -> Any:
+    """Read one value that stands in no section, unchecked; the default where it is missing."""
+    return _read_yaml().get(key, default)
+
+
 def check_section(name: str, content: Any, schema: type[SectionType]) -> SectionType:
     """Check the content of the section of params.yaml called `name`.
 
