@@ -19,18 +19,27 @@ LEAST_SECONDS = 0.1
 
 def run(bench: Bench) -> dict[str, str]:
     """Measure; return what stands in each place of the page, in their order there."""
-    found = {}
-    for about in TRIAL_ROWS if bench.trial else ROWS:
-        number = MEDIUMS * sum(per_medium(about).values())
-        source = bench.folder / f"{number}.csv"
-        made = bench.python("-m", "benchmarks.sizes", source, about)
-        bench.set_params(download={"source": "file", "file.path": str(source)})
-        found[number] = {SIMULATOR: made, **bench.stages()}
-        source.unlink()
-        say(f"{number:,} rows: {sum(run.seconds for run in found[number].values()):.1f} s")
-    starts = bench.starts()
-    starts[SIMULATOR] = bench.python("-c", "import stages.sources.simulator")
+    found = dict(stages_of(bench, about) for about in (TRIAL_ROWS if bench.trial else ROWS))
+    starts = starts_of(bench)
     return {"sizes": table_of_seconds(found, starts), "memory by size": table_of_memory(found)}
+
+
+def stages_of(bench: Bench, about: int, suffix: str = ".csv") -> tuple[int, dict[str, Run]]:
+    """The rows of a table of about so many, and what the simulator and each stage took for it."""
+    number = MEDIUMS * sum(per_medium(about).values())
+    source = bench.folder / f"{number}{suffix}"
+    made = bench.python("-m", "benchmarks.sizes", source, about)
+    bench.set_params(download={"source": "file", "file.path": str(source)})
+    found = {SIMULATOR: made, **bench.stages()}
+    source.unlink()
+    say(f"{number:,} rows: {sum(run.seconds for run in found.values()):.1f} s")
+    return number, found
+
+
+def starts_of(bench: Bench) -> dict[str, Run]:
+    """What the simulator and each stage take until their work would begin."""
+    starts = bench.starts()
+    return {SIMULATOR: bench.python("-c", "import stages.sources.simulator"), **starts}
 
 
 def per_medium(rows: int) -> dict[str, int]:

@@ -13,7 +13,16 @@ import pytest
 from conftest import PROJECT, tiny_rows
 from ruamel.yaml import YAML
 
-from benchmarks import csv_to_metrics, harness, machine, models, photographs, pipeline, sizes
+from benchmarks import (
+    collection,
+    csv_to_metrics,
+    harness,
+    machine,
+    models,
+    photographs,
+    pipeline,
+    sizes,
+)
 from benchmarks import parse as parsing
 from benchmarks.__main__ import PAGE, PARTS, parsed, why_not
 from benchmarks.harness import OURS, Aim, Bench, Run, Turn, each, filled, measure, take_turns
@@ -526,3 +535,43 @@ def test_photographs_are_compared_within_rounds():
     assert "500 MB for 200 and 1,100 MB for 800" in words
     assert "takes 2.0 seconds (1.0 CPU seconds)" in words
     assert "is 2e-05, where 90 % of" in words
+
+
+# A collection, and its queue
+
+
+@pytest.mark.parametrize(
+    ("tasks", "workers", "window", "overhead", "expected"),
+    [
+        ([2, 2, 2, 2], 2, 100, 0, 4),  # two and two
+        ([2, 2, 2], 2, 100, 0, 4),  # at the end, one waits for the other
+        ([2, 2, 2, 2], 2, 1, 0, 8),  # one at a time
+        ([9, 1, 1, 1, 1], 2, 3, 0, 10),  # the slow one holds up the third behind it
+        ([1] * 50, 50, 100, 0.5, 26),  # the scheduler is what takes the time
+    ],
+)
+def test_a_queue_that_is_played_waits_where_a_cluster_does(
+    tasks, workers, window, overhead, expected
+):
+    assert collection.queue_seconds(tasks, workers, window, overhead) == pytest.approx(expected)
+    assert collection.formula_seconds(np.array(tasks), workers) <= expected
+
+
+def test_a_collection_is_as_many_tasks_as_hold_it(monkeypatch):
+    monkeypatch.setattr(collection, "PHOTOGRAPHS", 1001)
+    monkeypatch.setattr(collection, "MACHINES", (1, 2))
+    figures = {
+        "photographs of a task": 10,
+        "task seconds": [36.0],
+        "window of a worker": 2,
+        "overhead": 0.0,
+        "bytes of a photograph": 1e9,
+        "bytes of an embedding": 1e6,
+    }
+    found = collection.measured(figures)
+    assert found["tasks"] == 101
+    # 101 tasks on 16 and on 32 workers: seven and four one after the other.
+    assert found["hours"]["1"] == pytest.approx({"formula": 101 / 16 / 100, "queue": 0.07})
+    assert found["hours"]["2"] == pytest.approx({"formula": 101 / 32 / 100, "queue": 0.04})
+    assert found["terabytes"]["bytes of a photograph"] == pytest.approx(1.001)
+    assert rows_of(collection.text(found))[0].startswith("| 1 | 0.06 | 0.07 | 10.9 % | 0 |")
