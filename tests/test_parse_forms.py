@@ -35,7 +35,7 @@ from stages.parser import csv_file, embeddings, parquet_file, parquet_sizes
 from stages.parser.croissant import CROISSANT
 from stages.parser.embeddings import to_float32
 from stages.tables.artefacts import ARTEFACTS, METADATA
-from stages.tables.parquet import matrix, source_of
+from stages.tables.parquet import fixed_size_list, matrix, source_of
 from stages.tables.quarantine import QUARANTINE
 
 # The names of the columns in the course's file.
@@ -577,3 +577,13 @@ def test_the_order_of_the_rows_stays_whatever_the_row_groups(parser, table, rows
     parsed = pq.read_table(ARTEFACTS)
     assert parsed["image_file"].to_pylist() == [row["image_file"] for row in table.metadata]
     assert bits(matrix(parsed["embedding"])) == bits(table.float32)
+
+
+def test_row_groups_that_were_read_do_not_stay_in_the_memory(tmp_path):
+    values = fixed_size_list(np.random.default_rng(0).random((10_000, 256), dtype=np.float32))
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"embedding": values}), path, row_group_size=200)
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in parquet_file.ParquetFile(path).batches(["embedding"]):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert 0 < most < path.stat().st_size / 4

@@ -36,7 +36,8 @@ class ParquetFile:
             raise PipelineError(f"{path} is no Parquet file but {kind}")
         try:
             # With a buffer, Arrow reads page by page; without one, whole columns.
-            self._file = pq.ParquetFile(path, buffer_size=1 << 20)
+            # Buffered in advance, all row groups that were read would stay in the memory.
+            self._file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
             schema = self._file.schema_arrow
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
