@@ -5,7 +5,7 @@ Reads data/artefacts.parquet. Writes data/split.parquet.
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -20,27 +20,21 @@ from stages.common.params import Section, chosen, load_params
 from stages.common.stage import hidden, log, run
 from stages.common.threads import in_threads
 from stages.features.moments import above_0_in_32_bits, moments
+from stages.features.neighbours import how_to_search, search_among
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
-    LONGEST_EXACT,
     METADATA,
     Artefacts,
     embedding_length,
 )
 from stages.tables.parquet import read_batches, read_columns, source_of, write_batches
-from stages.tables.split import SPLIT, directions, split_schema, unit_rows
+from stages.tables.split import SPLIT, How, directions, split_schema
 from stages.tables.values import SUBSETS
 
 STAGE = "split"
 # What a thread compares at a time, in rows of the table and in pairs: it bounds the memory.
 ROWS_AT_A_TIME, PAIRS_AT_A_TIME = 1024, 2**23
-# How long the sketches are that `sketched_search` compares, and what draws them.
-SKETCH, SKETCH_SEED = 512, 0
-CANDIDATES = 32  # training rows
-# The search takes time with the products of numbers that it takes. Of more than these, which take
-# some minutes, none is done. A short embedding takes as long as one of `LEAST_NUMBERS`.
-MOST_PRODUCTS, LEAST_NUMBERS = 5e12, 64
 # What to do about a split that leaves too little, by `split.strategy`.
 REMEDIES = {
     "official": "`-S split.strategy=stratified` draws them anew from the rows of each label",
@@ -103,9 +97,17 @@ def main() -> str:
         log(STAGE, f"{name}: {len(of_subset):,} rows, {len(set(of_subset))} labels")
     for names in look_alike(set(mediums)):
         log(STAGE, f"are these one label? They are told apart: {', '.join(map(repr, names))}")
-    nearest, cosine = nearest_training_rows(subset, embedding_length(ARTEFACTS))
+    length = embedding_length(ARTEFACTS)
+    train_rows = int((subset == "train").sum())
+    how = how_to_search(len(subset) - train_rows, train_rows, length or 0)
+    if how == "approximate" and length is not None:
+        log(
+            STAGE,
+            "near-duplicates of so many rows are looked for by an index, which may miss a few",
+        )
+    nearest, cosine = nearest_training_rows(subset, length, how)
     known = nearest >= 0
-    schema = split_schema(source_of(ARTEFACTS))
+    schema = split_schema(source_of(ARTEFACTS), how)
     table = pa.Table.from_arrays(
         [
             pa.array(image_files),
@@ -216,33 +218,24 @@ def check_split(artefacts: Mapping[str, np.ndarray], subset: np.ndarray, strateg
         )
 
 
-def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.ndarray, np.ndarray]:
+def nearest_training_rows(
+    subset: np.ndarray, length: int | None, how: How
+) -> tuple[np.ndarray, np.ndarray]:
     """For each row of val and test, the training row that is the most alike.
 
     Alike is the cosine between the embeddings, each number less its mean over the training
     rows and divided by its standard deviation there. High ones are often two photographs of
-    one thing, or one photograph twice. `subset` (n,) is that of each artefact. Embeddings of more
-    than `LONGEST_EXACT` numbers are compared by `sketched_search`. `length` is that of the
-    embeddings, None for a table without.
+    one thing, or one photograph twice. `subset` (n,) is that of each artefact, `length` that of the
+    embeddings, None for a table without; `search_among` looks for them.
 
     Returns the places of the training rows, (n,) int64, and the cosines, (n,) float32. The
-    place is -1 for training rows, and everywhere in a table without embeddings, or one of so many
-    rows that comparing them would take more than `MOST_PRODUCTS`.
+    place is -1 for training rows, and everywhere in a table without embeddings.
     """
     nearest = np.full(len(subset), -1)
     cosine = np.zeros(len(subset), dtype=np.float32)
     if length is None:
         return nearest, cosine
     train_rows = np.flatnonzero(subset == "train")
-    others = len(subset) - len(train_rows)
-    compared = length if length <= LONGEST_EXACT else SKETCH
-    if float(others) * len(train_rows) * max(compared, LEAST_NUMBERS) > MOST_PRODUCTS:
-        log(
-            STAGE,
-            f"nobody looks for near-duplicates: comparing {others:,} rows with {len(train_rows):,} "
-            "of train would take too long",
-        )
-        return nearest, cosine
     check_memory(
         of_split(len(subset), len(train_rows), length),
         f"the search for near-duplicates among {len(subset):,} rows",
@@ -259,7 +252,7 @@ def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.nd
     for start in range(0, len(train), ROWS_AT_A_TIME):
         some = train[start : start + ROWS_AT_A_TIME]
         some[:] = directions(some, mean, scale)
-    search = exact_search(train) if train.shape[1] <= LONGEST_EXACT else sketched_search(train)
+    search = search_among(train, how)
     with tqdm(
         desc=f"{STAGE} likeness", total=len(subset), unit=" rows", delay=1, disable=None
     ) as bar:
@@ -272,57 +265,11 @@ def nearest_training_rows(subset: np.ndarray, length: int | None) -> tuple[np.nd
                 nearest[rows[some]] = train_rows[places]
 
             asked = np.flatnonzero(subset[rows] != "train")
-            pieces = max(len(rows) // ROWS_AT_A_TIME, len(asked) * len(train) // PAIRS_AT_A_TIME)
+            pairs = len(asked) * len(train) if how == "exact" else 0
+            pieces = max(len(rows) // ROWS_AT_A_TIME, pairs // PAIRS_AT_A_TIME)
             in_threads(compare, np.array_split(asked, pieces + 1))
             bar.update(len(rows))
     return nearest, cosine
-
-
-Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-def exact_search(train: np.ndarray) -> Search:
-    """A function that finds, for rows (n, d) of length 1, the nearest rows of `train` (m, d).
-
-    It gives their places (n,) int, the first of equals, and the cosines (n,).
-    """
-
-    def search(asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        likeness = asked @ train.T
-        best = likeness.argmax(axis=1)
-        return best, likeness[np.arange(len(asked)), best]
-
-    return search
-
-
-def sketched_search(train: np.ndarray) -> Search:
-    """What `exact_search` gives, in a fraction of the time, but now and then another near row.
-
-    A sketch is the products of a row with `SKETCH` random directions of signs (Johnson and
-    Lindenstrauss 1984, Achlioptas 2003). Where two rows have the cosine c, that of their sketches
-    is off by about (1 - c²) / √SKETCH, 0.016 at 0.8. The `CANDIDATES` training rows with the
-    nearest sketches are compared exactly. So each cosine that is given is right, and it is not that
-    of the nearest row only if so many others lie about as near.
-    """
-    signs = np.array([-1, 1], dtype=np.float32)
-    axes = np.random.default_rng(SKETCH_SEED).choice(signs, (train.shape[1], SKETCH))
-    sketches = unit_rows(train @ axes)
-    count = min(CANDIDATES, len(train))
-
-    def search(asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        likeness = unit_rows(asked @ axes) @ sketches.T
-        candidates = np.argpartition(likeness, -count, axis=1)[:, -count:]
-        candidates.sort(axis=1)  # of equals, the first is named
-        cosines = np.array(
-            [train[some] @ row for some, row in zip(candidates, asked, strict=True)]
-        ).reshape(candidates.shape)
-        best = cosines.argmax(axis=1)[:, None]
-        return (
-            np.take_along_axis(candidates, best, axis=1)[:, 0],
-            np.take_along_axis(cosines, best, axis=1)[:, 0],
-        )
-
-    return search
 
 
 def _read_embeddings() -> Iterator[tuple[np.ndarray, np.ndarray]]:

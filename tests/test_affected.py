@@ -197,6 +197,7 @@ STAGES_OF_FILES = {
     # A baseline of `evaluate` looks at the sizes.
     "stages/features/kinds/sizes.py": ["featurize", "train", "evaluate"],
     "stages/features/moments.py": ["split", "featurize", "train", "evaluate"],
+    "stages/features/neighbours.py": ["split"],
     "stages/features/kinds/*.py": ["featurize", "train"],
     "stages/features/transformer.py": ["featurize", "train"],
     "stages/featurize.py": ["featurize"],

@@ -145,22 +145,24 @@ def test_near_duplicates_are_counted_by_subset():
             "nearest_train_cosine": [np.nan, 0.5, 0.95, 0.81],
         }
     )
-    text = captions.near_duplicates(table, True)
+    text = captions.near_duplicates(table, "exact")
     assert "2 of the 2 test rows (100.0 %) and 0 of the 1 of val" in text
     assert "1 of these 2 has the medium of that training row." in text
     assert "two photographs" not in text  # two rows are too few to say so
     many = pd.concat([table] * 15)
-    assert "15 of these 30 have the medium" in captions.near_duplicates(many, True)
-    assert "two photographs" not in captions.near_duplicates(many, True)
+    assert "15 of these 30 have the medium" in captions.near_duplicates(many, "exact")
+    assert "two photographs" not in captions.near_duplicates(many, "exact")
     many["nearest_medium"] = many["medium"]
-    assert "They are often two photographs of one thing" in captions.near_duplicates(many, True)
+    assert "They are often two photographs of one thing" in captions.near_duplicates(many, "exact")
     table["nearest_train_cosine"] = [np.nan, 0.1, 0.2, 0.3]
-    text = captions.near_duplicates(table, True)
+    text = captions.near_duplicates(table, "exact")
     assert "0 of the 2 test rows (0.0 %)" in text
     assert "two photographs" not in text
+    assert "an index" not in text
+    text = captions.near_duplicates(table, "approximate")
+    assert "Among 4 rows not all pairs were compared: an index has looked for the nearest" in text
     table["nearest_train_cosine"] = np.nan
-    assert captions.near_duplicates(table, False).startswith("Without embeddings")
-    assert captions.near_duplicates(table, True).startswith("Nobody has looked")
+    assert captions.near_duplicates(table, "exact").startswith("Without embeddings")
 
 
 def test_the_embedding_is_described_by_its_numbers():

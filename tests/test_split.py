@@ -1,6 +1,7 @@
 """Every strategy gives a split that can be trusted, or says why it cannot."""
 
 import json
+import os
 from typing import get_args
 
 import numpy as np
@@ -12,10 +13,19 @@ from conftest import tiny_rows, write_csv_table
 from stages import parse_embeddings_to_parquet, split
 from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
+from stages.features import neighbours
+from stages.features.neighbours import (
+    by_index,
+    centres_of,
+    exact_search,
+    how_to_search,
+    in_steps,
+    search_among,
+)
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
 from stages.tables.artefacts import ARTEFACTS, LONGEST_EXACT, METADATA, artefacts_schema
-from stages.tables.parquet import fixed_size_list, write_batches
-from stages.tables.split import SPLIT, unit_rows
+from stages.tables.parquet import fixed_size_list, metadata_of, write_batches
+from stages.tables.split import SPLIT, read_split, unit_rows
 
 
 def artefacts(rows=100, mediums=5):
@@ -240,7 +250,7 @@ def test_the_stage_checks_its_split(stage_folder):
         split.main()
 
 
-def likeness(monkeypatch, embeddings, subset, at_a_time=1):
+def likeness(monkeypatch, embeddings, subset, at_a_time=1, how="exact"):
     """Run `nearest_training_rows` on rows of embeddings, in row groups of 3."""
     schema = artefacts_schema("file", len(embeddings[0]))
     columns = {name: pa.nulls(len(subset), type_) for name, type_ in METADATA.items()}
@@ -248,7 +258,7 @@ def likeness(monkeypatch, embeddings, subset, at_a_time=1):
     batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
     write_batches(ARTEFACTS, schema, [batch], row_group_rows=3)
     monkeypatch.setattr(split, "ROWS_AT_A_TIME", at_a_time)
-    return split.nearest_training_rows(np.array(subset, dtype=object), len(embeddings[0]))
+    return split.nearest_training_rows(np.array(subset, dtype=object), len(embeddings[0]), how)
 
 
 @pytest.mark.usefixtures("stage_folder")
@@ -347,50 +357,89 @@ def rows_with_near_ones(numbers: int, seed: int = 0) -> tuple[np.ndarray, list[s
 @pytest.mark.usefixtures("stage_folder")
 def test_the_nearest_training_row_of_a_long_embedding_is_found_by_sketches(monkeypatch):
     embeddings, subset, of = rows_with_near_ones(LONGEST_EXACT + 1)
-    searched = []
-    sketched_search = split.sketched_search
-    monkeypatch.setattr(
-        split, "sketched_search", lambda train: searched.append(train) or sketched_search(train)
-    )
     nearest, cosine = likeness(monkeypatch, embeddings, subset, at_a_time=16)
-    assert len(searched) == 1
     np.testing.assert_array_equal(nearest[200:], of)
-    monkeypatch.setattr(split, "LONGEST_EXACT", LONGEST_EXACT + 1)
+    monkeypatch.setattr(split, "search_among", lambda train, how: exact_search(train))
     exact_nearest, exact_cosine = likeness(monkeypatch, embeddings, subset, at_a_time=16)
-    assert len(searched) == 1
     np.testing.assert_array_equal(nearest, exact_nearest)
     np.testing.assert_allclose(cosine, exact_cosine, atol=1e-6)
 
 
-def test_the_cosine_that_is_given_is_that_of_the_row_that_is_named():
+@pytest.mark.usefixtures("stage_folder")
+@pytest.mark.parametrize("numbers", [64, LONGEST_EXACT + 1])
+def test_an_index_finds_the_training_rows_that_are_near(monkeypatch, numbers):
+    embeddings, subset, of = rows_with_near_ones(numbers)
+    nearest, cosine = likeness(monkeypatch, embeddings, subset, 16, "approximate")
+    assert (cosine[200:] > 0.8).mean() > 0.5
+    np.testing.assert_array_equal(nearest[200:], of)
+    exact_nearest, exact_cosine = likeness(monkeypatch, embeddings, subset, at_a_time=16)
+    np.testing.assert_array_equal(nearest, exact_nearest)
+    np.testing.assert_allclose(cosine, exact_cosine, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["exact", "approximate"])
+def test_the_cosine_that_is_given_is_that_of_the_row_that_is_named(how):
     # Rows without structure are the hardest case: all are about as near.
     random = np.random.default_rng(0)
-    train, asked = (unit_rows(random.standard_normal((n, 3000))) for n in (400, 50))
-    places, cosines = split.sketched_search(train)(asked)
-    np.testing.assert_allclose(cosines, np.einsum("nd,nd->n", asked, train[places]))
-    best = split.exact_search(train)(asked)[1]
-    assert (cosines <= best + 1e-12).all()
-    assert (best - cosines).mean() < 0.005
+    rows = (random.standard_normal((n, LONGEST_EXACT + 1)) for n in (400, 50))
+    train, asked = (unit_rows(row.astype(np.float32)) for row in rows)
+    places, cosines = search_among(train, how)(asked)
+    np.testing.assert_allclose(cosines, np.einsum("nd,nd->n", asked, train[places]), atol=1e-6)
+    best = exact_search(train)(asked)[1]
+    assert (cosines <= best + 1e-6).all()
+    assert (best - cosines).mean() < 0.015
 
 
-def test_of_equal_training_rows_the_first_is_named_and_few_are_enough():
-    row = unit_rows(np.random.default_rng(0).standard_normal((1, 3000)))
-    places, cosines = split.sketched_search(np.repeat(row, 5, axis=0))(row)
+@pytest.mark.parametrize("how", ["exact", "approximate"])
+@pytest.mark.parametrize("numbers", [3, LONGEST_EXACT + 1])
+def test_of_equal_training_rows_the_first_is_named_and_few_are_enough(how, numbers):
+    row = np.random.default_rng(0).standard_normal((1, numbers)).astype(np.float32)
+    row = unit_rows(row)
+    places, cosines = search_among(np.repeat(row, 5, axis=0), how)(row)
     assert places.tolist() == [0]
-    np.testing.assert_allclose(cosines, 1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-6)
+
+
+def test_an_index_finds_the_same_in_whatever_order_a_processor_adds(monkeypatch):
+    """All its products are whole numbers that 32 bits hold, also of rows where one number rules."""
+    random = np.random.default_rng(0)
+    for length in (1, 2, 100, LONGEST_EXACT):
+        rows = random.standard_normal((50, length)) ** 5
+        steps = in_steps(unit_rows(rows.astype(np.float32)))
+        assert np.array_equal(steps, np.rint(steps))
+        assert np.abs(steps).max() <= 127
+        # By Cauchy and Schwarz no part of a product is larger.
+        assert (steps.astype(np.float64) ** 2).sum(axis=1).max() < 2**24
+    rows = unit_rows(random.standard_normal((300, 40)).astype(np.float32))
+    found = by_index(rows, 5)(rows[:60])
+    centres = centres_of(rows, 9)
+    assert np.array_equal(centres, np.rint(centres))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    np.testing.assert_array_equal(centres_of(rows, 9), centres)
+    np.testing.assert_array_equal(by_index(rows, 5)(rows[:60]), found)
+
+
+def test_many_rows_are_looked_for_by_an_index():
+    assert how_to_search(15_657 + 1_450, 20_300, 1024) == "exact"  # MAMe
+    assert how_to_search(457_330, 542_677, 1024) == "approximate"
+    # A short embedding takes as long as one of 64 numbers; of a long one, 512 are compared.
+    assert how_to_search(10**5, 10**5, 1) == how_to_search(10**5, 10**5, 64) == "exact"
+    assert how_to_search(10**5, 10**5, 101) == "approximate"
+    assert how_to_search(44_000, 44_000, 10_944) == "exact"
 
 
 @pytest.mark.usefixtures("stage_folder")
-def test_more_comparisons_than_can_be_waited_for_are_not_begun(monkeypatch, capsys):
-    embeddings, subset = [[0, 1], [1, 0], [1, 1]], ["train", "train", "test"]
-    products = 1 * 2 * split.LEAST_NUMBERS
-    monkeypatch.setattr(split, "MOST_PRODUCTS", products)
-    assert likeness(monkeypatch, embeddings, subset)[0].tolist() != [-1, -1, -1]
-    assert "nobody looks" not in capsys.readouterr().out
-    monkeypatch.setattr(split, "MOST_PRODUCTS", products - 1)
-    assert likeness(monkeypatch, embeddings, subset)[0].tolist() == [-1, -1, -1]
-    said = "nobody looks for near-duplicates: comparing 1 rows with 2 of train would take too long"
-    assert said in capsys.readouterr().out
+def test_the_log_and_the_table_say_how_near_duplicates_were_looked_for(parse, monkeypatch, capsys):
+    parse(tiny_rows())
+    split.main()
+    assert "by an index" not in capsys.readouterr().out
+    assert metadata_of(read_split().schema, "search") == "exact"
+    before = read_split()
+    monkeypatch.setattr(neighbours, "MOST_PRODUCTS", 0)
+    split.main()
+    assert "are looked for by an index, which may miss a few" in capsys.readouterr().out
+    assert metadata_of(read_split().schema, "search") == "approximate"
+    assert read_split()["nearest_train"].equals(before["nearest_train"])
 
 
 def test_labels_that_look_alike_are_named(parse, capsys):

@@ -31,7 +31,7 @@ SCORED_ROWS = 1024  # rows that a model's file answers for at a time, in several
 
 def of_split(rows: int, train_rows: int, length: int) -> int:
     """Bytes for texts of all rows, and directions of `train_rows` embeddings of `length`."""
-    return 500 * rows + 12 * train_rows * length + 16 * min(rows, GROUP_ROWS) * length
+    return 500 * rows + 6 * train_rows * length + 16 * min(rows, GROUP_ROWS) * length
 
 
 def of_featurize(rows: int, held_rows: int, length: int) -> int:

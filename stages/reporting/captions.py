@@ -11,7 +11,7 @@ import pandas as pd
 from stages.model_file.making import members_of, steps_of, too_few_rows, what_members_add
 from stages.model_file.words import Words
 from stages.reporting.families import family_of
-from stages.tables.split import NEAR_DUPLICATE
+from stages.tables.split import NEAR_DUPLICATE, How
 from stages.tables.values import UNKNOWN
 
 BASELINES = {
@@ -145,15 +145,9 @@ class Captions:
         upright = float(np.mean(height > width))
         return text + f". {percent(upright, 0)} are taller than wide."
 
-    def near_duplicates(self, split: pd.DataFrame, with_embeddings: bool) -> str:
+    def near_duplicates(self, split: pd.DataFrame, search: How) -> str:
         """On the columns subset, medium, nearest_medium and nearest_train_cosine of all rows."""
         known = split[split["nearest_train_cosine"].notna()]
-        if known.empty and with_embeddings:
-            return (
-                f"Nobody has looked for near-duplicates: among {counted(len(split), 'row')}, that "
-                "would take too long. Photographs of one thing in train and test would flatter "
-                "every model."
-            )
         if known.empty:
             return "Without embeddings, nobody can look for near-duplicates."
         near = known[known["nearest_train_cosine"] > NEAR_DUPLICATE]
@@ -165,6 +159,11 @@ class Captions:
             f"{totals['val']:,} of val have a training row whose embedding is nearly the same "
             f"(cosine above {NEAR_DUPLICATE}, after standardisation)."
         )
+        if search == "approximate":
+            text += (
+                f" Among {counted(len(split), 'row')} not all pairs were compared: an index has "
+                "looked for the nearest, and a few may be missing."
+            )
         if len(near):
             same = int((near["medium"] == near["nearest_medium"]).sum())
             have = "has" if same == 1 else "have"

@@ -1,14 +1,14 @@
 """Read what the page is made from: what earlier stages wrote."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
 from stages.common.errors import PipelineError
-from stages.common.files import REMAKE, read_csv
+from stages.common.files import REMAKE, read_csv, reading
 from stages.common.params import load_values
 from stages.model_file.interface import CURVE_COLUMNS, MODEL
 from stages.model_file.scoring import ModelFile
@@ -25,7 +25,7 @@ from stages.tables.parquet import metadata_of, read_columns
 from stages.tables.predictions import PREDICTIONS
 from stages.tables.predictions import read_predictions as read_table_of_predictions
 from stages.tables.results import PLOT_COLUMNS, PLOTS, read_results
-from stages.tables.split import SPLIT, directions, read_split, subsets_of_artefacts
+from stages.tables.split import SPLIT, How, directions, read_split, subsets_of_artefacts
 from stages.tables.values import UNKNOWN
 
 STAGE = "report"
@@ -58,6 +58,7 @@ class Inputs:
 
     provenance: dict[str, Any]
     artefacts: pd.DataFrame  # the columns of `read_table`
+    search: How  # for near-duplicates
     embedding: EmbeddingFacts | None
     mistakes: pd.DataFrame  # the columns of `confident_mistakes`
     neighbours: dict[str, list[dict[str, Any]]]  # what `most_alike_in_train` gives for them
@@ -84,6 +85,7 @@ def read_inputs() -> Inputs:
     return Inputs(
         provenance=read_provenance("location", "bytes", "sha256"),
         artefacts=read_table(),
+        search=read_search(),
         embedding=facts,
         mistakes=mistakes,
         neighbours={} if facts is None else most_alike_in_train(mistakes, facts),
@@ -117,6 +119,17 @@ def read_table() -> pd.DataFrame:
     table["museum"] = named_groups(table["museum"])
     table["nearest_medium"] = table["nearest_train"].map(medium_of)
     return table.drop(columns=["image_file", "nearest_train"])
+
+
+def read_search() -> How:
+    """How near-duplicates were looked for. Raises PipelineError for another split table."""
+    with reading(SPLIT):
+        found = metadata_of(read_split().schema, "search")
+        known: tuple[How, ...] = get_args(How)
+        for how in known:
+            if how == found:
+                return how
+        raise ValueError("how near-duplicates were looked for is none of the ways that are known")
 
 
 def named_groups(groups: pd.Series) -> pd.Series:

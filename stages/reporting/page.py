@@ -61,7 +61,7 @@ def render(inputs: Inputs, drawn: dict[str, dict[str, str]]) -> str:
         groups=groups,
         named_groups=len(groups.columns.drop(UNKNOWN, errors="ignore")),
         quarantined=metrics["quarantined"],
-        near_duplicates=captions.near_duplicates(table, inputs.embedding is not None),
+        near_duplicates=captions.near_duplicates(table, inputs.search),
         strategy=inputs.strategy,
         model=inputs.model,
         training=captions.training(inputs.curve, inputs.model),

@@ -1,6 +1,7 @@
 """The split table: the subset of each artefact, in the order of the artefacts table."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ SPLIT = Path("data/split.parquet")
 # a model where one of them is in train.
 NEAR_DUPLICATE = 0.8
 
+# How near-duplicates were looked for. An approximate search may miss some.
+How = Literal["exact", "approximate"]
+
 SPLIT_COLUMNS = {
     "image_file": pa.string(),
     "subset": pa.string(),  # train, val or test
@@ -24,9 +28,9 @@ SPLIT_COLUMNS = {
 }
 
 
-def split_schema(source: str) -> pa.Schema:
-    """Schema of the split table."""
-    return pa.schema(SPLIT_COLUMNS.items(), metadata={"source": source})
+def split_schema(source: str, how: How = "exact") -> pa.Schema:
+    """Schema of the split table; `how` the nearest training rows were looked for."""
+    return pa.schema(SPLIT_COLUMNS.items(), metadata={"source": source, "search": how})
 
 
 def directions(embedding: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
