@@ -1,9 +1,9 @@
 """What the embeddings of a collection cost on a cluster: by a formula, and by its queue, played.
 
-The formula says: the tasks' seconds over the workers. It leaves out that the scheduler hands out one
-task after the other, that results are taken in order, so that one slow task holds up those behind
-it, and that at the end workers wait for the last. The queue is played with all of this, with the
-seconds of tasks that were measured.
+The formula says: the tasks' seconds over the workers. It leaves out that the scheduler hands out
+one task after the other, that results are taken in order, so that one slow task holds up those
+behind it, and that at the end workers wait for the last. The queue is played with all of this, with
+the seconds of tasks that were measured.
 """
 
 import heapq
@@ -93,7 +93,7 @@ def text(found: Mapping[str, Any]) -> str:
         )
     written = found["terabytes"]["bytes of an embedding"]
     return (
-        f"{table(head, rows)}\n\n{PHOTOGRAPHS:,} photographs are {found['tasks']:,} tasks. They read "
-        f"{read:.1f} TB of photographs, and send {written:.2f} TB of embeddings to the machine that "
-        f"asked. A machine is assumed to cost {PRICE:.2f} dollars an hour."
+        f"{table(head, rows)}\n\n{PHOTOGRAPHS:,} photographs are {found['tasks']:,} tasks. They "
+        f"read {read:.1f} TB of photographs, and send {written:.2f} TB of embeddings to the machine "
+        f"that asked. A machine is assumed to cost {PRICE:.2f} dollars an hour."
     )

@@ -7,7 +7,7 @@ Writes reports/metrics.json and details.json, the data of the plots under report
 model says of each row, data/predictions.parquet, and the model's card, models/model_card.md.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -70,7 +70,7 @@ def main() -> str:
             test_rows,
             model.embedding_length or 0,
             len(model.labels),
-            model.metadata["rows_used"].get("kernel_ridge", 0),
+            kernel_functions(model.metadata),
         ),
         f"measuring {test_rows:,} test rows",
         "take fewer rows for test, such as by `split.stratified.test_fraction`",
@@ -123,6 +123,14 @@ def main() -> str:
         f"{train.source} data, test accuracy {metrics['test']['accuracy']:.4f}, "
         f"log loss {metrics['test']['log_loss']:.4f} on {len(test.mediums):,} rows"
     )
+
+
+def kernel_functions(metadata: dict[str, Any]) -> int:
+    """How many radial basis functions a model has, from the metadata of its file."""
+    used = metadata["rows_used"].get("kernel_ridge", 0)
+    section = metadata["parameters"][metadata["model"]]
+    section = section.get("kernel_ridge", section)
+    return used if used <= section.get("most_rows", used) else section["centres"]
 
 
 def check_embedding(model: ModelFile) -> None:

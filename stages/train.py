@@ -163,12 +163,17 @@ def check_memory_of(checked: dict[str, ModelParams]) -> None:
     mediums = read_columns(features_path("train"), {"medium": pa.string()})["medium"]
     labels = len(pc.unique(mediums))
     kernel = checked.get("kernel_ridge")
-    kernel_rows = min(rows, kernel.most_rows) if isinstance(kernel, kernel_ridge.Params) else 0
+    kernel_rows = centres = 0
     remedy = "take fewer rows, or another model, such as `-S train.model=lda`"
-    if kernel_rows:
-        remedy += f"; kernel_ridge takes the less, the smaller its `most_rows` ({kernel_rows:,})"
+    if isinstance(kernel, kernel_ridge.Params):
+        if rows <= kernel.most_rows:
+            kernel_rows = rows
+        else:
+            centres = kernel.centres
+        key = "centres" if centres else "most_rows"
+        remedy += f"; kernel_ridge takes the less, the smaller its `{key}` ({centres or rows:,})"
     check_memory(
-        of_train(rows, features, labels, kernel_rows),
+        of_train(rows, features, labels, kernel_rows, centres),
         f"training on {rows:,} rows of {features:,} features and {labels:,} labels",
         remedy,
     )

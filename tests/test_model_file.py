@@ -31,6 +31,7 @@ from test_models import (
 from stages import train
 from stages.common.errors import PipelineError
 from stages.common.params import ParameterError
+from stages.evaluate import kernel_functions
 from stages.evaluation.model_card import model_card
 from stages.features.transformer import TRANSFORMER
 from stages.featurize import Params as FeaturizeParams
@@ -410,12 +411,13 @@ def test_a_refit_learns_from_val_too_and_says_of_val_what_it_said_before(train_o
     assert np.abs(once.predict_proba(new) - expected).max() > 1e-3
 
 
-def test_a_refit_says_that_it_drops_rows(train_on, capsys):
-    few = {"ensemble.kernel_ridge.most_rows": 130}
+def test_a_refit_with_functions_around_some_rows_learns_from_all(train_on, capsys):
+    few = {"ensemble.kernel_ridge.most_rows": 130, "ensemble.kernel_ridge.centres": 40}
     model = train_on(made_up(noise=3.0), model="kernel_ridge", refit_on_val=True, **few)
-    assert "kernel_ridge learns from 130 of the 240 rows" in capsys.readouterr().out
+    assert "solving for 240 rows, more than `most_rows`" in capsys.readouterr().out
     card = card_of(metadata=model.metadata)
-    assert "Fitted on 240 rows of train and val (kernel_ridge on 130 of them)." in card
+    assert "Fitted on 240 rows of train and val." in card
+    assert kernel_functions(model.metadata) == 40
     # The parameters say what was asked for, and this what it has become.
     assert model.metadata["parameters"]["kernel_ridge"]["gamma"] == "auto"
     chosen = model.metadata["chosen"]["kernel_ridge"]

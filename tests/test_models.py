@@ -65,6 +65,7 @@ PARAMS = {
         "metadata_weight": 2.0,
         "penalty": 0.05,
         "most_rows": 1000,
+        "centres": 60,
     },
     "lda": {"shrinkage": 0.3},
     "logistic_regression": {"C": 1.0, "max_iterations": 200, "tolerance": 1e-4},
@@ -432,7 +433,7 @@ def test_the_same_seed_gives_the_same_bytes(kind):
 
 @pytest.mark.parametrize("drawing", ["mlp", "xgboost", "ensemble", "kernel_ridge"])
 def test_another_seed_gives_another_model_where_something_is_drawn(drawing):
-    smaller = {"most_rows": 60} if drawing == "kernel_ridge" else {}
+    smaller = {"most_rows": 60, "centres": 40} if drawing == "kernel_ridge" else {}
     files = [file_of(fit(drawing, seed=seed, **smaller)[0]) for seed in (1, 2)]
     assert files[0] != files[1]
 
@@ -447,7 +448,7 @@ CHANGES = {
         {"gamma": 0.3},
         {"metadata_weight": 1.0},
         {"penalty": 0.5},
-        {"most_rows": 60},
+        {"most_rows": 60, "centres": 40},
     ],
     "lda": [{"shrinkage": 0.0}],
     "logistic_regression": [{"C": 0.01}, {"tolerance": 0.1}, {"max_iterations": 3}],
@@ -831,18 +832,73 @@ def test_the_leave_one_out_logits_are_those_of_leaving_each_row_out(ridge, left_
         np.testing.assert_allclose(found, ridge.says(kept, [place])[0], rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("most_rows", [40, 18])
-def test_each_scored_row_has_the_logits_of_a_model_without_it(ridge, most_rows):
+def test_each_scored_row_has_the_logits_of_a_model_without_it(ridge):
     scored = np.random.default_rng(2).permutation(40)[:25]
-    params = ridge.params.model_copy(update={"most_rows": most_rows})
     ridge.weights[:] = 1
-    found = kernel_ridge.fit_held_out(params, ridge.rows, scored, settings_of("kernel_ridge"))
-    assert found.rows == most_rows
-    # Of more rows than it may learn from, it takes some in proportion, whichever are scored.
-    learned = stratified_order(ridge.rows.classes, settings_of("kernel_ridge").seed)[-most_rows:]
+    found = kernel_ridge.fit_held_out(ridge.params, ridge.rows, scored, settings_of("kernel_ridge"))
+    assert found.rows == 40
     for place, logits in zip(scored, found.logits, strict=True):
-        expected = ridge.says(learned[learned != place], [place])[0]
+        expected = ridge.says(np.delete(np.arange(40), place), [place])[0]
         np.testing.assert_allclose(logits, expected, rtol=0, atol=0.1)
+
+
+def around_some(ridge, count):
+    """What a plain solution around `count` of the rows says, and the parameters for it."""
+    rows, settings = ridge.rows, settings_of("kernel_ridge")
+    params = ridge.params.model_copy(update={"most_rows": 39, "centres": count})
+    centres = stratified_order(rows.classes, settings.seed)[-count:]
+    kernel = Kernel.around(rows.values[centres], feature_scales(rows.names, 2.0), 0.6)
+    scaled = (rows.values * kernel.scales).astype(float)
+    functions = squared_exponential(scaled, kernel.centres(), kernel.gamma)
+    own = squared_exponential(kernel.centres(), kernel.centres(), kernel.gamma)
+
+    def says(learned, asked):
+        weights, targets = ridge.weights[learned], np.eye(4)[rows.classes[learned]]
+        means = np.average(targets, axis=0, weights=weights)
+        weighed = functions[learned].T * weights
+        coefficients = np.linalg.solve(
+            weighed @ functions[learned] + 0.2 * own, weighed @ (targets - means)
+        )
+        return 10 * (functions[asked] @ coefficients + means)
+
+    return params, centres, says
+
+
+@pytest.mark.parametrize("span", [7, 1000])
+def test_functions_around_some_rows_are_fitted_on_all_rows(ridge, span, monkeypatch):
+    monkeypatch.setattr(kernel_ridge, "SPAN", span)
+    params, centres, says = around_some(ridge, 12)
+    every = np.arange(40)
+    model, left_out = kernel_ridge.solve_around(
+        params, ridge.rows.take(centres), ridge.rows, ridge.weights, every[:9]
+    )
+    assert len(model.weights) == 12
+    found = model.logits(ridge.rows.values)
+    np.testing.assert_allclose(found, says(every, every), rtol=0, atol=5e-3)
+    for place, logits in zip(every, left_out, strict=False):
+        expected = says(np.delete(every, place), [place])[0]
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=5e-3)
+
+
+def test_functions_around_all_rows_are_the_full_solution(ridge):
+    params, centres, _ = around_some(ridge, 40)
+    model, left_out = kernel_ridge.solve_around(
+        params, ridge.rows.take(centres), ridge.rows, ridge.weights, np.arange(40)
+    )
+    whole, whole_left_out = solve(ridge.params, ridge.rows, ridge.weights, 40)
+    values = ridge.rows.values
+    np.testing.assert_allclose(model.logits(values), whole.logits(values), rtol=0, atol=0.05)
+    np.testing.assert_allclose(left_out, whole_left_out, rtol=0, atol=0.1)
+
+
+def test_centres_that_are_alike_are_one(ridge):
+    """Their matrix has no inverse, and rounding would decide."""
+    params, centres, _ = around_some(ridge, 12)
+    args = (ridge.rows, ridge.weights, np.arange(5))
+    model, _ = kernel_ridge.solve_around(params, ridge.rows.take(centres), *args)
+    twice, _ = kernel_ridge.solve_around(params, ridge.rows.take(np.tile(centres, 2)), *args)
+    values = ridge.rows.values
+    np.testing.assert_allclose(twice.logits(values), model.logits(values), rtol=0, atol=0.01)
 
 
 def test_the_kernel_matrix_is_in_the_memory_once(monkeypatch):
@@ -869,18 +925,18 @@ def test_kernel_ridge_is_weighed_by_what_it_says_of_rows_without_them(most, monk
     np.testing.assert_allclose(model.logits(data.val.values), expected, rtol=0, atol=1e-3)
 
 
-def test_kernel_ridge_learns_from_no_more_rows_than_it_may(capsys):
-    model = fit("kernel_ridge", most_rows=20)[0].model
+def test_kernel_ridge_has_a_function_around_each_row_or_around_some(capsys):
+    model = fit("kernel_ridge", most_rows=119, centres=20)[0].model
     assert model.kernel.steps.shape[0] == len(model.weights) == 20
-    assert "[train] kernel_ridge learns from 20 of the 120 rows\n" in capsys.readouterr().out
-    for most_rows in (120, 121):
-        fit("kernel_ridge", most_rows=most_rows)
-        assert "learns from" not in capsys.readouterr().out
+    said = "solving for 120 rows, more than `most_rows`, with functions around 20 of them\n"
+    assert f"[train] kernel_ridge: {said}" in capsys.readouterr().out
+    assert len(fit("kernel_ridge", most_rows=120, centres=20)[0].model.weights) == 120
+    assert "[train] kernel_ridge: solving for 120 rows\n" in capsys.readouterr().out
 
 
 def test_kernel_ridge_keeps_the_rows_of_rare_classes():
     data = made_up(4, (40, 20, 10, 1))
-    model = fit("kernel_ridge", data=data, most_rows=20)[0].model
+    model = fit("kernel_ridge", data=data, most_rows=60, centres=20)[0].model
     rare = data.train.values[-1] * model.kernel.scales
     distances = np.abs(model.kernel.centres() - rare).max(axis=1)
     assert distances.min() < model.kernel.step.max()
@@ -894,6 +950,7 @@ def test_kernel_ridge_keeps_the_rows_of_rare_classes():
         ("metadata_weight", 0, 1e-9, 1e3, 1e3 + 1),
         ("penalty", 0, 1e-9, 1e6, 1e6 + 1),
         ("most_rows", 1, 2, 40_000, 40_001),
+        ("centres", 1, 2, 40_000, 40_001),
     ],
 )
 def test_parameters_of_kernel_ridge_have_bounds(key, too_low, least, most, too_high):
@@ -1212,16 +1269,16 @@ def test_a_model_tells_how_many_rows_it_learned_from():
     data = made_up()
     both = data.train.join(data.val)
     assert fit_whole("lda", data.train, data.val).rows == {"lda": 120}
-    fewer = fit_whole("kernel_ridge", data.train, data.val, most_rows=50)
-    assert fewer.rows == {"kernel_ridge": 50}
+    around = fit_whole("kernel_ridge", data.train, data.val, most_rows=50)
+    assert around.rows == {"kernel_ridge": 120}
     assert fit_whole("xgboost", both, None, tuned=2).rows == {"xgboost": 240}
     blend = members(kernel_ridge="all", lda="embedding")
     blend["kernel_ridge"] = blend["kernel_ridge"] | {"most_rows": 50}
     found = fit_blend(data.train, data.val, **blend)
-    assert found.rows == {"kernel_ridge": 50, "lda": 120}
+    assert found.rows == {"kernel_ridge": 120, "lda": 120}
     assert found.calibrating_rows == 120
     again = fit_blend(data.train, data.val, refit_on_val=True, **blend)
-    assert again.rows == {"kernel_ridge": 50, "lda": 240}
+    assert again.rows == {"kernel_ridge": 240, "lda": 240}
     assert again.calibrating_rows == 240
 
 
@@ -1271,10 +1328,10 @@ def test_classes_are_places_among_the_labels():
     assert Examples.of(rows, ["bronze", "clay", "gold"]).classes.tolist() == [2, 1, 2]
 
 
-def test_kernel_ridge_needs_two_rows_for_each_label():
-    with pytest.raises(PipelineError, match=r"most_rows` is 7, fewer than two for each of the 4"):
-        fit("kernel_ridge", most_rows=7)
-    assert len(fit("kernel_ridge", most_rows=8)[0].model.weights) == 8
+def test_kernel_ridge_needs_two_centres_for_each_label():
+    with pytest.raises(PipelineError, match=r"centres` is 7, fewer than two for each of the 4"):
+        fit("kernel_ridge", most_rows=50, centres=7)
+    assert len(fit("kernel_ridge", most_rows=50, centres=8)[0].model.weights) == 8
 
 
 def test_an_ensemble_of_which_none_can_use_a_graphics_card_refuses_it():

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages import address_limit, container_limits
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.params import PARAMS_FILE, load_optional
-from stages.common.threads import MOST_THREADS
+from stages.common.threads import AHEAD, MOST_THREADS
 
 AUTO = "auto"
 MEMINFO = Path("/proc/meminfo")
@@ -44,16 +44,24 @@ def of_featurize(rows: int, held_rows: int, length: int) -> int:
     )
 
 
-def of_train(rows: int, features: int, labels: int, kernel_rows: int) -> int:
-    """Bytes for features and logits of `rows` of train and val, and a kernel matrix."""
-    return rows * (40 * features + 40 * labels) + 6 * kernel_rows**2
+def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: int) -> int:
+    """Bytes for features and logits of `rows` of train and val, and a kernel matrix.
+
+    That has `kernel_rows` rows, or is summed for so many `centres` in several threads.
+    """
+    kernel = 6 * kernel_rows**2
+    sums = 8 * (AHEAD + MOST_THREADS + 2) * centres**2 + 12 * MOST_THREADS * GROUP_ROWS * centres
+    return rows * (40 * features + 40 * labels) + kernel + sums
 
 
-def of_evaluate(rows: int, length: int, labels: int, kernel_rows: int) -> int:
-    """Bytes for embeddings of `rows` of test, what each adds to the metrics, and their scoring."""
-    scored = min(rows, SCORED_ROWS)
-    whole = rows * (500 + 12 * length + 130 * labels) + 32 * labels**2
-    return whole + scored * (80 * length + 100 * kernel_rows)
+def of_evaluate(rows: int, length: int, labels: int, functions: int) -> int:
+    """Bytes for texts and features of `rows` of test, what each adds to the metrics, and scoring.
+
+    The model may have so many radial basis `functions`.
+    """
+    scored = MOST_THREADS * min(rows, SCORED_ROWS)
+    whole = rows * (500 + 4 * length + 130 * labels) + 32 * labels**2
+    return whole + scored * (80 * length + 25 * functions)
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:

@@ -9,6 +9,7 @@ up, how sure the model may be, and which parameters are the best.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.stage import log
-from stages.common.threads import in_threads
+from stages.common.threads import in_order, in_threads
 from stages.model_file.graph import Graph
 from stages.models.base import Classifier, Fitted, ModelParams, Settings, decided_nothing
 from stages.models.calibration import fit_temperature
@@ -38,6 +39,10 @@ TRIED = {
 # Scores lie around 0 and 1. Logits are this many times as large: for 1 against 0, a probability of
 # 0.99995.
 STEEPNESS = 10
+# Rows whose sums are computed at a time, in each thread, where functions are around centres.
+SPAN = 4096
+# What is added to the kernel of a centre with itself, which is 1.
+JITTER = 1e-4
 
 
 def up_to(most: int) -> BeforeValidator:
@@ -60,6 +65,7 @@ class Params(ModelParams):
     metadata_weight: Annotated[float | Literal["auto"], up_to(1000)]
     penalty: Annotated[float | Literal["auto"], up_to(1_000_000)]
     most_rows: int = Field(gt=1, le=40_000)
+    centres: int = Field(gt=1, le=40_000)
 
 
 @dataclass(frozen=True)
@@ -119,30 +125,31 @@ def fit(
 def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: Settings) -> HeldOut:
     """Fit as `stages.models.held_out` says, with the rows that are scored left out one by one.
 
-    Of more than `most_rows` it learns from some, with the classes in their proportions. It has not
-    seen the others.
+    Up to `most_rows` each row has a radial basis function around it. Of more, `centres` have one,
+    with the classes in their proportions, and the weights of these are fitted on all rows.
 
     Raises PipelineError when the penalty is too small for single precision, or when
-    `most_rows` are fewer than two a class.
+    `centres` are fewer than two a class.
     """
-    if params.most_rows < 2 * len(rows.labels):
+    order = stratified_order(rows.classes, settings.seed)
+    weights = rows.row_weights(settings.class_weight)
+    if len(order) <= params.most_rows:
+        log("train", f"{settings.name}: solving for {len(order):,} rows")
+        order = np.concatenate([order[~np.isin(order, scored)], scored])
+        model, logits = solve(params, rows.take(order), weights[order], len(scored))
+        return HeldOut(model, logits, len(order))
+    if params.centres < 2 * len(rows.labels):
         raise PipelineError(
-            f"`{settings.section}.most_rows` is {params.most_rows}, fewer than two for each of the "
+            f"`{settings.section}.centres` is {params.centres}, fewer than two for each of the "
             f"{len(rows.labels)} labels"
         )
-    order = stratified_order(rows.classes, settings.seed)
-    if len(order) > params.most_rows:
-        log("train", f"{settings.name} learns from {params.most_rows:,} of the {len(order):,} rows")
-        order = order[-params.most_rows :]
-    among = np.isin(scored, order)
-    order = np.concatenate([order[~np.isin(order, scored)], scored[among]])
-    learned = rows.take(order)
-    weights = rows.row_weights(settings.class_weight)[order]
-    log("train", f"{settings.name}: solving for {len(order):,} rows")
-    model, left_out = solve(params, learned, weights, int(among.sum()))
-    logits = np.empty((len(scored), len(rows.labels)), dtype=np.float32)
-    logits[among] = left_out
-    logits[~among] = model.logits(rows.values[scored[~among]])
+    log(
+        "train",
+        f"{settings.name}: solving for {len(order):,} rows, more than `most_rows`, with functions "
+        f"around {params.centres:,} of them",
+    )
+    centres = rows.take(order[-params.centres :])
+    model, logits = solve_around(params, centres, rows, weights, scored)
     return HeldOut(model, logits, len(order))
 
 
@@ -229,9 +236,92 @@ def solve(
         moved = (row_weights / (row_weights.sum() - row_weights))[last, None] * targets[last]
         without = coefficients[last] + of_ones[last] * moved
         scores = targets[last] - without / inverse[:, None] + means
-    model = KernelRidge(
+    return _scaled(kernel, coefficients, means), (STEEPNESS * scores).astype(np.float32)
+
+
+def solve_around(
+    params: Params,
+    centres: Examples,
+    rows: Examples,
+    row_weights: np.ndarray,
+    left_out: np.ndarray,
+) -> tuple[KernelRidge, np.ndarray]:
+    """Fit what `solve` fits on n rows, with functions around m of them alone.
+
+    The subset of regressors (Poggio and Girosi 1990; Rasmussen and Williams 2006, section 8.3.1):
+    with the kernel K of rows and centres, and that of the centres M, it solves
+    (K'WK + penalty M) a = K'Wy. Both sides are sums over rows. `row_weights` (n,) are how much
+    each row counts, `left_out` (s,) places of rows. Returns the model and the logits (s, k) float32
+    of these rows, each as if it were left out.
+
+    Raises PipelineError when the matrix is not positive definite.
+    """
+    from scipy.linalg import lapack
+
+    scales = feature_scales(rows.names, float(params.metadata_weight))
+    kernel = Kernel.around(centres.values, scales, float(params.gamma))
+    count, penalty = len(centres.classes), float(params.penalty)
+    targets = np.eye(len(rows.labels))[rows.classes]
+    means = np.average(targets, axis=0, weights=row_weights)
+    targets -= means
+    between = kernel.between(kernel.centres(), kernel.centres())
+    matrix = penalty * between.astype(np.float64)
+    # Centres that are alike are one: without this, rounding would decide between them.
+    np.einsum("ii->i", matrix)[:] += penalty * JITTER
+    # With a column of ones: what a change of the means does.
+    right = np.zeros((count, len(rows.labels) + 1))
+    spans = [slice(start, start + SPAN) for start in range(0, len(rows.classes), SPAN)]
+    items = ((rows.values[s], targets[s], row_weights[s]) for s in spans)
+    with tqdm(desc="train kernel", total=len(rows.classes), unit=" rows", disable=None) as bar:
+        for own_matrix, own_right, number in in_order(partial(sums_of, kernel), items):
+            matrix += own_matrix
+            right += own_right
+            bar.update(number)
+    factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+    if failed:
+        raise PipelineError(
+            "the `penalty` of kernel ridge regression is too small: raise it, or raise `gamma`"
+        )
+    solution, _ = lapack.dpotrs(factor, right, lower=1)
+    coefficients, of_ones = solution[:, :-1], solution[:, -1]
+    scores = np.empty((len(left_out), len(rows.labels)), dtype=np.float32)
+    total = row_weights.sum()
+
+    def score(some: slice) -> None:
+        own = left_out[some]
+        functions = kernel.between(rows.values[own] * scales, kernel.centres()).astype(np.float64)
+        half, _ = lapack.dtrtrs(factor, functions.T, lower=1)
+        weight = row_weights[own]
+        leverage = (weight * np.einsum("mn,mn->n", half, half))[:, None]
+        # Without a row, the means move away from its class, and all targets with them.
+        moved = (weight / (total - weight))[:, None] * targets[own]
+        fitted = functions @ coefficients + (functions @ of_ones)[:, None] * moved
+        scores[some] = (fitted - leverage * (targets[own] + moved)) / (1 - leverage) - moved + means
+
+    in_threads(score, tiles_of(0, len(left_out)))
+    return _scaled(kernel, coefficients, means), STEEPNESS * scores
+
+
+def sums_of(
+    kernel: Kernel, rows: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """What some rows add to both sides of the equations of `solve_around`, and their number.
+
+    They are features (n, d), targets (n, k) and weights (n,). In 64 bits: the sums are far larger
+    than what the penalty adds.
+    """
+    values, targets, weights = rows
+    functions = kernel.between(values * kernel.scales, kernel.centres()).astype(np.float64)
+    functions *= np.sqrt(weights)[:, None]
+    right = np.column_stack([targets, np.ones(len(targets))]) * np.sqrt(weights)[:, None]
+    # NumPy computes half of such a product, which is symmetric.
+    return functions.T @ functions, functions.T @ right, len(values)
+
+
+def _scaled(kernel: Kernel, coefficients: np.ndarray, means: np.ndarray) -> KernelRidge:
+    """The model whose scores, of 0 and 1, are logits."""
+    return KernelRidge(
         kernel,
         (STEEPNESS * coefficients).astype(np.float32),
         (STEEPNESS * means).astype(np.float32),
     )
-    return model, (STEEPNESS * scores).astype(np.float32)
