@@ -46,6 +46,7 @@ bench: $(VENV)/.requirements-bench
 # Pins what the .in files ask for, for every system and Python at once.
 requirements: $(VENV)/.requirements-dev
 	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-cluster.in --output-file requirements-cluster.txt
 	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.txt
 

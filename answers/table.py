@@ -15,10 +15,10 @@ import pyarrow as pa
 from answers.answerer import ROWS, SIZES, Answerer
 from answers.photographs import fill_museum
 from photographs.pictures.catalogue import COLUMNS
+from stages.common.engine import in_order
 from stages.common.errors import PipelineError
 from stages.common.params import PARAMS_FILE, load_params
 from stages.common.stage import log
-from stages.common.threads import in_order
 from stages.features.kinds.category import MUSEUM
 from stages.model_file.scoring import check_same_embedding
 from stages.parse_embeddings_to_parquet import STAGE as PARSE

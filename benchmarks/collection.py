@@ -94,6 +94,6 @@ def text(found: Mapping[str, Any]) -> str:
     written = found["terabytes"]["bytes of an embedding"]
     return (
         f"{table(head, rows)}\n\n{PHOTOGRAPHS:,} photographs are {found['tasks']:,} tasks. They "
-        f"read {read:.1f} TB of photographs, and send {written:.2f} TB of embeddings to the machine "
-        f"that asked. A machine is assumed to cost {PRICE:.2f} dollars an hour."
+        f"read {read:.1f} TB of photographs, and send {written:.2f} TB of embeddings to the "
+        f"machine that asked. A machine is assumed to cost {PRICE:.2f} dollars an hour."
     )

@@ -262,7 +262,7 @@ def read_model() -> None:
         model.members(some, output)
         model.threshold(output)
     model.features(some)
-    model.prepare(some).predict_proba()
+    model.prepare([some]).predict_proba()
     Answerer().answer(some)
 
 

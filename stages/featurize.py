@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from stages.common.errors import ParameterError, PipelineError, shorten
+from stages.common.errors import ParameterError, PipelineError
 from stages.common.memory import check_memory, of_featurize
 from stages.common.params import Section, load_params
 from stages.common.stage import hidden, run
@@ -22,6 +22,7 @@ from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding, Pca, needs_rows
 from stages.features.kinds.sizes import Sizes
+from stages.features.making import features_of, moments_of_train
 from stages.features.moments import Moments, total
 from stages.features.transformer import (
     COLUMN_KINDS,
@@ -43,7 +44,7 @@ from stages.tables.artefacts import (
     schema_of_artefacts,
 )
 from stages.tables.features import features_path, features_schema
-from stages.tables.parquet import fixed_size_list, source_of, writer
+from stages.tables.parquet import source_of, writer
 from stages.tables.split import subsets_of_artefacts
 from stages.tables.values import SUBSETS
 
@@ -118,46 +119,6 @@ def embeddings_of_train(
     found = partial(moments_of_train, products=params.embedding == "pca")
     parts = map_artefacts(found, subset_of, [EMBEDDING], f"{STAGE} moments")
     return total(part for part in parts if part is not None)
-
-
-def moments_of_train(artefacts: Artefacts, subsets: np.ndarray, products: bool) -> Moments | None:
-    """The moments of the embeddings of training rows; None where no row is one."""
-    own = artefacts[EMBEDDING][subsets == "train"]
-    return Moments.of(own, products) if len(own) else None
-
-
-def features_of(
-    artefacts: Artefacts, subsets: np.ndarray, transformer: Transformer, schema: pa.Schema
-) -> dict[str, pa.RecordBatch]:
-    """The rows of a features table with this schema, by the subsets (n,) that artefacts are in."""
-    features = finite_features(transformer, artefacts)
-    batches = {}
-    for subset in SUBSETS:
-        own = subsets == subset
-        columns = [
-            pa.array(artefacts["image_file"][own], pa.string()),
-            pa.array(artefacts["medium"][own], pa.string()),
-            fixed_size_list(features[own]),
-        ]
-        batches[subset] = pa.RecordBatch.from_arrays(columns, schema=schema)
-    return batches
-
-
-def finite_features(transformer: Transformer, artefacts: Artefacts) -> np.ndarray:
-    """The features (n, d) float32 of n artefacts.
-
-    Raises PipelineError for one that 32 bits cannot hold: a number is far beyond those of train.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = transformer.transform(artefacts)
-    if not np.isfinite(values).all():
-        row, feature = np.argwhere(~np.isfinite(values))[0]
-        raise PipelineError(
-            f"the feature `{shorten(transformer.feature_names[feature])}` of "
-            f"{shorten(artefacts['image_file'][row])} is beyond all bounds, as a number there is "
-            "far from those of train: mend that row, or leave its column out of the features"
-        )
-    return values
 
 
 def check_params(params: Params, schema: pa.Schema) -> None:

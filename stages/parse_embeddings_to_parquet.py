@@ -18,11 +18,11 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
+from stages.common.engine import in_order
 from stages.common.errors import ParameterError, PipelineError
 from stages.common.files import sha256, write_json, write_text
 from stages.common.params import Section, load_params, load_value
 from stages.common.stage import hidden, log, run
-from stages.common.threads import in_order
 from stages.parser.bad_rows import BadRows, Problem
 from stages.parser.batch import ParsedBatch, parse_batch
 from stages.parser.columns import Columns, backticked, choose_columns

@@ -36,8 +36,9 @@ from photographs.pictures import table as module
 from photographs.pictures.cache import Cache, Embedded
 from photographs.pictures.catalogue import read_catalogue
 from photographs.pictures.embedder import Embedder
-from photographs.pictures.table import AHEAD, write_table
+from photographs.pictures.table import write_table
 from stages import parse_embeddings_to_parquet, split
+from stages.common.engine import AHEAD
 from stages.common.errors import PipelineError
 from stages.common.stage import run
 from stages.tables.artefacts import ARTEFACTS, embedding_identity
@@ -521,7 +522,7 @@ def test_an_error_stops_all_threads_and_keeps_what_was_computed(
         with pytest.raises(PipelineError, match="a trouble"):
             run_embed(workers=2)
         assert threading.active_count() == threads
-        assert len(calls) < 10 + 2 * AHEAD
+        assert len(calls) < 10 + 2 * 2 * AHEAD
     assert computed(run_embed()) <= DRAWN - 8
 
 

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from stages import featurize, train
 from stages.common.errors import PipelineError
+from stages.features import making
 from stages.features.kinds.embedding import Pca
 from stages.features.kinds.number import Number
 from stages.features.transformer import Transformer
@@ -175,7 +176,7 @@ def test_a_long_embedding_that_is_the_same_everywhere_tells_lda_nothing(monkeypa
 def test_a_number_far_beyond_those_of_train_is_refused_by_its_row():
     known = {"Year": np.array([1.0, 2.0, 3.0]), "image_file": np.array(["a", "b", "c"], object)}
     transformer = Transformer([Number.fit("Year", known["Year"])])
-    assert np.isfinite(featurize.finite_features(transformer, Artefacts(known))).all()
+    assert np.isfinite(making.finite_features(transformer, Artefacts(known))).all()
     far = Artefacts(known | {"Year": np.array([1.0, 1e300, 2.0])})
     with pytest.raises(PipelineError, match="the feature `Year` of b is beyond all bounds"):
-        featurize.finite_features(transformer, far)
+        making.finite_features(transformer, far)

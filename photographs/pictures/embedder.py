@@ -5,7 +5,9 @@ number of cores nor on the photographs beside it. They do depend on the processo
 bits: docs/photographs.md says how much.
 """
 
-from functools import cached_property
+import socket
+from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from photographs.pictures.picture import (
     read_picture,
 )
 from stages.common.errors import PipelineError
+from stages.common.files import sha256
 
 # Characters of what ONNX Runtime says: the numbers that disagree stand at the end of a sentence.
 MOST_SHOWN = 200
@@ -46,6 +49,7 @@ class Embedder:
         Raises PipelineError when there is no network, or when it is not what its description says.
         """
         self.path = network
+        self._asked = layers, resize, exif_rotation
         self.description = read_description(network)
         self.outputs = self.description.outputs(layers)
         self.identity = self.description.identity(
@@ -66,6 +70,10 @@ class Embedder:
                 )
         if self.outputs != known:
             self._session = _session(network, inputs, self.outputs)
+
+    def __reduce__(self) -> tuple[Callable[..., "Embedder"], tuple[Any, ...]]:
+        # Elsewhere it is read from the same path: a network is large, and a worker needs it once.
+        return embedder_at, (self.path.resolve(), sha256(self.path), *self._asked)
 
     def embed(self, content: bytes, limits: Limits = OWN) -> Embedded:
         """The embedding of a photograph, by the content of its file.
@@ -103,6 +111,22 @@ class Embedder:
     def _run(self, pixels: np.ndarray) -> list[np.ndarray]:
         feed = {self._input: network_input(pixels, self.description)}
         return [np.asarray(part, np.float32) for part in self._session.run(self.outputs, feed)]
+
+
+@cache
+def embedder_at(
+    network: Path, digest: str, layers: str, resize: Resize | None, exif_rotation: bool
+) -> Embedder:
+    """The embedder of a network, on a worker of a cluster.
+
+    Raises PipelineError where the file is another one than where the work comes from.
+    """
+    if not network.is_file() or sha256(network) != digest:
+        raise PipelineError(
+            f"the worker on {socket.gethostname()} has no {network}, or another one: put it where "
+            "all machines reach it by the same path"
+        )
+    return Embedder(network, layers, resize, exif_rotation)
 
 
 def _session(

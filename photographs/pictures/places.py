@@ -4,13 +4,15 @@ Nothing outside of the folder is read: links that lead out of it are listed as l
 """
 
 import os
+import socket
 import stat
 import threading
 import unicodedata
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from photographs.pictures.picture import PictureError, in_few_words
 from stages.common.errors import PipelineError
@@ -54,6 +56,22 @@ def open_place(path: Path, except_for: Collection[Path] = (), single: bool = Fal
     raise PipelineError(f"{path} is neither a folder nor a zip file of photographs")
 
 
+def _reached(kind: Callable[[Path], Place], path: Path) -> Place:
+    """A place, on a worker of a cluster. Raises PipelineError where that does not reach it."""
+    if not path.exists():
+        raise PipelineError(
+            f"the worker on {socket.gethostname()} does not reach {path}: put the photographs "
+            "where all machines reach them by the same path"
+        )
+    return kind(path)
+
+
+@cache
+def _zip_at(path: Path) -> Place:
+    """A zip file, whose list a worker reads once."""
+    return _reached(Zip, path)
+
+
 def shown_name(name: str) -> str:
     """A name that can stand in a table: in Unicode's composed form, as most systems type it."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode())
@@ -66,6 +84,9 @@ class Folder:
         self._root = path.resolve()
         self._except = {Path(os.path.realpath(other)) for other in except_for}
         self._problems: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reached, (Folder, self._root), {"_problems": self._problems}
 
     def names(self) -> list[str]:
         return sorted(self._walk())
@@ -102,6 +123,9 @@ class Single:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reached, (Single, self._path.absolute())
 
     def names(self) -> list[str]:
         return [self._path.name]
@@ -159,11 +183,15 @@ class Zip:
 
     def __init__(self, path: Path) -> None:
         """Raises PipelineError when its list of files is damaged."""
+        self._path = path
         self._file = open_zip(path)
         self._items: dict[str, list[zipfile.ZipInfo]] = {}
         for item in files_in(self._file):
             self._items.setdefault(item.filename, []).append(item)
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _zip_at, (self._path.resolve(),)
 
     def names(self) -> list[str]:
         return sorted(self._items)

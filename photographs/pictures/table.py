@@ -4,12 +4,14 @@ import hashlib
 import json
 import threading
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +34,7 @@ from photographs.pictures.catalogue import (
 from photographs.pictures.embedder import Embedder
 from photographs.pictures.picture import PictureError
 from photographs.pictures.places import Place, shown_name
+from stages.common.engine import in_order, on_cluster
 from stages.common.errors import PipelineError, shorten
 from stages.common.files import csv_line, write_text
 from stages.tables.artefacts import EMBEDDING
@@ -44,8 +47,8 @@ GROUP_ROWS = 1024
 GZIP_LEVEL = 1
 # The types of the numbers of several layers.
 BITS = {16: pa.float16(), 32: pa.float32()}
-# Photographs that each thread may be ahead of the one that is written.
-AHEAD = 4
+# Photographs that a worker of a cluster is given at a time: some seconds of work.
+PHOTOGRAPHS_OF_A_PIECE = 64
 # Categories of Unicode that a name may not have: control characters such as a line's end, and what
 # Python makes of bytes that are not UTF-8.
 UNFIT = ("Cc", "Cs", "Zl", "Zp")
@@ -191,6 +194,54 @@ def _matched(files: dict[str, str], catalogue: Catalogue, result: Result) -> dic
     return {row: files[name] for row, name in sorted(found.items())}
 
 
+class Found(NamedTuple):
+    """What was found for a photograph."""
+
+    key: bytes  # the SHA-256 of its content
+    embedded: Embedded
+    new: bool  # whether it was computed now
+
+
+class Source:
+    """What photographs are read from, and what embeds them. Several threads may use one.
+
+    On a worker of a cluster it has no cache.
+    """
+
+    def __init__(self, place: Place, embedder: Embedder, cache: Cache | None = None) -> None:
+        self._place = place
+        self._embedder = embedder
+        self._cache = cache
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
+
+    def __reduce__(self) -> tuple[type["Source"], tuple[Place, Embedder]]:
+        return Source, (self._place, self._embedder)
+
+    def embed(self, own: str) -> Found:
+        """What is found for the photograph with this name. Raises PictureError."""
+        content = self._place.read(own)
+        key = hashlib.sha256(content).digest()
+        with self._locks[key[0]]:  # or two copies beside each other would both be computed
+            known = None if self._cache is None else self._cache.get(key)
+            if known is not None and len(known.embedding) == len(self._embedder.answer):
+                return Found(key, known, False)
+            embedded = self._embedder.embed(content)
+            if self._cache is not None:
+                self._cache.add(key, embedded)
+            return Found(key, embedded, True)
+
+
+def embed_some(source: Source, names: list[str]) -> list[Found | str]:
+    """What is found for photographs with these names, or why one cannot be embedded."""
+    found: list[Found | str] = []
+    for own in names:
+        try:
+            found.append(source.embed(own))
+        except PictureError as error:
+            found.append(str(error))
+    return found
+
+
 def embed_each(
     place: Place,
     files: dict[str, str],
@@ -203,49 +254,28 @@ def embed_each(
     """The names and embeddings of photographs, in the order of `files`.
 
     `files` is what `files_of` gives, `title` stands before a bar. What cannot be embedded is added
-    to the result.
+    to the result. On a cluster, workers read the photographs themselves, and what they have
+    computed is added to the cache here.
     """
-
-    locks = [threading.Lock() for _ in range(LOCKS)]
-
-    def work(own: str) -> tuple[Embedded, bool]:
-        """The embedding, and whether it was computed now."""
-        content = place.read(own)
-        key = hashlib.sha256(content).digest()
-        with locks[key[0]]:  # or two copies beside each other would both be computed and counted
-            known = None if cache is None else cache.get(key)
-            if known is not None and len(known.embedding) == len(embedder.answer):
-                return known, False
-            embedded = embedder.embed(content)
-            if cache is not None:
-                cache.add(key, embedded)
-            return embedded, True
-
-    waiting: deque[tuple[str, Future[tuple[Embedded, bool]]]] = deque()
-    names = iter(files.items())
-    # Pillow and ONNX Runtime release the GIL while they work.
+    elsewhere = on_cluster()
+    names, owns = list(files), list(files.values())
+    at_a_time = PHOTOGRAPHS_OF_A_PIECE if elsewhere else 1
+    pieces = (owns[start : start + at_a_time] for start in range(0, len(owns), at_a_time))
+    embed = partial(embed_some, Source(place, embedder, cache))
+    # Here, Pillow and ONNX Runtime release the GIL while they work.
     with (
-        ThreadPoolExecutor(workers) as pool,
+        closing(in_order(embed, pieces, workers)) as done,
         tqdm(desc=title, total=len(files), unit=" photographs", disable=None) as bar,
     ):
-        try:
-            while True:
-                while len(waiting) < AHEAD * workers and (item := next(names, None)):
-                    waiting.append((item[0], pool.submit(work, item[1])))
-                if not waiting:
-                    return
-                name, future = waiting.popleft()
-                bar.update()
-                try:
-                    embedded, new = future.result()
-                except PictureError as error:
-                    result.left_out.append((name, str(error)))
-                    continue
-                result.computed += new
-                yield name, embedded
-        finally:
-            # After Ctrl-C, waiting photographs are not started.
-            pool.shutdown(wait=False, cancel_futures=True)
+        for name, found in zip(names, chain.from_iterable(done), strict=True):
+            bar.update()
+            if isinstance(found, str):
+                result.left_out.append((name, found))
+                continue
+            if elsewhere and cache is not None:
+                cache.add(found.key, found.embedded)
+            result.computed += found.new
+            yield name, found.embedded
 
 
 def in_groups(

@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 
 from stages import address_limit, container_limits
+from stages.common.engine import AHEAD
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.params import PARAMS_FILE, load_optional
-from stages.common.threads import AHEAD, MOST_THREADS
+from stages.common.threads import MOST_THREADS
 
 AUTO = "auto"
 MEMINFO = Path("/proc/meminfo")

@@ -3,21 +3,15 @@
 import os
 import sys
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from stages import address_limit
 
 # Each takes memory: half a gigabyte to score a batch with a kernel around 20,000 rows.
 MOST_THREADS = 4
-# Items that are taken in advance: they keep the threads busy.
-AHEAD = 4
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def start_threads() -> None:
@@ -40,9 +34,9 @@ def start_threads() -> None:
         pq.read_table(path)
 
 
-def thread_pool() -> ThreadPoolExecutor:
-    """A thread for each core, `MOST_THREADS` at most."""
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS))
+def thread_pool(threads: int | None = None) -> ThreadPoolExecutor:
+    """So many threads, or one for each core, `MOST_THREADS` at most."""
+    return ThreadPoolExecutor(threads or min(os.cpu_count() or 1, MOST_THREADS))
 
 
 def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
@@ -58,18 +52,3 @@ def in_threads(work: Callable[[Any], None], pieces: Iterable[Any]) -> None:
     with thread_pool() as pool:
         for _ in pool.map(work, pieces):
             pass
-
-
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results of `function` for each item, in order, from a pool of threads.
-
-    At most `AHEAD` items are taken in advance, so that memory does not grow with their number.
-    """
-    waiting: deque[Future[Result]] = deque()
-    with thread_pool() as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -16,9 +16,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from tqdm import tqdm
 
+from stages.common.engine import in_order
 from stages.common.errors import PipelineError
 from stages.common.stage import log
-from stages.common.threads import in_order, in_threads
+from stages.common.threads import in_threads
 from stages.model_file.graph import Graph
 from stages.models.base import Classifier, Fitted, ModelParams, Settings, decided_nothing
 from stages.models.calibration import fit_temperature

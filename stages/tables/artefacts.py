@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from stages.common.engine import in_order
 from stages.common.errors import PipelineError
 from stages.common.files import REMAKE, reading
-from stages.common.threads import in_order
 from stages.tables.parquet import (
     check_columns,
     matrix,
