@@ -335,20 +335,24 @@ def test_whatever_may_change_bytes_is_compared(name):
 @pytest.mark.slow
 def test_ctrl_c_ends_a_stage_that_waits_for_a_cluster(unchecked, tmp_path):
     code = (
-        "import stages, sys; from stages.common import cluster; cluster.fingerprint = dict\n"
+        "import stages; from stages.common import cluster; cluster.fingerprint = dict\n"
         "from stages.common.engine import in_order; import cluster_pieces\n"
         "from stages.common.stage import run\n"
-        "run('test', lambda: sum(in_order(cluster_pieces.slow_square, range(10**6))))"
+        "def main():\n"
+        "    for found in in_order(cluster_pieces.slow_square, range(10**6)):\n"
+        "        print(found, flush=True)\n"
+        "run('test', main)"
     )
     with scheduler() as (address, _), workers(address):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=PROJECT,
             env=ENVIRONMENT | {SCHEDULER: address},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(6)
+        assert process.stdout.readline() == "0\n"
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.communicate(timeout=20)[1]
         assert process.returncode != 0

@@ -5,6 +5,7 @@ A module of a model may have a function of its own, which is faster:
     fit_held_out(params, rows, scored, settings) -> HeldOut
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,6 +17,8 @@ from stages.models.examples import Examples
 
 # What models say of so many rows is enough to learn from.
 MOST_SCORED_ROWS = 6000
+# Of so many rows, those that are scored are few, and are left out all at once.
+MANY_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ def fit_held_out(
 ) -> HeldOut:
     """Fit a model of `module` on all rows, and score some of them; `scored` (s,) are their places.
 
-    Without a function of its own, a model is fitted once more for each of a few folds, without it.
-    What is decided while fitting, such as when to stop, is then decided by the fold, but not by a
-    row's own part of it, and for the model of all rows by the median of the folds.
+    Without a function of its own, a model is fitted once more for each of a few folds, without it;
+    of more than `MANY_ROWS`, once without the rows that are scored. What is decided while fitting,
+    such as when to stop, is then decided by the fold, but not by a row's own part of it, and for
+    the model of all rows by the median of the folds.
     """
     if hasattr(module, "fit_held_out"):
         return module.fit_held_out(params, rows, scored, settings)
@@ -42,7 +46,10 @@ def fit_held_out(
     # The only row of a class stays, as a model has to know all classes.
     alone = np.bincount(rows.classes, minlength=len(rows.labels))[rows.classes] < 2
     decided = []
-    for fold in folds_of(rows.classes):
+    folds: Iterable[np.ndarray] = folds_of(rows.classes)
+    if len(rows.classes) > MANY_ROWS:
+        folds = [np.isin(np.arange(len(rows.classes)), scored)]
+    for fold in folds:
         if not fold.any():
             continue
         others, own = rows.take(np.flatnonzero(~fold | alone)), rows.take(np.flatnonzero(fold))
