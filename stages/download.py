@@ -6,6 +6,7 @@ Reads nothing. Writes data/raw/MAMe_dataset_extended.csv, .csv.gz, .csv.zst or
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -18,6 +19,7 @@ from stages.sources.fetching import fetch
 from stages.sources.folder import put_back, replaced
 from stages.sources.local import TooLargeError, copy, expand_user, path_problem
 from stages.sources.raw import PROVENANCE, RAW_FOLDER
+from stages.sources.store import STORES, copy_from_store
 from stages.sources.url import Url, is_url, url_problem
 from stages.tables.values import Source
 
@@ -137,7 +139,7 @@ def check_path(path: str) -> None:
     if not path:
         problem: str | None = "is empty, give the path or URL of a table"
     elif is_url(path):
-        problem = url_problem(path)
+        problem = url_problem(path, STORES)
     else:
         problem = path_problem(path)
         if problem is None and expand_user(path).resolve().is_relative_to(RAW_FOLDER.resolve()):
@@ -155,10 +157,13 @@ def bring_file(params: File, target: Path) -> str:
     checksum = f"sha256:{params.sha256.lower()}" if params.sha256 else None
     most = int(params.most_gigabytes * 1e9)
     try:
-        if is_url(params.path):
+        if is_url(params.path) and urlsplit(params.path).scheme not in STORES:
             fetch(params.path, target, checksum, most=most)
         else:
-            copy(expand_user(params.path), target, most)
+            if is_url(params.path):
+                copy_from_store(params.path, target, most)
+            else:
+                copy(expand_user(params.path), target, most)
             check_beginning(target)
             if checksum is not None:
                 check_content(target, checksum, None)

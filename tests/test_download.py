@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import http.server
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -35,11 +37,13 @@ from conftest import (
 )
 from dvc.repo import Repo
 from ruamel.yaml import YAML
+from test_remotes import BUCKET, bucket, no_keys  # noqa: F401
 
 from stages import download as stage
 from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
 from stages.sources import content, fetching, local
+from stages.sources.store import STORES
 from stages.sources.url import url_problem
 
 CONTENT = b"PAR1" + bytes(range(256)) * 400
@@ -926,7 +930,10 @@ def test_a_redirect_is_followed_and_what_comes_with_it_is_not_read(tmp_path):
     ("url", "problem"),
     [
         ("file:///somewhere/t.csv", "should be a path alone, without file://"),
-        ("s3://bucket/t.csv", "(s3:// is not fetched: download the file, and give its path)"),
+        ("sftp://host/t.csv", "(sftp:// is not fetched: download the file, and give its path)"),
+        ("s3://bucket", "should be s3://BUCKET/PATH"),
+        ("s3:///t.csv", "should be s3://BUCKET/PATH"),
+        ("s3://key:secret@bucket/t.csv", "has a user or a password in it"),
         ("FTP://example.org/t.csv", "(ftp:// is not fetched: download the file, and give its"),
         ("http:///t.csv", "has no host"),
         ("http:/t.csv", "has no host"),
@@ -1330,3 +1337,108 @@ def test_a_section_that_is_wrong_leaves_the_raw_table_alone(tmp_path, section):
     assert code == 2
     assert said.count("\n") == 1
     assert (tmp_path / "data/raw/kept").exists()
+
+
+# -- stores ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """A store in the memory of this process, with the file `memory://bucket/t.parquet`."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setitem(STORES, "memory", "none")
+    files = fsspec.filesystem("memory")
+    files.pipe("/bucket/t.parquet", CONTENT)
+    yield files
+    if files.exists("/bucket"):
+        files.rm("/bucket", recursive=True)
+
+
+def test_a_file_of_a_store_comes_as_it_is(bring, store):
+    bring("memory://bucket/t.parquet")
+    assert Path("data/raw/MAMe_dataset_extended.parquet").read_bytes() == CONTENT
+    provenance = json.loads(Path("data/raw/provenance.json").read_text())
+    assert provenance["location"] == "memory://bucket/t.parquet"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda files: files.rm("/bucket/t.parquet"), "t.parquet: there is no such file"),
+        (lambda files: files.pipe("/bucket/t.parquet", b"<html>"), "t.parquet: "),
+        (
+            lambda files: files.rm("/bucket/t.parquet") or files.mkdir("/bucket/t.parquet"),
+            ": the sto",
+        ),
+    ],
+)
+def test_what_a_store_does_not_give_is_told(bring, store, change, said):
+    change(store)
+    with pytest.raises(PipelineError) as error:
+        bring("memory://bucket/t.parquet")
+    assert said in str(error.value)
+    assert not Path("data/raw/MAMe_dataset_extended.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (PermissionError("s3cret"), "it may not be read with these credentials"),
+        (RuntimeError("s3cret"), r"the store does not give it \(RuntimeError\): are its address"),
+        (lambda content: content[:-1], " of 102,404 bytes came: run it again"),
+    ],
+)
+def test_a_store_that_fails_in_the_middle_is_told_without_its_words(
+    bring, store, monkeypatch, trouble, said
+):
+    opened = type(store).open
+
+    def failing(self, path, *how, **more):
+        if isinstance(trouble, Exception):
+            raise trouble
+        return io.BytesIO(trouble(opened(self, path, "rb").read()))
+
+    monkeypatch.setattr(type(store), "open", failing)
+    with pytest.raises(PipelineError, match=said) as error:
+        bring("memory://bucket/t.parquet")
+    assert "s3cret" not in str(error.value)
+    assert not Path("data/raw/MAMe_dataset_extended.parquet").exists()
+
+
+def test_a_larger_file_of_a_store_is_refused(bring, store, monkeypatch):
+    with pytest.raises(PipelineError, match=r"raise `download\.file\.most_gigabytes`"):
+        bring("memory://bucket/t.parquet", most_gigabytes=1e-9)
+
+
+def test_a_store_without_its_package_names_it(bring):
+    pytest.importorskip("fsspec")
+    if find_spec("gcsfs"):
+        pytest.skip("gcsfs is installed")
+    with pytest.raises(PipelineError, match=r"gs:// needs a package .*: `pip install gcsfs`"):
+        bring("gs://bucket/t.parquet")
+
+
+@pytest.mark.slow
+def test_a_table_comes_from_s3_with_the_keys_of_the_environment(
+    bring,
+    bucket,  # noqa: F811
+    monkeypatch,
+):
+    url, key, secret = bucket
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    with pytest.raises(PipelineError, match=r"does not give it|may not be read"):
+        bring(f"s3://{BUCKET}/tables/t.parquet")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    import s3fs
+
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    files.pipe(f"{BUCKET}/tables/t.parquet", CONTENT)
+    s3fs.S3FileSystem.clear_instance_cache()
+    bring(f"s3://{BUCKET}/tables/t.parquet")
+    assert Path("data/raw/MAMe_dataset_extended.parquet").read_bytes() == CONTENT
+    with pytest.raises(PipelineError, match="there is no such file"):
+        bring(f"s3://{BUCKET}/tables/other.parquet")
+    kept = Path("data/raw/provenance.json").read_text()
+    assert key not in kept
+    assert secret not in kept

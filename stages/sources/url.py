@@ -7,6 +7,7 @@ password belong in ~/.netrc, and a secret of the query in an environment variabl
 
 import os
 import re
+from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
 
@@ -37,11 +38,11 @@ def is_url(path: str) -> bool:
     return URL.match(path.strip()) is not None
 
 
-def url_problem(url: str) -> str | None:
+def url_problem(url: str, stores: Collection[str] = ()) -> str | None:
     """What is wrong with a URL, as the words that go on after its name, without a secret of it.
 
-    None for a URL of http or https that can be asked for, and has no secret that shows as one: a
-    secret in the path looks like any other folder.
+    None for a URL of http or https, or of one of the stores, that can be asked for, and has no
+    secret that shows as one: a secret in the path looks like any other folder.
     """
     if url != url.strip():
         return "begins or ends with a blank: take it out"
@@ -56,7 +57,7 @@ def url_problem(url: str) -> str | None:
     scheme = parts.scheme
     if scheme == "file":
         return "should be a path alone, without file://, or an http or https URL"
-    if scheme not in ("http", "https"):
+    if scheme not in ("http", "https", *stores):
         other = f" ({scheme}:// is not fetched: download the file, and give its path)"
         return f"should be an http or https URL{other if is_url(url) else ''}"
     # Also of a URL that stands in this one.
@@ -65,7 +66,14 @@ def url_problem(url: str) -> str | None:
             "has a user or a password in it, which would be kept with the results: leave them out "
             "here, and put `machine HOST login USER password PASSWORD` in ~/.netrc"
         )
-    return _host_problem(url, parts) or _secret_problem(parts)
+    host_problem = _host_problem(url, parts) if scheme not in stores else _no_bucket(parts)
+    return host_problem or _secret_problem(parts)
+
+
+def _no_bucket(parts: SplitResult) -> str | None:
+    if parts.netloc and parts.path.strip("/"):
+        return None
+    return f"should be {parts.scheme}://BUCKET/PATH"
 
 
 def _host_problem(url: str, parts: SplitResult) -> str | None:

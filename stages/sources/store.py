@@ -1,0 +1,59 @@
+"""Copy a file of a store such as S3, by the filesystem that fsspec knows for it.
+
+Credentials are the store's own matter: they stand where its package looks for them, such as
+`~/.aws` or environment variables, and never in params.yaml.
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from stages.common.errors import PipelineError
+from stages.common.files import atomic_write
+from stages.sources.local import check_room, check_size, pieces_of, within
+
+# The stores that are known by their schemes, and the package that each needs.
+STORES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
+
+
+def copy_from_store(url: str, target: Path, most: int) -> None:
+    """Copy a file of `most` bytes at most, atomically.
+
+    Raises PipelineError when the store does not give it whole, it is larger, or the disk has no
+    room for it.
+    """
+    # It is large, and hardly ever needed.
+    import fsspec
+
+    scheme = urlsplit(url).scheme
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+    except ImportError:
+        raise PipelineError(
+            f"{scheme}:// needs a package that is not installed: `pip install {STORES[scheme]}`"
+        ) from None
+    try:
+        size = files.info(path)["size"]
+        check_size(size, most)
+        check_room(target.parent, size)
+        with (
+            files.open(path, "rb") as file,
+            atomic_write(target) as temporary,
+            temporary.open("wb") as copied,
+        ):
+            for piece in within(pieces_of(file), target.parent, most):
+                copied.write(piece)
+            if copied.tell() != size:
+                raise PipelineError(f"{copied.tell():,} of {size:,} bytes came: run it again")
+    except PipelineError:
+        raise
+    except FileNotFoundError:
+        raise PipelineError("there is no such file, or its folder may not be listed") from None
+    except PermissionError:
+        raise PipelineError(
+            "it may not be read with these credentials: ask for the right to read it"
+        ) from None
+    except Exception as error:  # each store has errors of its own, whose texts may hold secrets
+        raise PipelineError(
+            f"the store does not give it ({type(error).__name__}): are its address and credentials "
+            "set, as its package asks?"
+        ) from None
