@@ -80,8 +80,9 @@ def contestants(found: Mapping[int, Mapping[str, Run]]) -> list[str]:
 
 
 def grown(sizes: Sequence[int], costs: Sequence[float]) -> str:
-    """The exponent as the table shows it; empty where a cost is too small to tell."""
-    return f"{exponent(sizes, costs):.2f}" if min(costs) >= LEAST_SECONDS else ""
+    """The exponent as the table shows it; empty for one size, or a cost too small to tell."""
+    tells = len(sizes) > 1 and min(costs) >= LEAST_SECONDS
+    return f"{exponent(sizes, costs):.2f}" if tells else ""
 
 
 def table_of_memory(found: Mapping[int, Mapping[str, Run]]) -> str:

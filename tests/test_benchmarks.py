@@ -1,5 +1,6 @@
 """The benchmarks measure in turns, compare within rounds, and fill the places of their page."""
 
+import json
 import re
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from benchmarks import (
     models,
     photographs,
     pipeline,
+    scale,
     sizes,
+    workers,
 )
 from benchmarks import parse as parsing
 from benchmarks.__main__ import PAGE, PARTS, parsed, why_not
@@ -555,6 +558,33 @@ def test_a_queue_that_is_played_waits_where_a_cluster_does(
 ):
     assert collection.queue_seconds(tasks, workers, window, overhead) == pytest.approx(expected)
     assert collection.formula_seconds(np.array(tasks), workers) <= expected
+
+
+def test_the_page_of_scale_is_what_its_figures_say():
+    page = (PROJECT / scale.PAGE).read_text(encoding="utf-8")
+    figures = json.loads((PROJECT / scale.FIGURES).read_text(encoding="utf-8"))
+    assert filled(page, scale.texts_of(figures)) == page
+    assert {"stages", "workers", "collection"} <= figures.keys()
+    # The last line of the command that is said to make the table.
+    rows = {29 * sum(sizes.per_medium(1_000_000).values())}
+    assert {str(number) for number in rows} <= figures["stages"].keys()
+    assert simulator.PRESETS["million"] == sizes.per_medium(1_000_000)
+
+
+def test_what_workers_took_is_a_line_for_each_number_of_them():
+    figures = {
+        "seconds": {work: {"0": 4.0, "1": 5.0, "2": 3.0, "4": 3.5} for work in workers.WORKS},
+        "task seconds": [1.0, 2.0],
+        "photographs of a task": 64,
+        "overhead": 0.002,
+        "bytes of a photograph": 300_000.0,
+    }
+    text = workers.text(figures)
+    assert rows_of(text)[:2] == [
+        "| no cluster, threads | 4.0 | 4.0 | 4.0 |",
+        "| 1 worker | 5.0 | 5.0 | 5.0 |",
+    ]
+    assert "64 photographs of 300 kB takes 1.50 seconds of a core, and 2.0 ms of the sch" in text
 
 
 def test_a_collection_is_as_many_tasks_as_hold_it(monkeypatch):

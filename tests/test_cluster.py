@@ -6,6 +6,7 @@ The schedulers and workers are real ones, on 127.0.0.1.
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import cluster_pieces
 import numpy as np
 import pytest
 from conftest import PROJECT, change_params, tiny_rows, write_csv_table, write_params
+from ruamel.yaml import YAML
 from test_models import fit_whole, made_up
 from test_network import folder_of_photographs, small, small_network  # noqa: F401
 
@@ -67,7 +69,7 @@ def scheduler():
     """The address of a scheduler, and its process."""
     port = free_port()
     options = ("--host", "127.0.0.1", "--port", port, "--no-dashboard")
-    with started("distributed.cli.dask_scheduler", *options) as process:
+    with started("dask", "scheduler", *options) as process:
         yield f"tcp://127.0.0.1:{port}", process
 
 
@@ -327,9 +329,35 @@ def test_a_worker_with_other_packages_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["Python", "the code", "linear algebra for", "pyarrow"])
 def test_whatever_may_change_bytes_is_compared(name):
     here = fingerprint()
-    assert run_piece(here, pickle.dumps((cluster_pieces.square, 4))) == 16
+    assert run_piece(here, *map(pickle.dumps, (cluster_pieces.square, 4))) == 16
     with pytest.raises(PipelineError, match=f"has {name} .*, and here it is other: other bytes"):
-        run_piece(here | {name: "other"}, pickle.dumps((cluster_pieces.square, 4)))
+        run_piece(here | {name: "other"}, *map(pickle.dumps, (cluster_pieces.square, 4)))
+
+
+def test_the_commands_of_the_document_and_of_the_containers_are_those_that_exist():
+    guide = (PROJECT / "docs/cluster.md").read_text(encoding="utf-8")
+    scheduler_command, worker_command, ask = (
+        "dask scheduler --no-dashboard",
+        "python -m commands.worker tcp://192.0.2.1:8786",
+        "DASK_SCHEDULER_ADDRESS=tcp://192.0.2.1:8786 dvc repro",
+    )
+    assert f"```sh\n{scheduler_command}\n{worker_command}\n{ask}\n```" in guide
+    services = YAML(typ="safe").load(PROJECT / "compose.yaml")["services"]
+    assert services["scheduler"]["command"] == scheduler_command
+    in_container = services["worker"]["command"]
+    assert in_container == f"{worker_command} --workers 1".replace("192.0.2.1", "scheduler")
+    for service in services.values():
+        # The same paths as outside, where the project is.
+        assert service["volumes"] == [".:${PWD}"]
+        assert service["working_dir"] == "${PWD}"
+        assert (PROJECT / service["build"] / "Dockerfile").is_file()
+    copied = re.findall(r"requirements[-\w]*\.txt", (PROJECT / "Dockerfile").read_text())
+    assert all((PROJECT / name).is_file() for name in copied)
+    assert set(copied) == {"requirements.txt", "requirements-cluster.txt"}
+    for command in (["dask", "scheduler"], ["commands.worker"]):
+        typed = [sys.executable, "-m", *command, "--help"]
+        said = subprocess.check_output(typed, cwd=PROJECT, env=ENVIRONMENT, text=True)
+        assert ("--no-dashboard" if command[0] == "dask" else "--workers") in said
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def refused(monkeypatch, stage, written):
 
 def test_embeddings_that_are_added_up_take_no_memory_of_their_own():
     assert of_featurize(10**6, 0, 1000) < of_featurize(10**5, 10**5, 1000)
-    assert of_featurize(10**6, 10**6, 1000) - of_featurize(10**6, 0, 1000) == 8 * 10**9
+    assert of_featurize(10**6, 10**6, 1000) - of_featurize(10**6, 1, 1000) > 11 * 10**9
 
 
 def test_each_stage_stops_before_its_work_and_says_what_to_do(parse, set_params, monkeypatch):

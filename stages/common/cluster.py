@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,12 @@ class Cluster:
 
     def submitter(self, function: Callable[[Any], Any]) -> Callable[[Any], "Future[Any]"]:
         """A function that has a worker run this one on an item."""
-        expected = fingerprint()
+        expected, pickled = fingerprint(), pickle.dumps(function)
 
         def submit(item: Any) -> "Future[Any]":
-            content = pickle.dumps((function, item), protocol=pickle.HIGHEST_PROTOCOL)
+            content = pickle.dumps(item)
             try:
-                return self._executor.submit(run_piece, expected, content)
+                return self._executor.submit(run_piece, expected, pickled, content)
             except Exception:
                 raise self._lost() from None
 
@@ -142,7 +142,7 @@ def cluster_at(address: str) -> Cluster:
     return Cluster(address)
 
 
-def run_piece(expected: dict[str, str], content: bytes) -> Any:
+def run_piece(expected: dict[str, str], function: bytes, item: bytes) -> Any:
     """Run a function on an item, both pickled, on a worker.
 
     Raises PipelineError where the worker would give other bytes than the process that asks.
@@ -156,8 +156,13 @@ def run_piece(expected: dict[str, str], content: bytes) -> Any:
                 "and the packages of requirements.txt, and start workers by `python -m "
                 "commands.worker`"
             )
-    function, item = pickle.loads(content)
-    return function(item)
+    return _loaded(function)(pickle.loads(item))
+
+
+@lru_cache(maxsize=4)
+def _loaded(function: bytes) -> Callable[[Any], Any]:
+    """A function, which a worker loads once: it may hold a network."""
+    return pickle.loads(function)
 
 
 @cache

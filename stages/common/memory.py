@@ -36,13 +36,14 @@ def of_split(rows: int, train_rows: int, length: int) -> int:
 
 
 def of_featurize(rows: int, held_rows: int, length: int) -> int:
-    """Bytes for texts of all rows, `held_rows` embeddings, their products, and row groups."""
-    products = 8 * min(length, 2048) ** 2
-    return (
-        500 * rows
-        + 8 * held_rows * length
-        + MOST_THREADS * (20 * min(rows, GROUP_ROWS) * length + 3 * products)
-    )
+    """Bytes for texts of all rows and row groups in several threads.
+
+    Those that are fitted on the rows themselves hold `held_rows` embeddings, in 32 and once in 64
+    bits; the others the products of their columns.
+    """
+    group = 20 * min(rows, GROUP_ROWS) * length
+    own = 12 * held_rows * length if held_rows else MOST_THREADS * 24 * length**2
+    return 500 * rows + MOST_THREADS * group + own
 
 
 def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: int) -> int:
