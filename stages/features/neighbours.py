@@ -128,7 +128,7 @@ def by_index(rows: np.ndarray, count: int) -> Find:
 
 
 def in_steps(rows: np.ndarray) -> np.ndarray:
-    """Rows (n, d) in whole steps, (n, d) float32: `STEPS` says of what."""
+    """Rows (n, d) in whole steps, (n, d) of their type: `STEPS` says of what."""
     steps = np.rint(rows * np.float32(STEPS * rows.shape[1] ** 0.5))
     return np.clip(steps, -LARGEST, LARGEST, out=steps)
 
@@ -152,5 +152,7 @@ def centres_of(rows: np.ndarray, count: int) -> np.ndarray:
         in_threads(assign, [slice(start, start + ROWS_AT_A_TIME) for start in starts])
         order = np.argsort(nearest, kind="stable")
         used, first = np.unique(nearest[order], return_index=True)
-        centres[used] = in_steps(unit_rows(np.add.reduceat(sample[order], first, axis=0)))
+        sums = np.add.reduceat(sample[order], first, axis=0)
+        # 64 bits hold their squares exactly too; 32 do not, and another rounding is another step.
+        centres[used] = in_steps(unit_rows(sums.astype(np.float64)))
     return centres
