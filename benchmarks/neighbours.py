@@ -74,7 +74,7 @@ def table_of(exact: np.ndarray, found: np.ndarray) -> str:
         some = (exact > low) & (exact <= high)
         if some.any():
             share = np.mean(found[some] >= exact[some] - SAME)
-            lost = np.mean(exact[some] - found[some])
+            lost = np.mean(np.maximum(exact[some] - found[some], 0))
             rows.append(
                 [
                     f"{max(low, 0):g} to {min(high, 1):g}",

@@ -31,7 +31,8 @@ SKETCH, SKETCH_SEED = 512, 0
 # SAMPLED rows for each. docs/choices.md says what that finds.
 LISTS, PROBED, ROUNDS, SAMPLED, INDEX_SEED = 4, 16, 4, 16, 0
 # A row of d numbers is kept in 8 bits each, in steps of 1 / (STEPS √d). A number of a row of length
-# 1 is about 1 / √d, and one beyond four of these is cut.
+# 1 is about 1 / √d, and one beyond four of these is cut: with AVX2, Faiss takes the lowest 8 bits
+# of what is asked.
 STEPS, LARGEST = 32, 127
 ROWS_AT_A_TIME = 4096
 
