@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PIPELINES = {ROOT / "dvc.yaml": "stages", ROOT / "photographs" / "dvc.yaml": "photographs"}
 # Python imports it before any stage.
 PACKAGE = "stages/__init__.py"
+# It says where work runs, and changes nothing of what a stage gives: no stage depends on it.
+ELSEWHERE = "stages/common/cluster.py"
 
 
 def main() -> None:
@@ -52,13 +54,13 @@ def declared(text: str, package: str = "stages", folder: Path = ROOT) -> str:
 def all_imports(script: str) -> set[str]:
     """The project's files that a script imports, and those that they import, by their paths."""
     package = Path(script).parent / "__init__.py"
-    found, waiting = {PACKAGE}, [script, package.as_posix()]
+    found, waiting = {PACKAGE, ELSEWHERE}, [script, package.as_posix()]
     while waiting:
         file = waiting.pop()
         if file not in found:
             found.add(file)
             waiting += imports(file)
-    return found
+    return found - {ELSEWHERE}
 
 
 @cache

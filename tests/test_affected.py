@@ -188,7 +188,7 @@ def test_no_choice_and_no_section_is_left_out_of_these_tests():
 # line that fits counts.
 STAGES_OF_FILES = {
     "stages/__init__.py": ALL,
-    "stages/common/cluster.py": ALL[1:],
+    "stages/common/cluster.py": [],  # where work runs, and not what it gives
     "stages/common/engine.py": ALL[1:],
     "stages/common/memory.py": ["split", "featurize", "train", "evaluate"],
     "stages/common/*.py": ALL,
