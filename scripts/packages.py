@@ -118,12 +118,12 @@ def licence(name: str) -> str:
         if line.startswith("License :: ")
     ]
     # The field is old, and holds a name or the whole text.
-    old = (meta["License"] if "License" in meta else None) or ""
-    old = old.strip()
-    named = old if "\n" not in old and len(old) <= LONGEST_NAME else ""
-    # Asked first: importlib-metadata, which Dask brings to old Pythons, raises an error otherwise.
-    expression = meta["License-Expression"] if "License-Expression" in meta else None
-    named = expression or named or ", ".join(classes)
+    (old,) = meta.get_all("License") or [""]
+    named = old if "\n" not in old.strip() and len(old) <= LONGEST_NAME else ""
+    # What is missing: importlib-metadata, which Dask brings to older Pythons, raises an error for it
+    # where it is asked for by brackets.
+    (expression,) = meta.get_all("License-Expression") or [""]
+    named = expression or named.strip() or ", ".join(classes)
     return (named or NAMELESS.get(name, "see its page")).replace("|", "or")
 
 

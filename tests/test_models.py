@@ -934,6 +934,24 @@ def test_kernel_ridge_has_a_function_around_each_row_or_around_some(capsys):
     assert "[train] kernel_ridge: solving for 120 rows\n" in capsys.readouterr().out
 
 
+def test_no_function_is_around_a_row_that_is_scored_where_others_suffice(monkeypatch):
+    solve_around, centres = kernel_ridge.solve_around, []
+
+    def watched(params, found, *others):
+        centres.append(found.values)
+        return solve_around(params, found, *others)
+
+    monkeypatch.setattr(kernel_ridge, "solve_around", watched)
+    rows, settings = made_up().train, settings_of("kernel_ridge")
+    params = checked("kernel_ridge", most_rows=50, centres=20)
+    # Those that would be the centres: the last in the order.
+    scored = stratified_order(rows.classes, settings.seed)[-30:]
+    kernel_ridge.fit_held_out(params, rows, scored, settings)
+    assert centres[0].shape[0] == 20
+    near = np.abs(centres[0][:, None] - rows.values[scored]).max(axis=2)
+    assert near.min() > 0
+
+
 def test_kernel_ridge_keeps_the_rows_of_rare_classes():
     data = made_up(4, (40, 20, 10, 1))
     model = fit("kernel_ridge", data=data, most_rows=60, centres=20)[0].model

@@ -149,6 +149,8 @@ def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: S
         f"{settings.name}: solving for {len(order):,} rows, more than `most_rows`, with functions "
         f"around {params.centres:,} of them",
     )
+    # A row that is left out and has a function around it all the same says too much of itself.
+    order = np.concatenate([scored, order[~np.isin(order, scored)]])
     centres = rows.take(order[-params.centres :])
     model, logits = solve_around(params, centres, rows, weights, scored)
     return HeldOut(model, logits, len(order))
