@@ -120,8 +120,8 @@ def licence(name: str) -> str:
     # The field is old, and holds a name or the whole text.
     (old,) = meta.get_all("License") or [""]
     named = old if "\n" not in old.strip() and len(old) <= LONGEST_NAME else ""
-    # What is missing: importlib-metadata, which Dask brings to older Pythons, raises an error for it
-    # where it is asked for by brackets.
+    # Not by brackets: with importlib-metadata, which Dask brings to older Pythons, what is missing
+    # would be an error.
     (expression,) = meta.get_all("License-Expression") or [""]
     named = expression or named.strip() or ", ".join(classes)
     return (named or NAMELESS.get(name, "see its page")).replace("|", "or")
