@@ -23,7 +23,7 @@ from typing import Any
 from stages.common.errors import PipelineError
 
 # Seconds to wait for a scheduler to answer, for a worker to join, for a lost scheduler to be back.
-PATIENCE = 20.0
+PATIENCE = 30.0
 # Pieces that are taken in advance for each thread of the cluster.
 AHEAD = 2
 CODE = ("stages", "photographs", "answers")

@@ -63,7 +63,7 @@ def _in_order(
     try:
         for item in items:
             waiting.append(submit(item))
-            if len(waiting) > ahead():
+            if len(waiting) >= ahead():
                 yield result(waiting.popleft())
         while waiting:
             yield result(waiting.popleft())
