@@ -565,7 +565,6 @@ def test_the_page_of_scale_is_what_its_figures_say():
     figures = json.loads((PROJECT / scale.FIGURES).read_text(encoding="utf-8"))
     assert filled(page, scale.texts_of(figures)) == page
     assert {"stages", "workers", "collection"} <= figures.keys()
-    # The last line of the command that is said to make the table.
     rows = {29 * sum(sizes.per_medium(1_000_000).values())}
     assert {str(number) for number in rows} <= figures["stages"].keys()
     assert simulator.PRESETS["million"] == sizes.per_medium(1_000_000)
