@@ -224,7 +224,7 @@ STAGES_OF_FILES = {
     "stages/split.py": ["split"],
     "stages/tables/artefacts.py": [PARSE, "split", "featurize", "train", "evaluate", "report"],
     "stages/tables/features.py": ["featurize", "train", "evaluate"],
-    "stages/tables/parquet.py": [PARSE, "split", "featurize", "train", "evaluate", "report"],
+    "stages/tables/parquet.py": ALL,
     "stages/tables/predictions.py": ["evaluate", "report"],
     "stages/tables/quarantine.py": [PARSE, "evaluate"],
     "stages/tables/results.py": ["evaluate", "report"],
