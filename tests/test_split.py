@@ -435,6 +435,7 @@ def test_an_index_finds_the_same_with_any_instructions_and_number_of_threads(mon
     # A number that rules its row is cut: AVX2, which takes 16 numbers at a time, would keep 8 bits.
     rows = unit_rows(random.standard_normal((2000, 64), dtype=np.float32) ** 5)
     before, set_threads = faiss.SIMDConfig.get_level(), faiss.omp_set_num_threads
+    own_threads = faiss.omp_get_max_threads()
     found = {}
     try:
         for level in faiss.SIMDLevel_NONE, before:
@@ -446,9 +447,21 @@ def test_an_index_finds_the_same_with_any_instructions_and_number_of_threads(mon
                 found[level, threads] = by_index(rows, 5)(rows[:300]).tobytes()
     finally:
         faiss.SIMDConfig.set_level(before)
-        set_threads(1)
+        set_threads(own_threads)
     assert len(found) == 6
     assert len(set(found.values())) == 1
+
+
+def test_a_search_leaves_the_threads_of_other_libraries_as_they_were():
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(3)
+        by_index(np.eye(4, dtype=np.float32), 1)(np.eye(4, dtype=np.float32))
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def test_many_rows_are_looked_for_by_an_index():

@@ -121,8 +121,13 @@ def by_index(rows: np.ndarray, count: int) -> Find:
     index.nprobe = PROBED
 
     def find(asked: np.ndarray) -> np.ndarray:
-        faiss.omp_set_num_threads(1)  # of this thread, one of several that search
-        _, places = index.search(in_steps(asked), count)
+        # Of this thread, which is one of several that search. XGBoost would obey it as well.
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+        try:
+            _, places = index.search(in_steps(asked), count)
+        finally:
+            faiss.omp_set_num_threads(before)
         return np.maximum(places, 0)  # -1 where its lists have fewer
 
     return find
