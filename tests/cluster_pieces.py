@@ -1,6 +1,10 @@
-"""Pieces of work that the tests of the cluster send to workers."""
+"""Pieces of work that the tests of the cluster send to workers, and what runs by itself there."""
+
+# Loaded before NumPy, as by a stage.
+import stages  # noqa: F401, I001
 
 import os
+import sys
 import time
 
 from stages.common.errors import PipelineError
@@ -42,3 +46,16 @@ def take_memory(megabytes):
 
 def refuse(number):
     raise PipelineError(f"{number} is refused")
+
+
+def kernel():
+    """Fit kernel ridge around centres by pieces of 16 rows, and write its numbers."""
+    from test_models import fit_whole, made_up
+
+    from stages.models import kernel_ridge
+
+    kernel_ridge.SPAN = 16
+    data = made_up()
+    found = fit_whole("kernel_ridge", data.train, data.val, most_rows=50)
+    for numbers in found.model.logits(data.val.values), found.parts_of_val():
+        sys.stdout.buffer.write(numbers.tobytes())

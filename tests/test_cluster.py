@@ -21,17 +21,16 @@ import numpy as np
 import pytest
 from conftest import PROJECT, change_params, tiny_rows, write_csv_table, write_params
 from ruamel.yaml import YAML
-from test_models import fit_whole, made_up
 from test_network import folder_of_photographs, small, small_network  # noqa: F401
+from test_predict import train_rows, write_model
 
 from photographs.embed import embed
 from photographs.pictures import places, table
-from photographs.pictures.embedder import Embedder
+from photographs.pictures.embedder import Embedder, embedder_at
 from stages.common import cluster, engine
 from stages.common.cluster import Cluster, cluster_at, fingerprint, run_piece
 from stages.common.engine import SCHEDULER, in_order
 from stages.common.errors import PipelineError
-from stages.models import kernel_ridge
 
 pytest.importorskip("distributed")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
@@ -86,13 +85,20 @@ def patient():
         yield
 
 
+@contextmanager
+def started_workers(number):
+    """The address of a scheduler with so many workers, which have all joined."""
+    with scheduler() as (address, _), workers(address, number):
+        cluster_at(address)._client.wait_for_workers(number, timeout=90)
+        yield address
+        cluster_at(address).close()
+
+
 @pytest.fixture(scope="module")
 def two_workers():
     """The address of a scheduler with two workers."""
-    with scheduler() as (address, _), workers(address, 2):
-        cluster_at(address)._client.wait_for_workers(2, timeout=90)
+    with started_workers(2) as address:
         yield address
-        cluster_at(address).close()
 
 
 @pytest.fixture
@@ -162,34 +168,40 @@ def run_stages(folder, *names, address=None):
     }
 
 
+def stages_write(folder, address=None):
+    """The bytes that the stages write whose work goes in pieces, of a small table in a folder."""
+    raw = folder / "data/raw"
+    raw.mkdir(parents=True)
+    write_params(folder)
+    few = {"parse_embeddings_to_parquet.row_group_rows": 20, "featurize.embedding": "pca"}
+    change_params(folder / "params.yaml", few)
+    write_csv_table(raw / "t.csv", tiny_rows())
+    (raw / "provenance.json").write_text(json.dumps({"source": "file", "file": "t.csv"}))
+    stages = ("parse_embeddings_to_parquet", "split", "featurize")
+    return run_stages(folder, *stages, address=address)
+
+
 def test_stages_write_the_same_bytes_with_and_without_a_cluster(two_workers, tmp_path):
-    found = {}
-    for place, address in (("here", None), ("elsewhere", two_workers)):
-        folder = tmp_path / place
-        raw = folder / "data/raw"
-        raw.mkdir(parents=True)
-        write_params(folder)
-        few = {"parse_embeddings_to_parquet.row_group_rows": 20, "featurize.embedding": "pca"}
-        change_params(folder / "params.yaml", few)
-        write_csv_table(raw / "t.csv", tiny_rows())
-        (raw / "provenance.json").write_text(json.dumps({"source": "file", "file": "t.csv"}))
-        stages = ("parse_embeddings_to_parquet", "split", "featurize")
-        found[place] = run_stages(folder, *stages, address=address)
-    assert len(found["here"]) > 7
-    assert found["elsewhere"] == found["here"]
+    here = stages_write(tmp_path / "here")
+    assert len(here) > 7
+    assert stages_write(tmp_path / "elsewhere", two_workers) == here
 
 
-def test_a_kernel_around_centres_has_the_same_bytes_with_and_without_a_cluster(
-    elsewhere, monkeypatch
-):
-    monkeypatch.setattr(kernel_ridge, "SPAN", 16)
-    data = made_up()
-    there = fit_whole("kernel_ridge", data.train, data.val, most_rows=50).model
-    monkeypatch.delenv(SCHEDULER)
-    here = fit_whole("kernel_ridge", data.train, data.val, most_rows=50).model
-    values = data.val.values
-    # The kernels of linear algebra are this process's here, and those of the stages there.
-    np.testing.assert_allclose(there.logits(values), here.logits(values), rtol=0, atol=1e-4)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 4])
+def test_stages_write_the_same_bytes_with_any_number_of_workers(number, tmp_path):
+    with started_workers(number) as address:
+        assert stages_write(tmp_path / "elsewhere", address) == stages_write(tmp_path / "here")
+
+
+def test_a_kernel_around_centres_has_the_same_bytes_with_and_without_a_cluster(two_workers):
+    def kernel(**environment):
+        command = [sys.executable, "-c", "import cluster_pieces; cluster_pieces.kernel()"]
+        return subprocess.check_output(command, cwd=PROJECT, env=ENVIRONMENT | environment)
+
+    here = kernel()
+    assert len(here) > 1000
+    assert kernel(**{SCHEDULER: two_workers}) == here
 
 
 def test_photographs_have_the_same_embeddings_with_and_without_a_cluster(
@@ -226,6 +238,48 @@ def test_photographs_have_the_same_embeddings_with_and_without_a_cluster(
     for source in (folder, packed):
         assert written["elsewhere", source] == written["here", source]
     assert b"none.jpg" in written["here", folder][1]
+
+
+def test_a_worker_whose_processor_gives_other_embeddings_is_refused(
+    small_network,  # noqa: F811
+    monkeypatch,
+):
+    pickled = pickle.dumps(Embedder(small_network))
+    embedder_at.cache_clear()
+    assert pickle.loads(pickled).path == small_network.resolve()
+    embedder_at.cache_clear()
+    answer = Embedder(small_network).answer
+    last_bits = np.nextafter(answer, np.float32(np.inf))
+    monkeypatch.setattr(Embedder, "answer", last_bits)
+    with pytest.raises(PipelineError, match="has another kind of processor, on which network"):
+        pickle.loads(pickled)
+
+
+@pytest.mark.parametrize("asked", ["photographs", "table.csv"])
+def test_answers_have_the_same_bytes_with_and_without_a_cluster(
+    two_workers,
+    folder_of_photographs,  # noqa: F811
+    small_network,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    asked,
+):
+    monkeypatch.chdir(tmp_path)
+    embedder = Embedder(small_network)
+    write_params(tmp_path)
+    write_model(length=embedder.answer.size, identity=embedder.identity)
+    shutil.copytree(folder_of_photographs, tmp_path / "photographs")
+    write_csv_table(tmp_path / "table.csv", train_rows(embedder.answer.size))
+    command = [sys.executable, "-m", "commands.predict", asked, "--network", small_network]
+
+    def answers(name, **environment):
+        more = {"PYTHONPATH": ENVIRONMENT["PYTHONPATH"]} | environment
+        subprocess.run([*command, "-o", name], env=ENVIRONMENT | more, check=True)
+        return (tmp_path / name).read_bytes()
+
+    here = answers("here.csv")
+    assert len(here.splitlines()) > 5
+    assert answers("elsewhere.csv", **{SCHEDULER: two_workers}) == here
 
 
 def test_photographs_that_a_worker_does_not_reach_are_no_missing_photographs(
@@ -287,6 +341,21 @@ def test_a_worker_that_is_too_small_is_told(unchecked):
         assert results(cluster_pieces.square, [2]) == [4]
         with pytest.raises(PipelineError, match="give each more memory"):
             results(cluster_pieces.take_memory, [800])
+
+
+@pytest.mark.slow
+def test_a_run_that_all_workers_leave_ends(unchecked, monkeypatch):
+    with (
+        scheduler() as (address, _),
+        workers(address) as process,
+        connected(address) as results,
+    ):
+        monkeypatch.setattr(cluster, "PATIENCE", 2.0)
+        items = (process.kill() or n if n == 5 else n for n in range(50))
+        start = time.monotonic()
+        with pytest.raises(PipelineError, match=f"scheduler at {address} has no worker: start"):
+            results(cluster_pieces.slow_square, items)
+        assert time.monotonic() - start < 40
 
 
 @pytest.mark.slow

@@ -73,7 +73,8 @@ class Embedder:
 
     def __reduce__(self) -> tuple[Callable[..., "Embedder"], tuple[Any, ...]]:
         # Elsewhere it is read from the same path: a network is large, and a worker needs it once.
-        return embedder_at, (self.path.resolve(), sha256(self.path), *self._asked)
+        answer = self.answer.tobytes()
+        return embedder_at, (self.path.resolve(), sha256(self.path), answer, *self._asked)
 
     def embed(self, content: bytes, limits: Limits = OWN) -> Embedded:
         """The embedding of a photograph, by the content of its file.
@@ -115,18 +116,31 @@ class Embedder:
 
 @cache
 def embedder_at(
-    network: Path, digest: str, layers: str, resize: Resize | None, exif_rotation: bool
+    network: Path,
+    digest: str,
+    answer: bytes,
+    layers: str,
+    resize: Resize | None,
+    exif_rotation: bool,
 ) -> Embedder:
     """The embedder of a network, on a worker of a cluster.
 
-    Raises PipelineError where the file is another one than where the work comes from.
+    Raises PipelineError where the file is another one than where the work comes from, and where the
+    processor gives another `answer`: ONNX Runtime computes otherwise on other kinds.
     """
     if not network.is_file() or sha256(network) != digest:
         raise PipelineError(
             f"the worker on {socket.gethostname()} has no {network}, or another one: put it where "
             "all machines reach it by the same path"
         )
-    return Embedder(network, layers, resize, exif_rotation)
+    embedder = Embedder(network, layers, resize, exif_rotation)
+    if embedder.answer.tobytes() != answer:
+        raise PipelineError(
+            f"the worker on {socket.gethostname()} has another kind of processor, on which "
+            f"{network.name} gives embeddings that differ in the last bits: let machines of one "
+            "kind embed photographs, the one that asks among them"
+        )
+    return embedder
 
 
 def _session(

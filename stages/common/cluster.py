@@ -22,7 +22,8 @@ from typing import Any
 
 from stages.common.errors import PipelineError
 
-# Seconds to wait for a scheduler to answer, for a worker to join, for a lost scheduler to be back.
+# Seconds to wait for a scheduler to answer, for a worker to join, for a lost scheduler, and for a
+# worker where all have left.
 PATIENCE = 30.0
 # Pieces that are taken in advance for each thread of the cluster.
 AHEAD = 2
@@ -64,10 +65,7 @@ class Cluster:
         try:
             self._client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
-            raise PipelineError(
-                f"the scheduler at {address} has no worker: start some by `python -m "
-                f"commands.worker {address}`, or {UNSET}"
-            ) from None
+            raise self._without_workers() from None
 
     def close(self) -> None:
         """Take leave of the scheduler; one that is gone is not waited for."""
@@ -90,15 +88,19 @@ class Cluster:
         """How many pieces to take in advance: workers come and go."""
         asked, ahead = self._counted
         if time.monotonic() - asked > 1:
-            try:
-                ahead = AHEAD * sum(self._client.nthreads().values())
-            except Exception:  # the scheduler is lost, which the next result tells
-                ahead = 0
+            ahead = AHEAD * self._threads()
             self._counted = time.monotonic(), ahead
         return max(1, ahead)
 
+    def _threads(self) -> int:
+        """How many threads the workers have; 0 where the scheduler is lost, as a result tells."""
+        try:
+            return sum(self._client.nthreads().values())
+        except Exception:
+            return 0
+
     def result(self, future: "Future[Any]") -> Any:
-        """The result of a piece. Raises PipelineError where the cluster is lost."""
+        """The result of a piece. Raises PipelineError where nobody is left to give it."""
         from distributed.scheduler import KilledWorker
 
         away_since: float | None = None
@@ -108,12 +110,14 @@ class Cluster:
             except TimeoutError:
                 if future.done():
                     raise  # the function's own
-                if self._client.status == "running":
+                # A scheduler that is lost would not be asked in a moment.
+                there = self._client.status == "running"
+                if there and self._threads():
                     away_since = None
                     continue
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > PATIENCE:
-                    raise self._lost() from None
+                    raise (self._without_workers() if there else self._lost()) from None
             except KilledWorker:
                 raise PipelineError(
                     f"workers of {self.address} ended while they worked on one piece, several "
@@ -128,6 +132,12 @@ class Cluster:
                     "project's folder, with its packages, by `python -m commands.worker "
                     f"{self.address}`"
                 ) from None
+
+    def _without_workers(self) -> PipelineError:
+        return PipelineError(
+            f"the scheduler at {self.address} has no worker: start some by `python -m "
+            f"commands.worker {self.address}`, or {UNSET}"
+        )
 
     def _lost(self) -> PipelineError:
         return PipelineError(
