@@ -248,7 +248,7 @@ def cache_of_embeddings() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CACHE
         with contextlib.closing(Cache(path, "00")) as kept:
-            kept.add(b"x", EMBEDDED)
+            kept.add({b"x": EMBEDDED})
         return {"": path.read_bytes()}
 
 
@@ -322,7 +322,7 @@ def embedder() -> Embedder:
 def read_cache() -> None:
     with contextlib.closing(Cache(CACHE, "00")) as kept:
         kept.get(b"x")
-        kept.add(b"y", EMBEDDED)
+        kept.add({b"y": EMBEDDED})
 
 
 def path_of(path: Path) -> Path:

@@ -532,11 +532,13 @@ def test_two_runs_may_share_a_cache(tmp_path):
     with closing(Cache(path, recipe)) as one, closing(Cache(path, recipe)) as other:
         for number in range(20):
             kept = Embedded(np.full(4, number, np.float32), number, 1)
-            one.add(bytes([number]), kept)
-            other.add(bytes([100 + number]), kept)
+            one.add({bytes([number]): kept})
+            other.add({bytes([100 + number]): kept, bytes([200 + number]): kept})
             found = other.get(bytes([number]))
             assert found.width == number
             assert np.array_equal(found.embedding, kept.embedding)
+            assert one.get(bytes([200 + number])).width == number
+        one.add({})
         assert other.get(bytes([99])) is None
     with closing(Cache(path, "11" * 32)) as of_another_network:
         assert of_another_network.get(bytes([1])) is None

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ def recipe_key(
     another way to read pictures.
     """
     versions = {name: version(name) for name in ("pillow", "onnxruntime", "numpy")}
-    numbers = hashlib.sha256(np.ascontiguousarray(answer, "<f4").tobytes()).hexdigest()
+    numbers = hashlib.sha256(_bytes_of(answer)).hexdigest()
     reading = sha256(Path(picture.__file__))
     recipe = [sha256(network), outputs, dict(identity), versions, numbers, reading]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
@@ -109,13 +110,19 @@ class Cache:
             return None
         return Embedded(np.frombuffer(embedding, "<f4"), width, height)
 
-    def add(self, content: bytes, embedded: Embedded) -> None:
-        """Keep what was computed."""
-        numbers = np.ascontiguousarray(embedded.embedding, "<f4").tobytes()
+    def add(self, computed: Mapping[bytes, Embedded]) -> None:
+        """Keep what was computed, by the SHA-256 of the photographs' contents."""
+        rows = [
+            (self._recipe, content, one.width, one.height, _bytes_of(one.embedding))
+            for content, one in computed.items()
+        ]
+        if not rows:
+            return
+        # One transaction for all of them: each would take as long as they do together.
+        places = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
         with self._lock, self._trouble():
             self._base.execute(
-                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)",
-                (self._recipe, content, embedded.width, embedded.height, numbers),
+                f"INSERT OR REPLACE INTO embeddings VALUES {places}", list(chain(*rows))
             )
 
     def close(self) -> None:
@@ -131,3 +138,7 @@ class Cache:
                 f"{self._path} cannot be used as a cache of embeddings "
                 f"({shorten(str(error), 120)}): move it away, or name another with --cache"
             ) from None
+
+
+def _bytes_of(embedding: np.ndarray) -> bytes:
+    return np.ascontiguousarray(embedding, "<f4").tobytes()

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -227,7 +226,7 @@ class Source:
                 return Found(key, known, False)
             embedded = self._embedder.embed(content)
             if self._cache is not None:
-                self._cache.add(key, embedded)
+                self._cache.add({key: embedded})
             return Found(key, embedded, True)
 
 
@@ -267,15 +266,16 @@ def embed_each(
         closing(in_order(embed, pieces, workers)) as done,
         tqdm(desc=title, total=len(files), unit=" photographs", disable=None) as bar,
     ):
-        for name, found in zip(names, chain.from_iterable(done), strict=True):
-            bar.update()
-            if isinstance(found, str):
-                result.left_out.append((name, found))
-                continue
+        for start, piece in zip(range(0, len(names), at_a_time), done, strict=True):
             if elsewhere and cache is not None:
-                cache.add(found.key, found.embedded)
-            result.computed += found.new
-            yield name, found.embedded
+                cache.add({one.key: one.embedded for one in piece if isinstance(one, Found)})
+            for name, found in zip(names[start : start + at_a_time], piece, strict=True):
+                bar.update()
+                if isinstance(found, str):
+                    result.left_out.append((name, found))
+                    continue
+                result.computed += found.new
+                yield name, found.embedded
 
 
 def in_groups(
