@@ -1,8 +1,10 @@
 """What one, two and four workers of a cluster on this machine take, beside no cluster.
 
     python -m benchmarks.workers pieces FOLDER NETWORK
+    python -m benchmarks.workers overhead FOLDER
 
-prints the seconds of each piece of photographs that one worker would be given, as JSON.
+print, as JSON, the seconds of each piece of photographs that one worker would be given, and those
+that a piece takes on a cluster beside the work of its worker.
 """
 
 import json
@@ -12,15 +14,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, cast
 
 from benchmarks.harness import PYTHON, Bench, Run, say, table
 
 ROWS, PHOTOGRAPHS, WORKERS = 40_000, 1_280, (1, 2, 4)
 WORKS = ("parse-embeddings-to-parquet", "featurize", "embed")
-PIECES = 2_000  # that do nothing: what the scheduler takes for each
+PIECES = 400  # of photographs that are embedded at once: what they cost all the same
+NUMBERS = 1024  # of an embedding, as MobileNetV1 has them
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 NO_CLUSTER = "no cluster, threads"
 
@@ -59,9 +63,8 @@ def measured(bench: Bench) -> dict[str, Any]:
                 seconds.setdefault(name, {})[str(number)] = run.seconds
                 say(f"{name}, {number or 'no'} workers: {run.seconds:.1f} s")
             if number == 2:
-                overhead = bench.python("-m", "benchmarks.workers", "overhead", reads=True).found[
-                    "seconds"
-                ]
+                command = ("-m", "benchmarks.workers", "overhead", bench.folder / "empty")
+                overhead = bench.python(*command, reads=True).found["seconds"]
     pieces = bench.python("-m", "benchmarks.workers", "pieces", drawn, network, reads=True).found
     sizes = [path.stat().st_size for path in drawn.iterdir()]
     return {
@@ -71,7 +74,7 @@ def measured(bench: Bench) -> dict[str, Any]:
         "window of a worker": pieces["window"],
         "overhead": overhead,
         "bytes of a photograph": sum(sizes) / len(sizes),
-        "bytes of an embedding": 4 * 1024,
+        "bytes of an embedding": 4 * NUMBERS,
     }
 
 
@@ -128,14 +131,28 @@ def print_pieces(folder: Path, network: Path) -> None:
     print(json.dumps(found))
 
 
-def print_overhead() -> None:
-    """Print the seconds of a piece that does nothing, on the cluster."""
+def print_overhead(folder: Path) -> None:
+    """Print the seconds of a piece of photographs on the cluster that are not its worker's.
+
+    They are the scheduler's, and those of the process that asks, which takes what comes back, keeps
+    it, and writes the table.
+    """
+    from benchmarks.instant import Instant
+    from photographs.pictures import table as photographs
+    from photographs.pictures.cache import Cache
+    from photographs.pictures.places import open_place
     from stages.common.engine import in_order
 
+    folder.mkdir()
+    for number in range(PIECES * photographs.PHOTOGRAPHS_OF_A_PIECE):
+        (folder / f"{number:06}.jpg").write_text(str(number))
     list(in_order(abs, range(10)))  # the connection is no part of it
-    start = time.perf_counter()
-    list(in_order(abs, range(PIECES)))
-    print(json.dumps({"seconds": (time.perf_counter() - start) / PIECES}))
+    with closing(Cache(folder.with_suffix(".cache"), "00" * 32)) as cache:
+        output, instant = folder.with_suffix(".parquet"), cast(Any, Instant(NUMBERS))
+        start = time.perf_counter()
+        photographs.write_table(open_place(folder), instant, cache, None, output)
+        seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds / PIECES}))
 
 
 def text(figures: Mapping[str, Any]) -> str:
@@ -145,22 +162,20 @@ def text(figures: Mapping[str, Any]) -> str:
     for number, name in names.items():
         cells = [f"{figures['seconds'][work][number]:.1f}" for work in WORKS]
         rows.append([name, *cells])
-    each = sum(figures["task seconds"]) / len(figures["task seconds"])
     size = figures["bytes of a photograph"]
     head = ["seconds", *(f"`{work}`" for work in WORKS)]
-    overhead = 1000 * figures["overhead"]
     return (
         f"{table(head, rows)}\n\nA piece of {figures['photographs of a task']} photographs of "
-        f"{size / 1e3:.0f} kB takes {each:.2f} seconds of a core, and {overhead:.1f} ms of the "
-        "scheduler and of the process that asks."
+        f"{size / 1e3:.0f} kB takes {fmean(figures['task seconds']):.2f} seconds of a core, and "
+        f"{1000 * figures['overhead']:.1f} ms of the scheduler and of the process that asks."
     )
 
 
 if __name__ == "__main__":
+    import stages  # noqa: F401  (before NumPy, as each stage does it)
+
     kind, *given = sys.argv[1:]
     if kind == "pieces":
-        import stages  # noqa: F401  (before NumPy, as each stage does it)
-
         print_pieces(*map(Path, given))
     else:
-        print_overhead()
+        print_overhead(Path(given[0]))

@@ -557,7 +557,7 @@ def test_a_queue_that_is_played_waits_where_a_cluster_does(
     tasks, workers, window, overhead, expected
 ):
     assert collection.queue_seconds(tasks, workers, window, overhead) == pytest.approx(expected)
-    assert collection.formula_seconds(np.array(tasks), workers) <= expected
+    assert collection.formula_seconds(np.array(tasks), workers, overhead) <= expected
 
 
 def test_the_page_of_scale_is_what_its_figures_say():
@@ -589,6 +589,7 @@ def test_what_workers_took_is_a_line_for_each_number_of_them():
 def test_a_collection_is_as_many_tasks_as_hold_it(monkeypatch):
     monkeypatch.setattr(collection, "PHOTOGRAPHS", 1001)
     monkeypatch.setattr(collection, "MACHINES", (1, 2))
+    monkeypatch.setattr(collection, "MACHINES_OF_A_RUN", 1)
     figures = {
         "photographs of a task": 10,
         "task seconds": [36.0],
@@ -600,7 +601,14 @@ def test_a_collection_is_as_many_tasks_as_hold_it(monkeypatch):
     found = collection.measured(figures)
     assert found["tasks"] == 101
     # 101 tasks on 16 and on 32 workers: seven and four one after the other.
-    assert found["hours"]["1"] == pytest.approx({"formula": 101 / 16 / 100, "queue": 0.07})
-    assert found["hours"]["2"] == pytest.approx({"formula": 101 / 32 / 100, "queue": 0.04})
+    one = {"formula": 101 / 16 / 100, "queue": 0.07, "runs": 0.07}
+    assert found["hours"]["1"] == pytest.approx(one)
+    # Of two runs with a machine each, one has 51 tasks.
+    two = {"formula": 101 / 32 / 100, "queue": 0.04, "runs": 0.04}
+    assert found["hours"]["2"] == pytest.approx(two)
+    # Where the process that asks takes ten seconds for each task, a second one takes half of them.
+    slow = collection.measured(figures | {"overhead": 10.0})["hours"]
+    assert slow["1"]["formula"] == pytest.approx(1010 / 3600)
+    assert slow["2"]["runs"] == pytest.approx((510 + 36) / 3600)
     assert found["terabytes"]["bytes of a photograph"] == pytest.approx(1.001)
-    assert rows_of(collection.text(found))[0].startswith("| 1 | 0.06 | 0.07 | 10.9 % | 0 |")
+    assert rows_of(collection.text(found))[0].startswith("| 1 | 0.06 | 0.07 | 10.9 % | 0.07 | 0 |")
