@@ -48,14 +48,15 @@ def refuse(number):
     raise PipelineError(f"{number} is refused")
 
 
-def kernel():
-    """Fit kernel ridge around centres by pieces of 16 rows, and write its numbers."""
+def models():
+    """Fit the models whose sums are pieces, of few rows each, and write their numbers."""
     from test_models import fit_whole, made_up
 
-    from stages.models import kernel_ridge
+    from stages.models import kernel_ridge, lda
 
-    kernel_ridge.SPAN = 16
     data = made_up()
-    found = fit_whole("kernel_ridge", data.train, data.val, most_rows=50)
-    for numbers in found.model.logits(data.val.values), found.parts_of_val():
-        sys.stdout.buffer.write(numbers.tobytes())
+    kernel_ridge.SPAN, lda.SPAN = 16, 16 * len(data.train.names)
+    for kind, chosen in ("kernel_ridge", {"most_rows": 50}), ("lda", {}):
+        found = fit_whole(kind, data.train, data.val, **chosen)
+        for numbers in found.model.logits(data.val.values), found.parts_of_val():
+            sys.stdout.buffer.write(numbers.tobytes())

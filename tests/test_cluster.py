@@ -194,14 +194,14 @@ def test_stages_write_the_same_bytes_with_any_number_of_workers(number, tmp_path
         assert stages_write(tmp_path / "elsewhere", address) == stages_write(tmp_path / "here")
 
 
-def test_a_kernel_around_centres_has_the_same_bytes_with_and_without_a_cluster(two_workers):
-    def kernel(**environment):
-        command = [sys.executable, "-c", "import cluster_pieces; cluster_pieces.kernel()"]
+def test_models_have_the_same_bytes_with_and_without_a_cluster(two_workers):
+    def models(**environment):
+        command = [sys.executable, "-c", "import cluster_pieces; cluster_pieces.models()"]
         return subprocess.check_output(command, cwd=PROJECT, env=ENVIRONMENT | environment)
 
-    here = kernel()
-    assert len(here) > 1000
-    assert kernel(**{SCHEDULER: two_workers}) == here
+    here = models()
+    assert len(here) > 2000
+    assert models(**{SCHEDULER: two_workers}) == here
 
 
 def test_photographs_have_the_same_embeddings_with_and_without_a_cluster(

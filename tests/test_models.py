@@ -360,6 +360,29 @@ def wide_examples(rows_each, features=60, seed=0):
     return Examples(values.astype(np.float32), known, names, labels)
 
 
+@pytest.mark.parametrize("most_exact", [4096, 0])
+def test_lda_takes_few_rows_at_a_time_whatever_the_threads(most_exact, monkeypatch):
+    train = wide_examples((12, 8, 20))
+    monkeypatch.setattr(lda, "MOST_EXACT", most_exact)
+
+    def logits():
+        return fit_whole("lda", train, None).model.logits(train.values)
+
+    whole = logits()
+    monkeypatch.setattr(lda, "SPAN", 7 * len(train.names))
+    in_spans, deviations, taken = logits(), lda.Within.deviations, set()
+
+    def noted(within, rows):
+        taken.add(len(rows[0]))
+        return deviations(within, rows)
+
+    monkeypatch.setattr(lda.Within, "deviations", noted)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    np.testing.assert_array_equal(logits(), in_spans)
+    assert taken == {7, 40 % 7}
+    np.testing.assert_allclose(in_spans, whole, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 @pytest.mark.parametrize("rows_each", [(12, 8, 20), (15, 9), (90, 40, 70)])
 def test_lda_of_many_features_iterates_to_the_direct_solution(rows_each, class_weight, monkeypatch):
