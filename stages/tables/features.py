@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from stages.common.files import reading
-from stages.tables.parquet import columns_of, matrix, names_of, open_table, source_of_schema
+from stages.tables.parquet import (
+    check_columns,
+    matrix,
+    names_of,
+    open_table,
+    read_batches,
+    source_of_schema,
+)
 
 
 def features_path(subset: str) -> Path:
@@ -57,25 +64,35 @@ def read_features(subset: str) -> Features:
     no numbers.
     """
     path = features_path(subset)
-    with reading(path):
-        file = open_table(path)
-        schema = file.schema_arrow
+    with reading(path), open_table(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
         names, source = names_of(schema, "feature_names"), source_of_schema(schema)
         expected = features_schema(source, names)
-        columns = dict(zip(expected.names, expected.types, strict=True))
-        table = columns_of(file, columns, *columns)
-        values = matrix(table["features"])
-        good = np.isfinite(values).all(axis=1)
-        if not len(table):
+        check_columns(schema, dict(zip(expected.names, expected.types, strict=True)))
+        if not rows:
             raise ValueError("it has no rows")
-        if not good.all():
-            raise ValueError(
-                f"{table['image_file'][int(np.flatnonzero(~good)[0])]} has features that are no "
-                "finite numbers: it is damaged, or a number of your table is too large"
-            )
+    # Filled by row groups: all of them, as Arrow has them, would take as much memory once more.
+    values = np.empty((rows, len(names)), dtype=np.float32)
+    texts: dict[str, list[np.ndarray]] = {"image_file": [], "medium": []}
+    start = 0
+    for batch in read_batches(path, expected.names):
+        with reading(path):
+            for name, found in texts.items():
+                if batch[name].null_count:
+                    raise ValueError(f"its column `{name}` has gaps")
+                found.append(batch[name].to_numpy(zero_copy_only=False))
+            own = matrix(batch["features"])
+            good = np.isfinite(own).all(axis=1)
+            if not good.all():
+                raise ValueError(
+                    f"{batch['image_file'][int(np.flatnonzero(~good)[0])]} has features that are "
+                    "no finite numbers: it is damaged, or a number of your table is too large"
+                )
+            values[start : start + len(own)] = own
+            start += len(own)
     return Features(
-        image_files=table["image_file"].to_numpy(),
-        mediums=table["medium"].to_numpy(),
+        image_files=np.concatenate(texts["image_file"]),
+        mediums=np.concatenate(texts["medium"]),
         values=values,
         names=names,
         source=source,
