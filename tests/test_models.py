@@ -55,7 +55,7 @@ from stages.models.kernel_ridge import TRIED, solve
 from stages.models.linear import Linear
 from stages.models.registry import MODELS
 from stages.models.stack import Opinion, blended, cross_fitted_stack, fit_corrections, fit_stack
-from stages.models.xgboost import exact_gradients
+from stages.models.xgboost import along, exact_gradients, principal_axes
 from stages.tables.artefacts import Artefacts
 from stages.tables.features import Features
 
@@ -571,6 +571,26 @@ def test_gradients_are_those_of_the_log_loss_and_add_up_exactly(weights):
         assert part.dtype == np.float32
         np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-7)
         assert (part * 2.0**24 % 1 == 0).all()
+
+
+def test_components_are_the_same_however_many_rows_are_in_64_bits(monkeypatch):
+    rows = wide_examples((30, 20))
+    axes = principal_axes(rows, 5)
+    whole = along(axes, rows.values)
+    assert whole.shape == (50, 5)
+    assert whole.dtype == np.float32
+    monkeypatch.setattr(MODELS["xgboost"].module, "SPAN", 7)
+    np.testing.assert_array_equal(along(axes, rows.values), whole)
+
+
+def test_rows_are_copied_only_where_some_features_are_left_out():
+    rows = wide_examples((3, 2))
+    assert np.shares_memory(rows.with_features(np.arange(60)).values, rows.values)
+    some = rows.with_features(np.array([2, 0]))
+    np.testing.assert_array_equal(some.values, rows.values[:, [2, 0]])
+    assert some.names == ["embedding_2", "embedding_0"]
+    assert np.shares_memory(rows.first(3).values, rows.values)
+    assert rows.first(3).classes.tolist() == [0, 0, 0]
 
 
 def test_xgboost_sees_the_principal_components_of_a_longer_embedding(load):

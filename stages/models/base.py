@@ -106,7 +106,7 @@ class OnFeatures:
 
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) of n rows of all features."""
-        return self.model.logits(np.ascontiguousarray(values[:, self.columns]))
+        return self.model.logits(np.take(values, self.columns, axis=1))
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names."""

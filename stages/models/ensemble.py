@@ -246,12 +246,10 @@ class Ensemble:
                 section=f"{self._settings.section}.{name}",
                 device=self._settings.device if name in self._on_device else "cpu",
             )
-            params, chosen = choose(
-                module, self._params[name], self._train.with_features(columns), settings
-            )
-            held_out = fit_held_out(
-                module, params, self._rows.with_features(columns), self._scored, settings
-            )
+            rows = self._rows.with_features(columns)
+            train = rows.first(len(self._train.classes))
+            params, chosen = choose(module, self._params[name], train, settings)
+            held_out = fit_held_out(module, params, rows, self._scored, settings)
             model = OnFeatures(held_out.model, columns)
             self._found[key] = Found(
                 model,

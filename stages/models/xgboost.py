@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # 64 bits are exact up to 2**29, the weights of so many rows.
 STEPS = 2**24
 LEAST_SHARED = 10_000  # rows, from which on all cores are used
+SPAN = 4096  # rows that are in 64 bits at a time
 
 
 class Params(ModelParams):
@@ -240,11 +241,16 @@ def along(axes: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     """Features (n, d) float32 along such axes, (n, m) float32; as they are where `axes` is None.
 
     In 64 bits and rounded once: trees cut features at values that rows have, where the last bit
-    decides.
+    decides. A few rows are in 64 bits at a time.
     """
     if axes is None:
         return values
-    return (values.astype(np.float64) @ axes.astype(np.float64)).astype(np.float32)
+    exact = axes.astype(np.float64)
+    result = np.empty((len(values), axes.shape[1]), dtype=np.float32)
+    for start in range(0, len(values), SPAN):
+        some = slice(start, start + SPAN)
+        result[some] = values[some].astype(np.float64) @ exact
+    return result
 
 
 def logits_by_round(booster: "xgboost.Booster", values: np.ndarray) -> Iterator[np.ndarray]:
