@@ -9,10 +9,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +27,13 @@ from ruamel.yaml import YAML
 
 from scripts.params import set_params as change_params
 from stages import parse_embeddings_to_parquet
+from stages.sources.store import STORES
 from stages.tables.artefacts import ARTEFACTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What is committed, and what the tests run with: a fork may set any value in the first.
 PARAMS, TESTS_PARAMS = PROJECT / "params.yaml", PROJECT / "tests/params.yaml"
+BUCKET = "team-bucket"
 MUSEUMS = ["Metropolitan Museum of Art", "The Cleveland Museum of Art"]
 
 
@@ -365,3 +370,86 @@ def parse(stage_folder):
         return pq.read_table(ARTEFACTS)
 
     return run
+
+
+@pytest.fixture
+def memory_store(monkeypatch):
+    """The filesystem of a store in the memory of this process, `memory://bucket/...`; empty."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setitem(STORES, "memory", "none")
+    files = fsspec.filesystem("memory")
+    yield files
+    if files.exists("/bucket"):
+        files.rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def no_keys(monkeypatch, tmp_path):
+    """None of the user's own keys for S3, and no question to the network where to find some."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no-such-file"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@contextmanager
+def s3_server(log: Path):
+    """Moto's server in a process of its own, on a free port of 127.0.0.1; gives its URL."""
+    with log.open("w") as file:
+        # Port 0: the system picks a free one, and the log says which.
+        command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the S3 server did not start\n{log.read_text()}")
+            time.sleep(0.1)
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def bucket(no_keys, tmp_path):
+    """An S3 server with a bucket, which refuses other keys: its URL, a key and its secret."""
+    pytest.importorskip("dvc_s3", reason="DVC needs it for S3; it is in requirements-dev.txt")
+    pytest.importorskip("moto", reason="the S3 server; it is in requirements-dev.txt")
+    boto3 = pytest.importorskip("boto3", reason="comes with moto")
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+    }
+    with s3_server(tmp_path / "server.log") as url:
+        owner = {
+            "endpoint_url": url,
+            "region_name": "us-east-1",
+            "aws_access_key_id": "owner",
+            "aws_secret_access_key": "owner",
+        }
+        boto3.client("s3", **owner).create_bucket(Bucket=BUCKET)
+        users = boto3.client("iam", **owner)
+        users.create_user(UserName="team")
+        users.put_user_policy(UserName="team", PolicyName="s3", PolicyDocument=json.dumps(policy))
+        key = users.create_access_key(UserName="team")["AccessKey"]
+        # From here on, 0 requests are let in without a signature made with the secret.
+        text = {"Content-Type": "text/plain"}
+        urlopen(Request(f"{url}/moto-api/reset-auth", data=b"0", headers=text)).close()
+        yield url, key["AccessKeyId"], key["SecretAccessKey"]
+
+
+@pytest.fixture
+def s3(bucket, monkeypatch):
+    """The filesystem of the bucket, whose keys are those of the environment from here on."""
+    s3fs = pytest.importorskip("s3fs")
+    url, key, secret = bucket
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield s3fs.S3FileSystem()
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -27,6 +27,7 @@ from random import Random
 import pyarrow as pa
 import pytest
 from conftest import (
+    BUCKET,
     PARAMS,
     PROJECT,
     TESTS_PARAMS,
@@ -37,13 +38,11 @@ from conftest import (
 )
 from dvc.repo import Repo
 from ruamel.yaml import YAML
-from test_remotes import BUCKET, bucket, no_keys  # noqa: F401
 
 from stages import download as stage
 from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
 from stages.sources import content, fetching, local
-from stages.sources.store import STORES
 from stages.sources.url import url_problem
 
 CONTENT = b"PAR1" + bytes(range(256)) * 400
@@ -1343,15 +1342,10 @@ def test_a_section_that_is_wrong_leaves_the_raw_table_alone(tmp_path, section):
 
 
 @pytest.fixture
-def store(monkeypatch):
+def store(memory_store):
     """A store in the memory of this process, with the file `memory://bucket/t.parquet`."""
-    fsspec = pytest.importorskip("fsspec")
-    monkeypatch.setitem(STORES, "memory", "none")
-    files = fsspec.filesystem("memory")
-    files.pipe("/bucket/t.parquet", CONTENT)
-    yield files
-    if files.exists("/bucket"):
-        files.rm("/bucket", recursive=True)
+    memory_store.pipe("/bucket/t.parquet", CONTENT)
+    return memory_store
 
 
 def test_a_file_of_a_store_comes_as_it_is(bring, store):
@@ -1419,11 +1413,7 @@ def test_a_store_without_its_package_names_it(bring):
 
 
 @pytest.mark.slow
-def test_a_table_comes_from_s3_with_the_keys_of_the_environment(
-    bring,
-    bucket,  # noqa: F811
-    monkeypatch,
-):
+def test_a_table_comes_from_s3_with_the_keys_of_the_environment(bring, bucket, monkeypatch):
     url, key, secret = bucket
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     with pytest.raises(PipelineError, match=r"does not give it|may not be read"):

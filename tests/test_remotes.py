@@ -1,20 +1,12 @@
 """Results travel: to a remote, to a fresh clone, between branches. Credentials stay behind."""
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
-from conftest import PROJECT, Project
+from conftest import BUCKET, PROJECT, Project
 from ruamel.yaml import YAML
 
-BUCKET = "team-bucket"
 # The options of a remote that hold a secret, for any kind of storage, or a URL with a password.
 SECRET = re.compile(
     r"^\s*\w*(?:access_key|secret|password|passphrase|token|connection_string|account_key)\w*\s*="
@@ -73,65 +65,6 @@ def test_another_training_fetches_only_what_the_stages_from_there_read(pushed, t
     }
     raw = [path.name for path in (colleague.folder / "data/raw").iterdir()]
     assert raw == ["provenance.json"]
-
-
-@pytest.fixture
-def no_keys(monkeypatch, tmp_path):
-    """None of the user's own keys for S3, and no question to the network where to find some."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "no-such-file"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-@contextmanager
-def s3_server(log: Path):
-    """Moto's server in a process of its own, on a free port of 127.0.0.1; gives its URL."""
-    with log.open("w") as file:
-        # Port 0: the system picks a free one, and the log says which.
-        command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text())):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the S3 server did not start\n{log.read_text()}")
-            time.sleep(0.1)
-        yield found[1]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@pytest.fixture
-def bucket(no_keys, tmp_path):
-    """An S3 server with a bucket, which refuses other keys: its URL, a key and its secret."""
-    pytest.importorskip("dvc_s3", reason="DVC needs it for S3; it is in requirements-dev.txt")
-    pytest.importorskip("moto", reason="the S3 server; it is in requirements-dev.txt")
-    boto3 = pytest.importorskip("boto3", reason="comes with moto")
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
-    }
-    with s3_server(tmp_path / "server.log") as url:
-        owner = {
-            "endpoint_url": url,
-            "region_name": "us-east-1",
-            "aws_access_key_id": "owner",
-            "aws_secret_access_key": "owner",
-        }
-        boto3.client("s3", **owner).create_bucket(Bucket=BUCKET)
-        users = boto3.client("iam", **owner)
-        users.create_user(UserName="team")
-        users.put_user_policy(UserName="team", PolicyName="s3", PolicyDocument=json.dumps(policy))
-        key = users.create_access_key(UserName="team")["AccessKey"]
-        # From here on, 0 requests are let in without a signature made with the secret.
-        text = {"Content-Type": "text/plain"}
-        urlopen(Request(f"{url}/moto-api/reset-auth", data=b"0", headers=text)).close()
-        yield url, key["AccessKeyId"], key["SecretAccessKey"]
 
 
 def log_in(project: Project, key: str, secret: str) -> None:

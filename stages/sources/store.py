@@ -1,10 +1,13 @@
-"""Copy a file of a store such as S3, by the filesystem that fsspec knows for it.
+"""Read a store such as S3, by the filesystem that fsspec knows for it.
 
 Credentials are the store's own matter: they stand where its package looks for them, such as
 `~/.aws` or environment variables, and never in params.yaml.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from stages.common.errors import PipelineError
@@ -15,23 +18,18 @@ from stages.sources.local import check_room, check_size, pieces_of, within
 STORES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
 
 
+class NotGivenError(PipelineError):
+    """The store answers, and does not give this file or folder."""
+
+
 def copy_from_store(url: str, target: Path, most: int) -> None:
     """Copy a file of `most` bytes at most, atomically.
 
     Raises PipelineError when the store does not give it whole, it is larger, or the disk has no
     room for it.
     """
-    # It is large, and hardly ever needed.
-    import fsspec
-
-    scheme = urlsplit(url).scheme
-    try:
-        files, path = fsspec.core.url_to_fs(url)
-    except ImportError:
-        raise PipelineError(
-            f"{scheme}:// needs a package that is not installed: `pip install {STORES[scheme]}`"
-        ) from None
-    try:
+    with in_own_words():
+        files, path = files_at(url)
         size = files.info(path)["size"]
         check_size(size, most)
         check_room(target.parent, size)
@@ -44,12 +42,39 @@ def copy_from_store(url: str, target: Path, most: int) -> None:
                 copied.write(piece)
             if copied.tell() != size:
                 raise PipelineError(f"{copied.tell():,} of {size:,} bytes came: run it again")
-    except PipelineError:
+
+
+def files_at(url: str) -> tuple[Any, str]:
+    """The filesystem of fsspec that a URL is in, and its path there; what it lists is not kept.
+
+    Raises PipelineError when the store's package is not installed.
+    """
+    # It is large, and hardly ever needed.
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError:
+        scheme = urlsplit(url).scheme
+        raise PipelineError(
+            f"{scheme}:// needs a package that is not installed: `pip install {STORES[scheme]}`"
+        ) from None
+
+
+@contextmanager
+def in_own_words() -> Iterator[None]:
+    """Tell what a store's package raises in the block in one sentence, which goes on after a URL.
+
+    Raises PipelineError, NotGivenError among them.
+    """
+    try:
+        yield
+    except (PipelineError, MemoryError):
         raise
     except FileNotFoundError:
-        raise PipelineError("there is no such file, or its folder may not be listed") from None
+        raise NotGivenError("there is no such file or folder, or it may not be listed") from None
     except PermissionError:
-        raise PipelineError(
+        raise NotGivenError(
             "it may not be read with these credentials: ask for the right to read it"
         ) from None
     except Exception as error:  # each store has errors of its own, whose texts may hold secrets
