@@ -2,8 +2,8 @@
 
     python -m commands.embed PHOTOGRAPHS --metadata catalogue.csv -o extended.parquet
 
-PHOTOGRAPHS is a folder or a zip file. What was computed before is not computed again.
-docs/photographs.md says more.
+PHOTOGRAPHS is a folder, a zip file, or a folder in a store, such as s3://BUCKET/FOLDER. What was
+computed before is not computed again. docs/photographs.md says more.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import get_args
 from photographs.embed import STAGE, embed
 from photographs.networks.description import ALL, LAST, NETWORK, Resize
 from photographs.pictures.embedder import Embedder
+from photographs.pictures.places import located
 from stages.common.errors import PipelineError
 from stages.common.stage import run
 
@@ -56,7 +57,11 @@ def parse_arguments() -> argparse.Namespace:
         prog=f"python -m commands.{STAGE}",
         description="Turn photographs into the table that the pipeline begins with.",
     )
-    parser.add_argument("photographs", type=Path, help="a folder or a zip file of photographs")
+    parser.add_argument(
+        "photographs",
+        type=located,
+        help="a folder or a zip file of photographs, or a folder in a store (s3://BUCKET/FOLDER)",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="the table, such as extended.parquet"
     )
@@ -103,7 +108,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--workers",
         type=int,
-        help="threads (default: one for each core)",
+        help="threads that compute (default: one for each core)",
     )
     return parser.parse_args()
 

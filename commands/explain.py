@@ -17,7 +17,7 @@ from answers.thumbnail import Picture, Pictures
 from answers.training import Training
 from photographs.networks.description import NETWORK
 from photographs.pictures.picture import PictureError
-from photographs.pictures.places import open_place
+from photographs.pictures.places import located, open_place
 from stages.common.errors import PipelineError, shorten
 from stages.common.files import write_text
 from stages.common.stage import log, run
@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write it as a page, too")
     parser.add_argument(
         "--photographs",
-        type=Path,
+        type=located,
         metavar="FOLDER_OR_ZIP",
         help="where the photographs of the run are, so that the page shows them",
     )

@@ -30,7 +30,7 @@ from answers.tally import Tally
 from commands.embed import columns_of
 from photographs.networks.description import NETWORK
 from photographs.pictures.cache import Cache, cache_files, recipe_key
-from photographs.pictures.places import open_place
+from photographs.pictures.places import located, open_place
 from photographs.pictures.table import left_out_path, write_left_out
 from stages.common.errors import PipelineError, shorten
 from stages.common.files import leftovers, partial_path
@@ -97,12 +97,13 @@ def source_of(
     Raises PipelineError when there is no such thing, or when the model cannot look at it.
     """
     path, museum, called = arguments.input, arguments.museum, columns_of(arguments.column)
-    if not path.exists():
-        raise PipelineError(f"there is no file or folder {path}")
-    if not path.is_dir() and is_table(path):
-        return Table(path, answerer, called, museum, arguments.ignore_sizes, STAGE)
-    if path.suffix.lower() in SPREADSHEETS:
-        raise PipelineError(f"{path} is a spreadsheet: save it as CSV, and give that")
+    if isinstance(path, Path):
+        if not path.exists():
+            raise PipelineError(f"there is no file or folder {path}")
+        if not path.is_dir() and is_table(path):
+            return Table(path, answerer, called, museum, arguments.ignore_sizes, STAGE)
+        if path.suffix.lower() in SPREADSHEETS:
+            raise PipelineError(f"{path} is a spreadsheet: save it as CSV, and give that")
     if called:
         raise PipelineError(f"--column says what a table calls columns, and {path} is none")
     # They may lie among the photographs, and are none.
@@ -153,13 +154,13 @@ def answered(
         raise PipelineError(nothing_answered(arguments.input, tally.left_out, listed))
 
 
-def nothing_answered(path: Path, left_out: list[tuple[str, str]], listed: Path) -> str:
+def nothing_answered(path: Path | str, left_out: list[tuple[str, str]], listed: Path) -> str:
     """Why nothing has an answer, in one sentence."""
     if not left_out:
         return f"there are no photographs in {path}"
     name, reason = left_out[0]
     hint = ""
-    if path.is_file() and not is_table(path):
+    if isinstance(path, Path) and path.is_file() and not is_table(path):
         hint = f"; a table has a name that ends in {', '.join(ENDINGS)}"
     return (
         f"nothing in {path} has an answer: of {len(left_out):,}, which {listed} lists, the first "
@@ -175,9 +176,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "input",
-        type=Path,
+        type=located,
         metavar="INPUT",
-        help="a folder or a zip file of photographs, a single one, or a table, CSV or Parquet",
+        help="a folder or a zip file of photographs, a folder in a store (s3://BUCKET/FOLDER), a "
+        "single one, or a table, CSV or Parquet",
     )
     parser.add_argument(
         "-o",

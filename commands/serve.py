@@ -17,7 +17,7 @@ from answers.server import Site, is_local, listen, make_server
 from answers.thumbnail import Pictures
 from answers.training import Training
 from photographs.networks.description import NETWORK
-from photographs.pictures.places import open_place
+from photographs.pictures.places import located, open_place
 from stages.common.stage import log, run
 from stages.model_file.interface import MODEL
 from stages.model_file.words import Words
@@ -73,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--photographs",
-        type=Path,
+        type=located,
         metavar="FOLDER_OR_ZIP",
         help="where the photographs of the run are, so that the page shows those that are similar",
     )

@@ -71,7 +71,7 @@ def main() -> str:
 
 
 def embed(
-    photographs: Path,
+    photographs: Path | str,
     output: Path,
     embedder: Embedder,
     metadata: Path | None = None,
@@ -82,8 +82,9 @@ def embed(
 ) -> str:
     """Write the table, and a list of what is left out beside it; return what was done.
 
-    `columns` says what the catalogue `metadata` calls columns of the course's table. The cache lies
-    beside the table where nothing else is said.
+    The photographs are a place that `open_place` takes. `columns` says what the catalogue
+    `metadata` calls columns of the course's table. The cache lies beside the table where nothing
+    else is said.
 
     Raises PipelineError when nothing can be embedded, or something given cannot be used.
     """

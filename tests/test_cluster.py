@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import cluster_pieces
 import numpy as np
 import pytest
-from conftest import PROJECT, change_params, tiny_rows, write_csv_table, write_params
+from conftest import BUCKET, PROJECT, change_params, tiny_rows, write_csv_table, write_params
 from ruamel.yaml import YAML
 from test_network import folder_of_photographs, small, small_network  # noqa: F401
 from test_predict import train_rows, write_model
@@ -280,6 +280,42 @@ def test_answers_have_the_same_bytes_with_and_without_a_cluster(
     here = answers("here.csv")
     assert len(here.splitlines()) > 5
     assert answers("elsewhere.csv", **{SCHEDULER: two_workers}) == here
+
+
+@pytest.mark.slow
+def test_workers_read_photographs_from_a_store_by_themselves(
+    unchecked,
+    folder_of_photographs,  # noqa: F811
+    small_network,  # noqa: F811
+    s3,
+    tmp_path,
+    monkeypatch,
+):
+    monkeypatch.setattr(table, "PHOTOGRAPHS_OF_A_PIECE", 2)
+    for path in folder_of_photographs.iterdir():
+        s3.pipe(f"{BUCKET}/photographs/{path.name}", path.read_bytes())
+    s3.pipe(f"{BUCKET}/photographs/none.jpg", b"no photograph")
+    keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+    def made(name):
+        output = tmp_path / f"{name}.parquet"
+        said = embed(f"s3://{BUCKET}/photographs", output, Embedder(small_network))
+        assert "7 of them computed now" in said
+        return output.read_bytes(), output.with_name(f"{name}.left_out.csv").read_bytes()
+
+    here = made("here")
+    assert b"none.jpg" in here[1]
+    with scheduler() as (address, _):
+        monkeypatch.setenv(SCHEDULER, address)
+        with workers(address, 2, environment=keys):
+            assert made("elsewhere") == here
+        wrong = keys | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+        with (
+            workers(address, environment=wrong),
+            pytest.raises(PipelineError, match=r"^the worker on .*: it may not be read with"),
+        ):
+            made("refused")
+        cluster_at(address).close()
 
 
 def test_photographs_that_a_worker_does_not_reach_are_no_missing_photographs(

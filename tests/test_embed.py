@@ -612,6 +612,8 @@ def test_workers_listing_and_cache_change_no_byte(run_embed, tmp_path, folder, o
 class EndlessPlace:
     """Files of 100 kB that are made when they are read."""
 
+    awaited = 0
+
     def __init__(self, count: int) -> None:
         self.count = count
 

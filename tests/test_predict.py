@@ -669,6 +669,21 @@ def test_the_answer_is_the_same_by_way_of_a_table(photographs, ask, network, lay
     assert same(read("photographs.csv"), without(read("table.csv"), "actual"))
 
 
+def test_photographs_of_a_store_are_answered_as_those_of_a_folder(
+    photographs, ask, network, memory_store
+):
+    memory_store.put(str(photographs), "/bucket/photographs", recursive=True)
+    ask(photographs, "-o", "folder.csv", *network)
+    ask("memory://bucket/photographs", "-o", "store.csv", *network)
+    assert Path("store.csv").read_bytes() == Path("folder.csv").read_bytes()
+    said = ask("memory://bucket/t.parquet", "-o", "gone.csv", *network, fails=True)
+    assert "memory://bucket/t.parquet: there is no such file or folder" in said
+    memory_store.rm("/bucket/photographs", recursive=True)
+    memory_store.mkdir("/bucket/photographs")
+    said = ask("memory://bucket/photographs", "-o", "empty.csv", *network, fails=True)
+    assert "there are no photographs in memory://bucket/photographs" in said
+
+
 def test_a_cache_saves_the_network(photographs, ask, network, monkeypatch):
     ask(photographs, "-o", "first.csv", *network, "--cache", "cache")
     monkeypatch.setattr(photographs_table.Embedder, "embed", None)

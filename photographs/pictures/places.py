@@ -1,4 +1,5 @@
-"""Where photographs lie: a folder, a zip file, which is read as it is, or one file alone.
+"""Where photographs lie: a folder, a zip file, which is read as it is, a folder in a store such as
+S3, or one file alone.
 
 Nothing outside of the folder is read: links that lead out of it are listed as left out.
 """
@@ -10,12 +11,15 @@ import threading
 import unicodedata
 import zipfile
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from photographs.pictures.picture import PictureError, in_few_words
 from stages.common.errors import PipelineError
+from stages.sources.store import STORES, NotGivenError, files_at, in_own_words
+from stages.sources.url import is_url, url_problem
 
 # A larger file is not read: no museum's photograph comes near it, and each thread holds one.
 MOST_BYTES = 1_000_000_000
@@ -23,10 +27,15 @@ TOO_LARGE = f"the file has more than {MOST_BYTES:,} bytes"
 # What a zip file may be packed with: the others unpack without a bound.
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 1  # a bit of the flags of a file in a zip file
+# Photographs of a store that are waited for at a time: s3fs has as many connections.
+AWAITED = 10
 
 
 class Place(Protocol):
     """Files by their names: paths below the place, with / on every system."""
+
+    # Threads that wait for files, beside those that compute.
+    awaited: int
 
     def names(self) -> list[str]:
         """The names of all files, sorted."""
@@ -38,13 +47,21 @@ class Place(Protocol):
         """
 
 
-def open_place(path: Path, except_for: Collection[Path] = (), single: bool = False) -> Place:
-    """A folder or a zip file; `except_for` are files in it that are no photographs.
+def located(text: str) -> Path | str:
+    """A path, or a URL as it was typed, of which a path would drop a slash."""
+    return text if is_url(text) else Path(text)
 
-    With `single`, any other file is a photograph by itself.
 
-    Raises PipelineError when the path is none of these.
+def open_place(path: Path | str, except_for: Collection[Path] = (), single: bool = False) -> Place:
+    """A folder, a zip file, or the URL of a folder in a store.
+
+    `except_for` are files in a folder that are no photographs. With `single`, any other file of
+    this machine is a photograph by itself.
+
+    Raises PipelineError when the path is none of these, or the store does not give the folder.
     """
+    if isinstance(path, str):
+        return Store(path)
     if path.is_dir():
         return Folder(path, except_for)
     if path.is_file() and zipfile.is_zipfile(path):
@@ -72,6 +89,14 @@ def _zip_at(path: Path) -> Place:
     return _reached(Zip, path)
 
 
+def _store_at(url: str) -> Place:
+    """A folder in a store, which a worker of a cluster reads with credentials of its own."""
+    try:
+        return Store(url)
+    except PipelineError as error:
+        raise PipelineError(f"the worker on {socket.gethostname()}: {error}") from None
+
+
 def shown_name(name: str) -> str:
     """A name that can stand in a table: in Unicode's composed form, as most systems type it."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode())
@@ -79,6 +104,8 @@ def shown_name(name: str) -> str:
 
 class Folder:
     """All files in a folder and the folders in it."""
+
+    awaited = 0
 
     def __init__(self, path: Path, except_for: Collection[Path] = ()) -> None:
         self._root = path.resolve()
@@ -120,6 +147,8 @@ class Folder:
 
 class Single:
     """One file, which is named itself, so that a link is followed wherever it leads."""
+
+    awaited = 0
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -178,8 +207,71 @@ def files_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return [item for item in archive.infolist() if not item.filename.endswith("/")]
 
 
+class Store:
+    """All files in a folder of a store and the folders in it."""
+
+    awaited = AWAITED
+
+    def __init__(self, url: str) -> None:
+        """Raises PipelineError when the URL is none of a store, or the store does not give it."""
+        scheme = url.partition(":")[0]
+        if scheme not in STORES:
+            raise PipelineError(
+                f"photographs are read from {', '.join(f'{name}://' for name in STORES)} and not "
+                f"from {scheme}://: download them, and give their folder"
+            )
+        if (problem := url_problem(url, STORES)) is not None:
+            raise PipelineError(f"the URL of the photographs {problem}")
+        self._url = url.rstrip("/")
+        with self._told():
+            self._files, self._root = files_at(self._url)
+            self._check()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _store_at, (self._url,)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            with in_own_words():
+                yield
+        except PipelineError as error:
+            raise PipelineError(f"{self._url}: {error}") from None
+
+    def _check(self) -> None:
+        """Raises whatever the store's package does, or PipelineError when there is no folder."""
+        if self._files.info(self._root)["type"] != "directory":
+            raise PipelineError("it is a file, not a folder: download it, and give its path")
+
+    def names(self) -> list[str]:
+        with self._told():
+            paths = self._files.find(self._root)
+        names = [path.removeprefix(f"{self._root}/") for path in paths]
+        # Some programs make files for folders.
+        return sorted(name for name in names if not name.endswith("/"))
+
+    def read(self, name: str) -> bytes:
+        try:
+            with in_own_words(), self._files.open(f"{self._root}/{name}", "rb") as file:
+                content = None if file.size > MOST_BYTES else file.read(file.size)
+        except MemoryError:
+            raise PictureError("it takes more memory than there is") from None
+        except NotGivenError as error:
+            # Not for each photograph when the right to the folder has expired.
+            with self._told():
+                self._check()
+            raise PictureError(str(error)) from None
+        except PipelineError as error:
+            raise PipelineError(f"{self._url}/{name}: {error}") from None
+        if content is None:
+            raise PictureError(TOO_LARGE)
+        return content
+
+
 class Zip:
     """All files in a zip file."""
+
+    awaited = 0
 
     def __init__(self, path: Path) -> None:
         """Raises PipelineError when its list of files is damaged."""

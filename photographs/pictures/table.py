@@ -36,6 +36,7 @@ from photographs.pictures.places import Place, shown_name
 from stages.common.engine import in_order, on_cluster
 from stages.common.errors import PipelineError, shorten
 from stages.common.files import csv_line, write_text
+from stages.common.threads import thread_pool
 from stages.tables.artefacts import EMBEDDING
 from stages.tables.parquet import write_batches
 
@@ -83,7 +84,7 @@ def write_table(
 
     Without a catalogue, nothing is known of a photograph but its size, and its label where
     `label_from_folder` says so. The rows are in the order of the names; the number of `workers`,
-    which are threads, changes nothing but the time.
+    which are threads that embed, changes nothing but the time.
 
     Raises PipelineError when no photograph is left.
     """
@@ -204,10 +205,15 @@ class Found(NamedTuple):
 class Source:
     """What photographs are read from, and what embeds them. Several threads may use one.
 
-    On a worker of a cluster it has no cache.
+    On a worker of a cluster it has no cache, and one thread embeds at a time.
     """
 
-    def __init__(self, place: Place, embedder: Embedder, cache: Cache | None = None) -> None:
+    def __init__(
+        self, place: Place, embedder: Embedder, cache: Cache | None = None, workers: int = 1
+    ) -> None:
+        """`workers` are the threads that embed at a time; others wait for files."""
+        self.awaited = place.awaited
+        self._working = threading.Semaphore(workers)
         self._place = place
         self._embedder = embedder
         self._cache = cache
@@ -224,21 +230,45 @@ class Source:
             known = None if self._cache is None else self._cache.get(key)
             if known is not None and len(known.embedding) == len(self._embedder.answer):
                 return Found(key, known, False)
-            embedded = self._embedder.embed(content)
+            with self._working:
+                embedded = self._embedder.embed(content)
             if self._cache is not None:
                 self._cache.add({key: embedded})
             return Found(key, embedded, True)
 
+    def keep(self, found: list[Found | str]) -> None:
+        """Add to the cache what was computed elsewhere."""
+        if self._cache is not None:
+            self._cache.add({one.key: one.embedded for one in found if isinstance(one, Found)})
+
+    def try_embed(self, own: str) -> Found | str:
+        """What is found for the photograph with this name, or why it cannot be embedded."""
+        try:
+            return self.embed(own)
+        except PictureError as error:
+            return str(error)
+
 
 def embed_some(source: Source, names: list[str]) -> list[Found | str]:
     """What is found for photographs with these names, or why one cannot be embedded."""
-    found: list[Found | str] = []
-    for own in names:
-        try:
-            found.append(source.embed(own))
-        except PictureError as error:
-            found.append(str(error))
-    return found
+    with thread_pool(1 + source.awaited) as pool:
+        return list(pool.map(source.try_embed, names))
+
+
+def embed_here_or_there(
+    source: Source, names: list[str], workers: int
+) -> Generator[Found | str, None, None]:
+    """The same, in the order of the names: by threads here, or in pieces on a cluster."""
+    if not on_cluster():
+        # Pillow and ONNX Runtime release the GIL while they work.
+        yield from in_order(source.try_embed, names, workers + source.awaited)
+        return
+    starts = range(0, len(names), PHOTOGRAPHS_OF_A_PIECE)
+    pieces = (names[start : start + PHOTOGRAPHS_OF_A_PIECE] for start in starts)
+    with closing(in_order(partial(embed_some, source), pieces)) as done:
+        for piece in done:
+            source.keep(piece)
+            yield from piece
 
 
 def embed_each(
@@ -256,26 +286,18 @@ def embed_each(
     to the result. On a cluster, workers read the photographs themselves, and what they have
     computed is added to the cache here.
     """
-    elsewhere = on_cluster()
-    names, owns = list(files), list(files.values())
-    at_a_time = PHOTOGRAPHS_OF_A_PIECE if elsewhere else 1
-    pieces = (owns[start : start + at_a_time] for start in range(0, len(owns), at_a_time))
-    embed = partial(embed_some, Source(place, embedder, cache))
-    # Here, Pillow and ONNX Runtime release the GIL while they work.
+    source = Source(place, embedder, cache, workers)
     with (
-        closing(in_order(embed, pieces, workers)) as done,
+        closing(embed_here_or_there(source, list(files.values()), workers)) as done,
         tqdm(desc=title, total=len(files), unit=" photographs", disable=None) as bar,
     ):
-        for start, piece in zip(range(0, len(names), at_a_time), done, strict=True):
-            if elsewhere and cache is not None:
-                cache.add({one.key: one.embedded for one in piece if isinstance(one, Found)})
-            for name, found in zip(names[start : start + at_a_time], piece, strict=True):
-                bar.update()
-                if isinstance(found, str):
-                    result.left_out.append((name, found))
-                    continue
-                result.computed += found.new
-                yield name, found.embedded
+        for name, found in zip(files, done, strict=True):
+            bar.update()
+            if isinstance(found, str):
+                result.left_out.append((name, found))
+                continue
+            result.computed += found.new
+            yield name, found.embedded
 
 
 def in_groups(
