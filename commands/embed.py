@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--metadata",
-        type=Path,
+        type=located,
         metavar="CATALOGUE",
         help="CSV or Parquet, a row for each photograph (default: nothing is known of them)",
     )

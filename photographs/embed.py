@@ -20,7 +20,7 @@ from photographs.networks.description import Resize
 from photographs.pictures.cache import Cache, cache_files, recipe_key
 from photographs.pictures.catalogue import HEIGHT, MEDIUM, WIDTH, read_catalogue
 from photographs.pictures.embedder import Embedder
-from photographs.pictures.places import open_place
+from photographs.pictures.places import located, open_place
 from photographs.pictures.table import Result, left_out_path, write_table
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.files import leftovers, partial_path
@@ -57,24 +57,32 @@ def main() -> str:
         # DVC compares the folder, and would not see a change elsewhere.
         if name and not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise ParameterError(
-                f"params.yaml: `{STAGE}.{key}` has to lie in `{STAGE}.folder`, {folder}"
+                f"params.yaml: `{STAGE}.{key}` has to lie in `{STAGE}.folder`, {params.folder}"
             )
     network = Path(f"{params.network}.onnx")
     return embed(
-        folder / params.photographs,
+        inside(params.folder, params.photographs),
         TABLE,
         Embedder(network, params.layers, params.resize, params.exif_rotation),
-        folder / params.metadata if params.metadata else None,
+        inside(params.folder, params.metadata) if params.metadata else None,
         params.columns,
         params.label_from_folder,
     )
+
+
+def inside(folder: str, name: str) -> Path | str:
+    """Where something lies that a folder has, of this machine or of a store; . is itself."""
+    place = located(folder)
+    if isinstance(place, Path):
+        return place / name
+    return place if name == "." else f"{place.rstrip('/')}/{name}"
 
 
 def embed(
     photographs: Path | str,
     output: Path,
     embedder: Embedder,
-    metadata: Path | None = None,
+    metadata: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     label_from_folder: bool = False,
     cache: Path | None = None,
@@ -101,7 +109,7 @@ def embed(
         raise PipelineError(f"the table {output} is to have a name that ends in {TABLE.suffix}")
     cache_path = cache or output.with_suffix(".embeddings")
     left_out = left_out_path(output)
-    given = [photographs, embedder.path, output, left_out, cache_path]
+    given: list[Path | str] = [photographs, embedder.path, output, left_out, cache_path]
     given += [metadata] if metadata else []
     path, count = Counter(os.path.realpath(path) for path in given).most_common(1)[0]
     if count > 1:
@@ -112,8 +120,8 @@ def embed(
     # They may lie among the photographs, and are none.
     ours = [output, left_out]
     ours += [partial for path in ours for partial in (partial_path(path), *leftovers(path))]
-    ours += [*cache_files(cache_path), *([metadata] if metadata else [])]
-    place = open_place(photographs, ours)
+    ours += cache_files(cache_path)
+    place = open_place(photographs, [*ours, metadata] if metadata else ours)
     catalogue = read_catalogue(metadata, columns or {}) if metadata else None
     if catalogue is not None:
         for name, column in catalogue.alike():

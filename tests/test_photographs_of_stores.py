@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 from conftest import BUCKET
 from test_embed import draw_folder, left_out_path, tiny_network  # noqa: F401
-from test_photographs import contents
+from test_photographs import contents, jpeg
 
 from photographs.embed import embed
 from photographs.pictures import places
@@ -48,9 +48,9 @@ def store(folder, memory_store):
 def tables(tmp_path, tiny_network):  # noqa: F811
     """A function that embeds a place and gives the bytes of the table and of what is left out."""
 
-    def call(photographs):
+    def call(photographs, metadata=None):
         output = tmp_path / f"made-{len(list(tmp_path.iterdir()))}/t.parquet"
-        embed(photographs, output, Embedder(tiny_network))
+        embed(photographs, output, Embedder(tiny_network), metadata)
         return output.read_bytes(), left_out_path(output).read_bytes()
 
     return call
@@ -68,14 +68,37 @@ def test_a_table_from_a_store_has_the_same_bytes_as_one_from_a_folder(folder, st
     assert b".hidden" in found[1]
 
 
+CATALOGUE = b"Image file,Medium\n04.jpg,Clay\nnone.jpg,Gold\n"
+
+
+def test_a_catalogue_may_lie_in_a_store_and_is_no_photograph_there(folder, store, tables):
+    (folder / "c.csv").write_bytes(CATALOGUE)
+    store.pipe("/bucket/photographs/c.csv", CATALOGUE)
+    found = tables(f"{URL}/", f"{URL}/c.csv")
+    assert found == tables(folder, folder / "c.csv")
+    assert b"c.csv" not in found[1]
+    assert found[0] == tables(folder, f"{URL}/c.csv")[0]
+
+
+def test_a_catalogue_of_a_store_that_cannot_be_used_is_told_by_its_url(store, tables):
+    store.pipe("/bucket/c.csv", b"a,b\n1,2\n")
+    for url, said in {
+        "memory://bucket/c.csv": r"^memory://bucket/c\.csv has no column `Image file`; it has a, b",
+        "memory://bucket/gone.csv": r"^memory://bucket/gone\.csv: there is no such file",
+        "ftp://host/c.csv": "^ftp:// is none of the stores",
+    }.items():
+        with pytest.raises(PipelineError, match=said):
+            tables(URL, url)
+
+
 def test_what_is_no_folder_of_a_store_is_told(store):
     store.mkdir("/bucket/empty")
     for url, said in {
         "memory://bucket/gone": "gone: there is no such file or folder, or it may not be listed",
         f"{URL}/Clay/01.jpg": "01.jpg: it is a file, not a folder: download it, and give its path",
-        "ftp://host/photographs": "s3://, gs://, abfs://, memory:// and not from ftp://: download",
-        "s3://bucket": "the URL of the photographs should be s3://BUCKET/PATH",
-        "s3://me:s3cret@bucket/photographs": "the URL of the photographs has a user or a password",
+        "ftp://host/photographs": "ftp:// is none of the stores that are read (s3, gs, abfs, mem",
+        "s3://bucket": "a URL should be s3://BUCKET/PATH",
+        "s3://me:s3cret@bucket/photographs": "a URL has a user or a password in it",
     }.items():
         with pytest.raises(PipelineError) as error:
             open_place(located(url))
@@ -172,14 +195,10 @@ def test_photographs_are_waited_for_while_others_are_embedded(
     read, run = Store.read, Embedder.embed
     monkeypatch.setattr(Store, "read", lambda *given: reading(0.05) or read(*given))
     monkeypatch.setattr(Embedder, "embed", lambda *given: embedding(0.001) or run(*given))
-    files = {f"{number}": "Clay/04.jpg" for number in range(30)}
-    for number in files:
-        store.pipe(
-            f"/bucket/photographs/{number}", store.cat(f"/bucket/photographs/{files[number]}")
-        )
-    found = embed_each(
-        Store(URL), dict(zip(files, files, strict=True)), Embedder(tiny_network), None, Result(), 2
-    )
+    files = {f"{number}.jpg": f"{number}.jpg" for number in range(30)}
+    for number, name in enumerate(files):
+        store.pipe(f"/bucket/photographs/{name}", jpeg(number))
+    found = embed_each(Store(URL), files, Embedder(tiny_network), None, Result(), 2)
     assert [name for name, _ in found] == list(files)
     assert 2 < reading.most <= 2 + AWAITED
     assert embedding.most <= 2
@@ -209,6 +228,11 @@ def test_a_table_comes_from_photographs_in_s3(folder, bucket, s3, tables, capfd,
     for key in bucket[1:]:
         assert key.encode() not in pickled
         assert key not in said.out + said.err
+    place = open_place(url)
+    assert "Clay/04.jpg" in place.names()
+    s3.rm(root, recursive=True)
+    with pytest.raises(PipelineError, match="/photographs: there is no such file or folder"):
+        place.read("Clay/04.jpg")
     s3.clear_instance_cache()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "wrong")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT, Project, read_yaml, stages_run
+from conftest import BUCKET, PROJECT, Project, read_yaml, stages_run
 from pictures import draw, random_weights
 from test_download import server
 
@@ -144,6 +144,34 @@ def test_a_folder_of_ones_own_is_watched_and_only_what_is_new_is_computed(clone_
     second = photographs.dvc("repro", "embed").stdout
     assert stages_run(second) == ["embed"]
     assert "6 photographs, 1 of them computed now" in second
+
+
+@pytest.mark.slow
+def test_a_folder_in_a_store_is_watched_and_read_where_it_is(clone_project, s3, tmp_path):
+    photographs = photographs_of(clone_project())
+    rows = pictures_in(tmp_path / "mine")
+    (tmp_path / "mine/catalogue.csv").write_bytes(catalogue_of(rows))
+    s3.put(str(tmp_path / "mine"), f"{BUCKET}/mine", recursive=True)
+    np.savez(tmp_path / "weights.npz", **random_weights())
+    photographs.set_params(
+        **{
+            "network.weights": str(tmp_path / "weights.npz"),
+            "network.name": "drawn at random",
+            "embed.folder": f"s3://{BUCKET}/mine",
+            "embed.photographs": ".",
+            "embed.metadata": "catalogue.csv",
+        }
+    )
+    first = photographs.dvc("repro", "embed").stdout
+    assert stages_run(first) == ["network", "embed"]
+    assert "6 photographs, 6 of them computed now" in first
+    table = photographs.folder / "data/extended.parquet"
+    assert set(pq.read_table(table).column("Medium").to_pylist()) == set(MEDIUMS)
+    assert stages_run(photographs.dvc("repro", "embed").stdout) == []
+    s3.rm(f"{BUCKET}/mine/0-0.jpg")
+    second = photographs.dvc("repro", "embed").stdout
+    assert stages_run(second) == ["embed"]
+    assert "5 photographs, 0 of them computed now" in second
 
 
 @pytest.fixture

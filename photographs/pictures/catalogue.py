@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from photographs.pictures.places import shown_name
+from photographs.pictures.places import MOST_BYTES, shown_name
 from stages.common.errors import PipelineError, shorten
+from stages.sources.store import check_store, copy_from_store
 
 IMAGE_FILE, MEDIUM, SUBSET = "Image file", "Medium", "Subset"
 WIDTH, HEIGHT, PRODUCT, ASPECT = "Width", "Height", "Product size", "Aspect ratio"
@@ -58,14 +60,18 @@ class Catalogue:
         return self.table.take(pa.array([self.places[name] for name in image_files], pa.int64()))
 
 
-def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
+def read_catalogue(path: Path | str, names: Mapping[str, str]) -> Catalogue:
     """Read a CSV or Parquet file. `names` says what it calls columns of the course's table.
+
+    It is a path, or the URL of a file in a store.
 
     The other columns keep their names. Of a CSV file they are texts, as they stand there: 007
     stays 007. An empty field, and one that says NA, null or nan, is missing.
 
     Raises PipelineError when it cannot be read, lacks the image file, or names one twice.
     """
+    if isinstance(path, str):
+        return _read_from_store(path, names)
     if path.exists() and not (path.is_file() or path.is_dir()):
         # A pipe would be waited for, and some devices have no end.
         raise PipelineError(f"{path} is no file: write what comes out of it to one, and give that")
@@ -99,6 +105,20 @@ def read_catalogue(path: Path, names: Mapping[str, str]) -> Catalogue:
         places[name] = place
     table = table.set_column(0, IMAGE_FILE, pa.array(files, pa.string()))
     return Catalogue(table, places, unnamed)
+
+
+def _read_from_store(url: str, names: Mapping[str, str]) -> Catalogue:
+    check_store(url)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / PurePosixPath(url).name
+        try:
+            copy_from_store(url, copy, MOST_BYTES)
+        except PipelineError as error:
+            raise PipelineError(f"{url}: {error}") from None
+        try:
+            return read_catalogue(copy, names)
+        except PipelineError as error:
+            raise PipelineError(str(error).replace(str(copy), url)) from None
 
 
 def catalogue_of_files(image_files: list[str], label_from_folder: bool) -> Catalogue:

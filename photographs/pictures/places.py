@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from photographs.pictures.picture import PictureError, in_few_words
 from stages.common.errors import PipelineError
-from stages.sources.store import STORES, NotGivenError, files_at, in_own_words
-from stages.sources.url import is_url, url_problem
+from stages.sources.store import NotGivenError, check_store, files_at, in_own_words
+from stages.sources.url import is_url
 
 # A larger file is not read: no museum's photograph comes near it, and each thread holds one.
 MOST_BYTES = 1_000_000_000
@@ -52,7 +52,9 @@ def located(text: str) -> Path | str:
     return text if is_url(text) else Path(text)
 
 
-def open_place(path: Path | str, except_for: Collection[Path] = (), single: bool = False) -> Place:
+def open_place(
+    path: Path | str, except_for: Collection[Path | str] = (), single: bool = False
+) -> Place:
     """A folder, a zip file, or the URL of a folder in a store.
 
     `except_for` are files in a folder that are no photographs. With `single`, any other file of
@@ -61,7 +63,7 @@ def open_place(path: Path | str, except_for: Collection[Path] = (), single: bool
     Raises PipelineError when the path is none of these, or the store does not give the folder.
     """
     if isinstance(path, str):
-        return Store(path)
+        return Store(path, except_for)
     if path.is_dir():
         return Folder(path, except_for)
     if path.is_file() and zipfile.is_zipfile(path):
@@ -107,7 +109,7 @@ class Folder:
 
     awaited = 0
 
-    def __init__(self, path: Path, except_for: Collection[Path] = ()) -> None:
+    def __init__(self, path: Path, except_for: Collection[Path | str] = ()) -> None:
         self._root = path.resolve()
         self._except = {Path(os.path.realpath(other)) for other in except_for}
         self._problems: dict[str, str] = {}
@@ -212,17 +214,11 @@ class Store:
 
     awaited = AWAITED
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, except_for: Collection[Path | str] = ()) -> None:
         """Raises PipelineError when the URL is none of a store, or the store does not give it."""
-        scheme = url.partition(":")[0]
-        if scheme not in STORES:
-            raise PipelineError(
-                f"photographs are read from {', '.join(f'{name}://' for name in STORES)} and not "
-                f"from {scheme}://: download them, and give their folder"
-            )
-        if (problem := url_problem(url, STORES)) is not None:
-            raise PipelineError(f"the URL of the photographs {problem}")
+        check_store(url)
         self._url = url.rstrip("/")
+        self._except = set(except_for)
         with self._told():
             self._files, self._root = files_at(self._url)
             self._check()
@@ -247,8 +243,12 @@ class Store:
         with self._told():
             paths = self._files.find(self._root)
         names = [path.removeprefix(f"{self._root}/") for path in paths]
-        # Some programs make files for folders.
-        return sorted(name for name in names if not name.endswith("/"))
+        return sorted(
+            name
+            for name in names
+            # Some programs make files for folders.
+            if not name.endswith("/") and f"{self._url}/{name}" not in self._except
+        )
 
     def read(self, name: str) -> bytes:
         try:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_write
 from stages.sources.local import check_room, check_size, pieces_of, within
+from stages.sources.url import url_problem
 
 # The stores that are known by their schemes, and the package that each needs.
 STORES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
@@ -42,6 +43,18 @@ def copy_from_store(url: str, target: Path, most: int) -> None:
                 copied.write(piece)
             if copied.tell() != size:
                 raise PipelineError(f"{copied.tell():,} of {size:,} bytes came: run it again")
+
+
+def check_store(url: str) -> None:
+    """Raises PipelineError, without the URL, when that is none of a store, or has a secret."""
+    scheme = url.partition(":")[0]
+    if scheme not in STORES:
+        raise PipelineError(
+            f"{scheme}:// is none of the stores that are read ({', '.join(STORES)}): download what "
+            "is there, and give its path"
+        )
+    if (problem := url_problem(url, STORES)) is not None:
+        raise PipelineError(f"a URL {problem}")
 
 
 def files_at(url: str) -> tuple[Any, str]:
