@@ -68,6 +68,8 @@ ELSEWHERE = {
     'python -m commands.network WEIGHTS --name "our own"': "tests/test_network.py",
     "python -m commands.network FILE": "the same, with a file",
     "python -m commands.serve": "it serves until Ctrl-C; tests/test_serve.py presses that",
+    "python -m commands.embed s3://BUCKET/photographs --metadata s3://BUCKET/catalogue.csv "
+    "-o /somewhere/extended.parquet": "tests/test_photographs_of_stores.py, with an S3 server",
     "cd photographs && dvc repro": "tests/test_photographs_pipeline.py, with a server of ours",
     "dvc repro embed": "tests/test_photographs_pipeline.py, in the folder photographs",
     "python -m commands.explain synthetic-000002.jpg": "tests/test_explain.py, about other rows",
