@@ -1415,12 +1415,13 @@ def test_a_model_is_fitted_without_each_fold_to_score_it():
     np.testing.assert_array_equal(found.model.logits(rows.values), whole.logits(rows.values))
 
 
-def test_of_many_rows_those_that_are_scored_are_left_out_all_at_once(monkeypatch):
+def test_of_many_rows_those_that_are_scored_are_left_out_all_at_once(monkeypatch, capsys):
     monkeypatch.setattr(held_out, "MANY_ROWS", 60)
     rows = made_up(4, (20, 20, 20, 1), 2.5).train
     scored = np.array([55, 3, 21, 40])
     module, params = MODELS["lda"].module, checked("lda")
     found = held_out.fit_held_out(module, params, rows, scored, settings_of("lda"))
+    assert "lda: the 4 rows that judge it are left out all at once" in capsys.readouterr().out
     assert found.rows == 61
     kept = rows.take(np.delete(np.arange(61), scored))
     expected = fit_whole("lda", kept, None).model.logits(rows.values[scored])

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
+from stages.common.stage import log
 from stages.models.base import Classifier, ModelParams, Settings
 from stages.models.calibration import folds_of, own_parts
 from stages.models.examples import Examples
@@ -49,6 +50,11 @@ def fit_held_out(
     folds: Iterable[np.ndarray] = folds_of(rows.classes)
     if len(rows.classes) > MANY_ROWS:
         folds = [np.isin(np.arange(len(rows.classes)), scored)]
+        log(
+            "train",
+            f"{settings.name}: the {len(scored):,} rows that judge it are left out all at once, as "
+            f"there are more than {MANY_ROWS:,} rows",
+        )
     for fold in folds:
         if not fold.any():
             continue
