@@ -107,7 +107,7 @@ def run_commands(project: Project, typed: Iterable[str], folder: Path) -> None:
         project.run("bash", "-c", command.replace("/somewhere", str(folder)))
         if command == "make repro":
             project.commit()
-        elif command.startswith("dvc exp run"):
+        elif command.startswith("dvc exp run") and "--queue" not in command:
             project.run("bash", "-c", GO_BACK)
 
 
