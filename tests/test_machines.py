@@ -68,6 +68,7 @@ def unrun(clone_project, shared):
                 "train.mlp.networks": 2,
                 "train.mlp.epochs": 3,
                 "train.xgboost.rounds": 5,
+                "train.ensemble.size_trees.rounds": 5,
             }
         )
 
