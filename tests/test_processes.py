@@ -15,7 +15,7 @@ from conftest import PROJECT
 
 from stages import LEAST_ADDRESSES, container_limits
 from stages.common import threads
-from stages.common.ending import ENDED_WITH_DVC, GRACE
+from stages.common.ending import ENDED_WITH_DVC, GRACE, find_dvc
 from stages.common.files import atomic_write, leftovers
 from stages.common.stage import run
 
@@ -153,6 +153,32 @@ def test_a_stage_ends_when_dvc_has_ended(folder, shell, number):
     assert all(has_ended(process) for process in processes)
     assert dvc.stderr.read() == f"[train] error: {ENDED_WITH_DVC}\n"
     assert only_the_old_file()
+
+
+class Ancestor:
+    """A process above a stage: its words, its parent, and whether it is ending."""
+
+    def __init__(self, words, parent=None, ends=False):
+        self.words, self.above, self.ends = words, parent, ends
+
+    def cmdline(self):
+        return self.words
+
+    def parent(self):
+        return self.above
+
+    def wait(self, timeout):
+        if not self.ends:
+            raise psutil.TimeoutExpired(timeout)
+
+
+def test_dvc_that_ends_while_it_is_looked_for_is_not_taken_for_what_started_it():
+    queue = Ancestor(["python", "-m", "celery"])
+    dvc = Ancestor(["python", "-m", "dvc", "repro"], queue)
+    assert find_dvc(Ancestor(["sh", "-c", "a command"], dvc)) is dvc
+    assert find_dvc(Ancestor([], dvc)) is dvc  # a shell without words
+    assert find_dvc(Ancestor(["sh"], Ancestor([], queue, ends=True))) is None
+    assert find_dvc(Ancestor(["sh"])) is None
 
 
 def test_a_stage_that_starts_as_an_orphan_ends(folder):

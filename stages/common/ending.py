@@ -126,6 +126,11 @@ def find_dvc(process: psutil.Process | None) -> psutil.Process | None:
     try:
         while process is not None:
             command = " ".join(process.cmdline())
+            if not command:
+                # What is ending has lost its words before it is gone. What stays has none.
+                with suppress(psutil.TimeoutExpired):
+                    process.wait(1)
+                    return None
             # What takes over an orphan is no program of Python.
             if ours not in command and re.search("dvc|python", command):
                 return process
