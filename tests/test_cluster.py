@@ -32,7 +32,7 @@ from stages.common.cluster import Cluster, cluster_at, fingerprint, run_piece
 from stages.common.engine import SCHEDULER, in_order
 from stages.common.errors import PipelineError
 
-pytest.importorskip("distributed")
+serialize_bytes = pytest.importorskip("distributed.protocol.serialize").serialize_bytes
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
 ENVIRONMENT.pop(SCHEDULER, None)
 
@@ -444,9 +444,9 @@ def test_a_worker_with_other_packages_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["Python", "the code", "linear algebra for", "pyarrow"])
 def test_whatever_may_change_bytes_is_compared(name):
     here = fingerprint()
-    assert run_piece(here, *map(pickle.dumps, (cluster_pieces.square, 4))) == 16
+    assert run_piece(here, *map(serialize_bytes, (cluster_pieces.square, 4))) == 16
     with pytest.raises(PipelineError, match=f"has {name} .*, and here it is other: other bytes"):
-        run_piece(here | {name: "other"}, *map(pickle.dumps, (cluster_pieces.square, 4)))
+        run_piece(here | {name: "other"}, *map(serialize_bytes, (cluster_pieces.square, 4)))
 
 
 def test_the_commands_of_the_document_and_of_the_containers_are_those_that_exist():

@@ -7,7 +7,6 @@ same libraries and the same settings of linear algebra as the process that asks.
 import atexit
 import hashlib
 import logging
-import pickle
 import platform
 import socket
 import sys
@@ -73,12 +72,15 @@ class Cluster:
 
     def submitter(self, function: Callable[[Any], Any]) -> Callable[[Any], "Future[Any]"]:
         """A function that has a worker run this one on an item."""
-        expected, pickled = fingerprint(), pickle.dumps(function)
+        from distributed.protocol.serialize import serialize_bytes
+
+        # Packed by themselves: a worker unpacks them once it knows that it is alike.
+        expected, packed = fingerprint(), serialize_bytes(function)
 
         def submit(item: Any) -> "Future[Any]":
-            content = pickle.dumps(item)
+            content = serialize_bytes(item)
             try:
-                return self._executor.submit(run_piece, expected, pickled, content)
+                return self._executor.submit(run_piece, expected, packed, content)
             except Exception:
                 raise self._lost() from None
 
@@ -153,7 +155,7 @@ def cluster_at(address: str) -> Cluster:
 
 
 def run_piece(expected: dict[str, str], function: bytes, item: bytes) -> Any:
-    """Run a function on an item, both pickled, on a worker.
+    """Run a function on an item, both as Dask packs them, on a worker.
 
     Raises PipelineError where the worker would give other bytes than the process that asks.
     """
@@ -166,13 +168,17 @@ def run_piece(expected: dict[str, str], function: bytes, item: bytes) -> Any:
                 "and the packages of requirements.txt, and start workers by `python -m "
                 "commands.worker`"
             )
-    return _loaded(function)(pickle.loads(item))
+    from distributed.protocol.serialize import deserialize_bytes
+
+    return _loaded(function)(deserialize_bytes(item))
 
 
 @lru_cache(maxsize=4)
 def _loaded(function: bytes) -> Callable[[Any], Any]:
     """A function, which a worker loads once: it may hold a network."""
-    return pickle.loads(function)
+    from distributed.protocol.serialize import deserialize_bytes
+
+    return deserialize_bytes(function)
 
 
 @cache
