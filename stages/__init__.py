@@ -8,16 +8,67 @@ told what keeps it from starting, such as too little memory.
 """
 
 import os
-import platform
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import TextIO
+import types
 
 # When no script had been read yet but this one, in seconds of the epoch.
 STARTED = time.time()
+NO_MEMORY = "close other programs, or raise the limit of the shell or the container, if it has one"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory for an array, a thread or a library."""
+    signs = (
+        "bad_alloc",
+        "bad allocation",
+        "cannot allocate memory",
+        "can't start new thread",
+        "failed to launch worker thread",
+        "failed to map segment",
+    )
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
+
+
+def _tell(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    """Say in one sentence what stops the process while it imports its libraries."""
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    # A library in C that is loading turns Ctrl-C into an error of its own.
+    if any(isinstance(one, KeyboardInterrupt) for one in chain):
+        print("error: stopped by Ctrl-C", file=sys.stderr)
+    elif out_of_memory(error):
+        print(f"error: there is too little memory: {error}: {NO_MEMORY}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# From here on, also while the first modules load that are not loaded with Python itself.
+sys.excepthook = _tell
+
+import platform  # noqa: E402
+import signal  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TextIO  # noqa: E402
+
+
+def _end(*_: object) -> None:
+    """End at once, without the exception that some libraries in C++ cannot pass on."""
+    try:
+        os.write(2, b"error: stopped by Ctrl-C\n")
+    finally:
+        os._exit(130)
+
+
+# While Python looks for the script of `python -m` there is nothing to tidy up yet, and then `run`
+# has its own way to end. What is ignored stays so.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _end)
+
 # What the libraries need, in bytes: addresses that they reserve, memory that they fill. OpenBLAS
 # that finds no addresses while it loads tries again for ever, and lets no signal through.
 LEAST_ADDRESSES, LEAST_MEMORY = 3_000_000_000, 400_000_000
@@ -49,22 +100,6 @@ if platform.machine() in ("x86_64", "AMD64") and has_avx2():
     os.environ["OPENBLAS_L2_SIZE"] = "512"  # kilobytes; it steers how products are cut in blocks
     os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy refuses to load with both
     os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V4 AVX512_ICL AVX512_SPR"
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory for an array, a thread or a library."""
-    signs = (
-        "bad_alloc",
-        "bad allocation",
-        "cannot allocate memory",
-        "can't start new thread",
-        "failed to launch worker thread",
-        "failed to map segment",
-    )
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
-
-
-NO_MEMORY = "close other programs, or raise the limit of the shell or the container, if it has one"
 
 
 def address_limit() -> int | None:
@@ -115,20 +150,6 @@ def _check_memory() -> None:
             )
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say in one sentence what stops the process while it imports its libraries."""
-    chain: list[BaseException] = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(before)
-    # A library in C that is loading turns Ctrl-C into an error of its own.
-    if any(isinstance(one, KeyboardInterrupt) for one in chain):
-        print("error: stopped by Ctrl-C", file=sys.stderr)
-    elif out_of_memory(error):
-        print(f"error: there is too little memory: {error}: {NO_MEMORY}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
 def unread_stream() -> TextIO:
     """A stream for messages that nobody reads."""
     return Path(os.devnull).open("w", encoding="utf-8")
@@ -150,4 +171,3 @@ def _open_streams() -> None:
 
 _open_streams()
 _check_memory()
-sys.excepthook = _tell

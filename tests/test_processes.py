@@ -444,6 +444,35 @@ def test_what_stops_a_process_while_it_imports_is_one_sentence(folder, stop, sen
     assert result.stderr.count("\n") == 1
 
 
+def stops_while_it_loads(folder: Path, module: str, code: str) -> subprocess.CompletedProcess:
+    """Start a stage that finds this code where it looks for a module."""
+    (folder / f"{module}.py").write_text(code)
+    return subprocess.run(
+        [sys.executable, "-m", "stages.split"],
+        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{PROJECT}"},
+        # A job in the background ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("module", ["platform", "typing", "pathlib"])
+def test_ctrl_c_before_any_library_is_one_sentence(folder, module):
+    """It comes while a module of Python loads that the first lines of the project import."""
+    result = stops_while_it_loads(folder, module, "import os\nos.kill(os.getpid(), 2)\n")
+    assert result.returncode != 0
+    assert result.stderr == "error: stopped by Ctrl-C\n"
+
+
+def test_ctrl_c_in_a_library_that_cannot_pass_it_on_is_one_sentence(folder):
+    """NumPy and ONNX, in C, make it another error, or end the process with a trace."""
+    lost = "try: os.kill(os.getpid(), 2)\nexcept BaseException: raise ImportError('x.so') from None"
+    result = stops_while_it_loads(folder, "numpy", f"import os\n{lost}\n")
+    assert result.returncode == 130
+    assert result.stderr == "error: stopped by Ctrl-C\n"
+
+
 SAYS = """
 import sys
 from stages.common.stage import log, run
