@@ -1,7 +1,6 @@
 """Every strategy gives a split that can be trusted, or says why it cannot."""
 
 import json
-import os
 from typing import get_args
 
 import numpy as np
@@ -15,12 +14,12 @@ from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
 from stages.features import neighbours
 from stages.features.neighbours import (
-    by_index,
-    centres_of,
+    LARGEST,
+    STEPS,
     exact_search,
     how_to_search,
-    in_steps,
     search_among,
+    signs_of,
 )
 from stages.split import HoldoutMuseum, Params, Stratified, assign_subsets, check_split, stratified
 from stages.tables.artefacts import ARTEFACTS, LONGEST_EXACT, METADATA, artefacts_schema
@@ -400,56 +399,63 @@ def test_of_equal_training_rows_the_first_is_named_and_few_are_enough(how, numbe
     np.testing.assert_allclose(cosines, 1, atol=1e-6)
 
 
-def test_an_index_finds_the_same_in_whatever_order_a_processor_adds(monkeypatch):
-    """All its products are whole numbers that 32 bits hold, also of rows where one number rules."""
+@pytest.mark.parametrize("length", [1, 2, 100, LONGEST_EXACT, 10_944])
+def test_the_signs_of_a_sketch_are_those_of_exact_sums(length):
+    """Also of rows where one number rules: so they do not depend on how a processor adds."""
     random = np.random.default_rng(0)
-    for length in (1, 2, 100, LONGEST_EXACT):
-        rows = random.standard_normal((50, length)) ** 5
-        steps = in_steps(unit_rows(rows.astype(np.float32)))
-        assert np.array_equal(steps, np.rint(steps))
-        assert np.abs(steps).max() <= 127
-        # By Cauchy and Schwarz no part of a product is larger.
-        assert (steps.astype(np.float64) ** 2).sum(axis=1).max() < 2**24
-    rows = unit_rows(random.standard_normal((300, 40)).astype(np.float32))
-    found = by_index(rows, 5)(rows[:60])
-    centres = centres_of(rows, 9)
-    assert np.array_equal(centres, np.rint(centres))
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    np.testing.assert_array_equal(centres_of(rows, 9), centres)
-    np.testing.assert_array_equal(by_index(rows, 5)(rows[:60]), found)
+    rows = unit_rows((random.standard_normal((50, length)) ** 5).astype(np.float32))
+    axes = random.choice(np.array([-1, 1], np.float32), (length, 64))
+    steps = np.clip(np.rint(rows * np.float32(STEPS * length**0.5)), -LARGEST, LARGEST)
+    sums = steps.astype(np.int64) @ axes.astype(np.int64)
+    np.testing.assert_array_equal(np.unpackbits(signs_of(rows, axes), axis=1), sums > 0)
+    assert length * LARGEST < 2**24
 
 
-def test_a_centre_is_rounded_as_exact_numbers_would_be():
-    # Drawn by this seed, a centre has a number so near to a half that 32 bits round it wrongly.
-    random = np.random.default_rng(4193)
-    rows = unit_rows(random.standard_normal((16, LONGEST_EXACT), dtype=np.float32))
-    sums = in_steps(rows).sum(axis=0).astype(np.int64)
-    exact = in_steps((sums / np.sqrt(sums @ sums))[None])
-    np.testing.assert_array_equal(centres_of(rows, 1), exact)
-
-
-def test_an_index_finds_the_same_with_any_instructions_and_number_of_threads(monkeypatch):
+def test_an_index_finds_the_same_with_any_instructions(monkeypatch):
     import faiss
 
+    few_lists(monkeypatch)
     random = np.random.default_rng(0)
-    # A number that rules its row is cut: AVX2, which takes 16 numbers at a time, would keep 8 bits.
-    rows = unit_rows(random.standard_normal((2000, 64), dtype=np.float32) ** 5)
-    before, set_threads = faiss.SIMDConfig.get_level(), faiss.omp_set_num_threads
-    own_threads = faiss.omp_get_max_threads()
-    found = {}
+    rows = unit_rows(random.standard_normal((5000, 64), dtype=np.float32) ** 5)
+    before = faiss.SIMDConfig.get_level()
+    found = []
     try:
         for level in faiss.SIMDLevel_NONE, before:
-            for threads in 1, 2, 4:
-                faiss.SIMDConfig.set_level(level)
-                monkeypatch.setattr(
-                    faiss, "omp_set_num_threads", lambda _, threads=threads: set_threads(threads)
-                )
-                found[level, threads] = by_index(rows, 5)(rows[:300]).tobytes()
+            faiss.SIMDConfig.set_level(level)
+            found.append(search_among(rows, "approximate")(rows[:300] + rows[300:600]))
     finally:
         faiss.SIMDConfig.set_level(before)
-        set_threads(own_threads)
-    assert len(found) == 6
-    assert len(set(found.values())) == 1
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_index_looks_into_some_of_its_lists(monkeypatch):
+    few_lists(monkeypatch)
+    random = np.random.default_rng(0)
+    train = unit_rows(random.standard_normal((5000, 64), dtype=np.float32))
+    away = unit_rows(random.standard_normal((500, 64), dtype=np.float32))
+    asked = unit_rows(0.9 * train[:500] + 0.3 * away)
+    right = np.arange(500)
+    found = [search_among(train, "approximate")(asked)[0] == right]
+    monkeypatch.setattr(neighbours, "PROBED", 1)
+    found.append(search_among(train, "approximate")(asked)[0] == right)
+    assert found[1].mean() < 0.8 < 0.95 < found[0].mean()
+
+
+def test_an_index_finds_its_way_where_half_of_the_rows_are_one(monkeypatch):
+    few_lists(monkeypatch)
+    random = np.random.default_rng(0)
+    train = unit_rows(random.standard_normal((5000, 64), dtype=np.float32))
+    train[::2] = train[0]
+    search = search_among(train, "approximate")
+    assert (search(train[1:1001:2])[0] == np.arange(1, 1001, 2)).mean() > 0.99
+    assert search(train[:2])[0].tolist() == [0, 1]
+
+
+def few_lists(monkeypatch):
+    """Give an index of some thousand rows as many lists as one of many more would have."""
+    for name, value in {"LISTED": 16, "PROBED": 64, "CONSIDERED": 96}.items():
+        monkeypatch.setattr(neighbours, name, value)
 
 
 def test_a_search_leaves_the_threads_of_other_libraries_as_they_were():
@@ -458,7 +464,8 @@ def test_a_search_leaves_the_threads_of_other_libraries_as_they_were():
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(3)
-        by_index(np.eye(4, dtype=np.float32), 1)(np.eye(4, dtype=np.float32))
+        rows = np.eye(4, dtype=np.float32)
+        search_among(rows, "approximate")(rows)
         assert faiss.omp_get_max_threads() == 3
     finally:
         faiss.omp_set_num_threads(before)

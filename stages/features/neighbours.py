@@ -4,11 +4,11 @@ Few rows are compared with all of train. Among many, an index says which of them
 what it leaves out can be missed; each cosine that is given is exact all the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from stages.common.threads import in_threads
 from stages.tables.artefacts import LONGEST_EXACT
 from stages.tables.split import How, unit_rows
 
@@ -18,21 +18,21 @@ Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 # What finds the places of some training rows, (n, c) int, that may be the nearest.
 Find = Callable[[np.ndarray], np.ndarray]
 # How many of them are then compared exactly: of those with the nearest sketches, of an index.
-OF_SKETCHES, OF_INDEX = 32, 8
+OF_SKETCHES, OF_INDEX = 32, 64
 
 # All pairs are compared where that takes no more products of numbers than these: a minute or two.
 # A short embedding takes as long as one of `LEAST_NUMBERS`.
 MOST_PRODUCTS, LEAST_NUMBERS = 1e12, 64
-# How long the sketches are that stand for long embeddings, and what draws them.
+# How long the sketches are that stand for embeddings, and what draws them.
 SKETCH, SKETCH_SEED = 512, 0
 
-# The index has LISTS x √m lists, each of the rows that are nearest to its centre, and looks into
-# the PROBED ones with the nearest centres. The centres come from `ROUNDS` rounds of k-means on
-# SAMPLED rows for each. docs/choices.md says what that finds.
-LISTS, PROBED, ROUNDS, SAMPLED, INDEX_SEED = 4, 16, 4, 16, 0
-# A row of d numbers is kept in 8 bits each, in steps of 1 / (STEPS √d). A number of a row of length
-# 1 is about 1 / √d, and one beyond four of these is cut: with AVX2, Faiss takes the lowest 8 bits
-# of what is asked.
+# The index has a list for LISTED rows, of those that are nearest to one that was drawn, and looks
+# into the PROBED nearest of CONSIDERED ones, which a graph leads to that links each with LINKS
+# others. docs/choices.md says what that finds.
+LISTED, PROBED, CONSIDERED, LINKS, INDEX_SEED = 256, 256, 384, 32, 0
+# Of a row of d numbers, each is rounded to whole steps of 1 / (STEPS √d), and one beyond LARGEST of
+# them is cut. A number of a row of length 1 is about 1 / √d. So up to 2^24 / LARGEST of them, all
+# sums of steps are whole numbers that 32 bits hold exactly.
 STEPS, LARGEST = 32, 127
 ROWS_AT_A_TIME = 4096
 
@@ -52,13 +52,13 @@ def search_among(train: np.ndarray, how: How) -> Search:
     rows have the cosine c, that of their sketches is off by about (1 - c²) / √SKETCH, 0.016 at 0.8.
     So even where it is called exact, another row that is about as near may be named.
     """
-    if train.shape[1] <= LONGEST_EXACT:
-        return exact_search(train) if how == "exact" else best_of(train, by_index(train, OF_INDEX))
     signs = np.array([-1, 1], dtype=np.float32)
     axes = np.random.default_rng(SKETCH_SEED).choice(signs, (train.shape[1], SKETCH))
-    sketches = unit_rows(train @ axes)
-    find = by_comparing(sketches) if how == "exact" else by_index(sketches, OF_SKETCHES)
-    return best_of(train, lambda asked: find(unit_rows(asked @ axes)))
+    if how == "approximate":
+        return best_of(train, by_index(train, axes))
+    if train.shape[1] <= LONGEST_EXACT:
+        return exact_search(train)
+    return best_of(train, by_comparing(train, axes))
 
 
 def exact_search(train: np.ndarray) -> Search:
@@ -89,76 +89,66 @@ def best_of(train: np.ndarray, find: Find) -> Search:
     return search
 
 
-def by_comparing(sketches: np.ndarray) -> Find:
-    """Finds the `OF_SKETCHES` rows with the nearest sketches, of all m (m, d)."""
+def by_comparing(train: np.ndarray, axes: np.ndarray) -> Find:
+    """Finds the `OF_SKETCHES` rows with the nearest sketches, of all m (m, d); axes are (d, s)."""
+    sketches = unit_rows(train @ axes)
     count = min(OF_SKETCHES, len(sketches))
 
     def find(asked: np.ndarray) -> np.ndarray:
-        return np.argpartition(asked @ sketches.T, -count, axis=1)[:, -count:]
+        likeness = unit_rows(asked @ axes) @ sketches.T
+        return np.argpartition(likeness, -count, axis=1)[:, -count:]
 
     return find
 
 
-def by_index(rows: np.ndarray, count: int) -> Find:
-    """Finds the `count` nearest of m rows (m, d) of length 1 that an inverted file leads to.
+def by_index(train: np.ndarray, axes: np.ndarray) -> Find:
+    """Finds `OF_INDEX` of m rows (m, d) whose sketches, along axes (d, s), have similar signs.
 
-    It is that of Faiss (Douze et al. 2024, The Faiss library). The rows are rounded to whole
-    numbers, so that their products and all parts of these are whole numbers below 2^24, which 32
-    bits hold exactly. So every processor finds the same, whatever the order in which it adds.
+    Two rows have as many signs in common as the angle between them is small (Charikar 2002). They
+    lie in an inverted file of Faiss (Douze et al. 2024, The Faiss library), whose lists a graph
+    finds (Malkov and Yashunin 2018): a row is compared with a number of others that does not depend
+    on m, and with a number of lists that grows as log m. All are whole numbers, so that every
+    processor finds the same.
     """
     import faiss
 
-    length = rows.shape[1]
-    lists = min(len(rows), round(LISTS * len(rows) ** 0.5))
-    centres = centres_of(rows, lists)
-    coarse = faiss.IndexFlatIP(length)
-    coarse.add(centres)
-    kept, product = faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
-    index = faiss.IndexIVFScalarQuantizer(coarse, length, lists, kept, product, False)
-    index.train(centres)  # there is nothing to learn, which it has to be told
-    for start in range(0, len(rows), ROWS_AT_A_TIME):
-        index.add(in_steps(rows[start : start + ROWS_AT_A_TIME]))
+    chosen = np.random.default_rng(INDEX_SEED).choice(
+        len(train), max(1, len(train) // LISTED), replace=False
+    )
+    # Each once: those that are alike would be linked with each other alone.
+    centres = np.unique(signs_of(train[chosen], axes), axis=0)
+    graph = faiss.IndexBinaryHNSW(axes.shape[1], LINKS)
+    index = faiss.IndexBinaryIVF(graph, axes.shape[1], len(centres))
+    index.is_trained = True  # there is nothing to learn
     index.nprobe = PROBED
+    with one_thread():  # several would link another graph
+        graph.add(centres)
+        for start in range(0, len(train), ROWS_AT_A_TIME):
+            index.add(signs_of(train[start : start + ROWS_AT_A_TIME], axes))
+    graph.hnsw.efSearch = CONSIDERED
 
     def find(asked: np.ndarray) -> np.ndarray:
-        # Of this thread, which is one of several that search. XGBoost would obey it as well.
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)
-        try:
-            _, places = index.search(in_steps(asked), count)
-        finally:
-            faiss.omp_set_num_threads(before)
+        with one_thread():  # this is one of several that search
+            _, places = index.search(signs_of(asked, axes), OF_INDEX)
         return np.maximum(places, 0)  # -1 where its lists have fewer
 
     return find
 
 
-def in_steps(rows: np.ndarray) -> np.ndarray:
-    """Rows (n, d) in whole steps, (n, d) of their type: `STEPS` says of what."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let Faiss use one thread for what this thread asks. XGBoost would obey it as well."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def signs_of(rows: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Which products of rows (n, d) with axes (d, s) of signs are above 0: (n, s / 8) uint8."""
     steps = np.rint(rows * np.float32(STEPS * rows.shape[1] ** 0.5))
-    return np.clip(steps, -LARGEST, LARGEST, out=steps)
-
-
-def centres_of(rows: np.ndarray, count: int) -> np.ndarray:
-    """Centres (count, d) of rows (m, d) of length 1, in whole steps: k-means by their directions.
-
-    All sums are of whole numbers, and exact.
-    """
-    random = np.random.default_rng(INDEX_SEED)
-    chosen = random.choice(len(rows), min(len(rows), SAMPLED * count), replace=False)
-    sample = in_steps(rows[chosen])
-    centres = sample[:count].copy()
-    nearest = np.empty(len(sample), dtype=int)
-
-    def assign(some: slice) -> None:
-        nearest[some] = (sample[some] @ centres.T).argmax(axis=1)
-
-    for _ in range(ROUNDS):
-        starts = range(0, len(sample), ROWS_AT_A_TIME)
-        in_threads(assign, [slice(start, start + ROWS_AT_A_TIME) for start in starts])
-        order = np.argsort(nearest, kind="stable")
-        used, first = np.unique(nearest[order], return_index=True)
-        sums = np.add.reduceat(sample[order], first, axis=0)
-        # 64 bits hold their squares exactly too; 32 do not, and another rounding is another step.
-        centres[used] = in_steps(unit_rows(sums.astype(np.float64)))
-    return centres
+    return np.packbits(np.clip(steps, -LARGEST, LARGEST, out=steps) @ axes > 0, axis=1)
