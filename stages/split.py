@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.files import reading
+from stages.common.large_arrays import lies_in_file, new_rows
 from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import hidden, log, run
 from stages.common.threads import in_threads
-from stages.features.moments import above_0_in_32_bits, moments
+from stages.features.moments import Moments, above_0_in_32_bits
 from stages.features.neighbours import how_to_search, search_among
 from stages.tables.artefacts import (
     ARTEFACTS,
@@ -236,19 +237,23 @@ def nearest_training_rows(
     if length is None:
         return nearest, cosine
     train_rows = np.flatnonzero(subset == "train")
+    in_file = lies_in_file(len(train_rows), length)
     check_memory(
-        of_split(len(subset), len(train_rows), length),
+        of_split(len(subset), 0 if in_file else len(train_rows), length),
         f"the search for near-duplicates among {len(subset):,} rows",
         "take fewer rows, or shorter embeddings",
     )
-    train = np.empty((len(train_rows), length), dtype=np.float32)
+    if in_file:
+        log(STAGE, f"embeddings of {len(train_rows):,} rows lie in a file, as the memory is short")
+    train = new_rows(len(train_rows), length)
     filled = 0
     for rows, embedding in _read_embeddings():
         own = embedding[subset[rows] == "train"]
         train[filled : filled + len(own)] = own
         filled += len(own)
-    mean, scale = moments(train)
-    mean, scale = mean.astype(np.float32), above_0_in_32_bits(scale).astype(np.float32)
+    found = Moments.in_parts(train)
+    mean = found.mean.astype(np.float32)
+    scale = above_0_in_32_bits(found.deviations).astype(np.float32)
     for start in range(0, len(train), ROWS_AT_A_TIME):
         some = train[start : start + ROWS_AT_A_TIME]
         some[:] = directions(some, mean, scale)

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.files import REMAKE, atomic_write, write_csv
+from stages.common.large_arrays import lies_in_file
 from stages.common.memory import check_memory, of_train
 from stages.common.params import Section, check_keys, check_section, load_section
 from stages.common.stage import log, run
@@ -163,6 +164,9 @@ def check_memory_of(checked: dict[str, ModelParams]) -> None:
     mediums = read_columns(features_path("train"), {"medium": pa.string()})["medium"]
     labels = len(pc.unique(mediums))
     kernel = checked.get("kernel_ridge")
+    in_file = lies_in_file(rows, features)
+    if in_file:
+        log(STAGE, f"features of {rows:,} rows lie in files, as the memory is short")
     kernel_rows = centres = 0
     remedy = "take fewer rows, or another model, such as `-S train.model=lda`"
     if isinstance(kernel, kernel_ridge.Params):
@@ -173,7 +177,7 @@ def check_memory_of(checked: dict[str, ModelParams]) -> None:
         key = "centres" if centres else "most_rows"
         remedy += f"; kernel_ridge takes the less, the smaller its `{key}` ({centres or rows:,})"
     check_memory(
-        of_train(rows, features, labels, kernel_rows, centres),
+        of_train(rows, 0 if in_file else features, labels, kernel_rows, centres),
         f"training on {rows:,} rows of {features:,} features and {labels:,} labels",
         remedy,
     )

@@ -190,6 +190,7 @@ STAGES_OF_FILES = {
     "stages/__init__.py": ALL,
     "stages/common/cluster.py": [],  # where work runs, and not what it gives
     "stages/common/engine.py": ALL[1:],
+    "stages/common/large_arrays.py": ["split", "featurize", "train", "evaluate"],
     "stages/common/memory.py": ["split", "featurize", "train", "evaluate"],
     "stages/common/*.py": ALL,
     "stages/download.py": ["download"],

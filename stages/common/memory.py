@@ -30,9 +30,9 @@ GROUP_ROWS = 4096  # rows of a row group, which are read at a time
 SCORED_ROWS = 1024  # rows that a model's file answers for at a time, in several threads
 
 
-def of_split(rows: int, train_rows: int, length: int) -> int:
-    """Bytes for texts of all rows, and directions of `train_rows` embeddings of `length`."""
-    return 500 * rows + 6 * train_rows * length + 16 * min(rows, GROUP_ROWS) * length
+def of_split(rows: int, held_rows: int, length: int) -> int:
+    """Bytes for texts of all rows, and directions of `held_rows` embeddings of `length`."""
+    return 700 * rows + 4 * held_rows * length + 16 * min(rows, GROUP_ROWS) * length
 
 
 def of_featurize(rows: int, held_rows: int, length: int) -> int:
@@ -47,7 +47,7 @@ def of_featurize(rows: int, held_rows: int, length: int) -> int:
 
 
 def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: int) -> int:
-    """Bytes for features and logits of `rows` of train and val, and a kernel matrix.
+    """Bytes for `features` that are held of `rows` of train and val, logits, and a kernel matrix.
 
     That has `kernel_rows` rows, or is summed for so many `centres` in several threads.
     """
@@ -81,6 +81,12 @@ def check_memory(needed: int, what: str, remedy: str) -> None:
             f"{what} needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
             f"free: {remedy}"
         )
+
+
+def free_for_stage() -> int | None:
+    """Bytes that the stage may still take; None where neither params.yaml nor the system says."""
+    known = [found for found in (free_bytes(), allowed_bytes()) if found is not None]
+    return min(known, default=None)
 
 
 def allowed_bytes() -> int | None:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
+from stages.common.large_arrays import take_columns
 from stages.common.params import Section
 from stages.common.stage import log
 from stages.features.transformer import is_embedding
@@ -106,7 +107,7 @@ class OnFeatures:
 
     def logits(self, values: np.ndarray) -> np.ndarray:
         """Logits (n, k) of n rows of all features."""
-        return self.model.logits(np.take(values, self.columns, axis=1))
+        return self.model.logits(take_columns(values, self.columns))
 
     def add_to(self, graph: Graph, features: str) -> str:
         """Add the model to an ONNX model; give the logits of what `features` names."""

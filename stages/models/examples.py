@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stages.common.large_arrays import new_rows, take_columns, take_rows
 from stages.tables.features import Features
 
 
@@ -24,15 +25,14 @@ class Examples:
 
     def join(self, other: "Examples") -> "Examples":
         """These rows, then those of `other`, which has the same features and labels."""
-        return replace(
-            self,
-            values=np.concatenate([self.values, other.values]),
-            classes=np.concatenate([self.classes, other.classes]),
-        )
+        values = new_rows(len(self.classes) + len(other.classes), len(self.names))
+        np.concatenate([self.values, other.values], out=values)
+        classes = np.concatenate([self.classes, other.classes])
+        return replace(self, values=values, classes=classes)
 
     def take(self, rows: np.ndarray) -> "Examples":
         """Some of the rows; `rows` (m,) int are their places."""
-        return replace(self, values=self.values[rows], classes=self.classes[rows])
+        return replace(self, values=take_rows(self.values, rows), classes=self.classes[rows])
 
     def first(self, number: int) -> "Examples":
         """So many of the rows, without a copy."""
@@ -43,7 +43,7 @@ class Examples:
         if np.array_equal(columns, np.arange(len(self.names))):
             return self  # all of them: the rows need not be in the memory twice
         names = [self.names[column] for column in columns]
-        return replace(self, values=np.take(self.values, columns, axis=1), names=names)
+        return replace(self, values=take_columns(self.values, columns), names=names)
 
     def row_weights(self, class_weight: str) -> np.ndarray:
         """How much each row counts: 1, or with `balanced` n / (k x rows of its class).

@@ -79,9 +79,10 @@ def discriminants(
     counts = np.bincount(train.classes)
     if priors is None:
         priors = counts / counts.sum()
-    means = np.empty((len(counts), train.values.shape[1]))
-    for class_ in range(len(counts)):
-        means[class_] = train.values[train.classes == class_].mean(axis=0, dtype=np.float64)
+    sums = np.zeros((len(counts), train.values.shape[1]))
+    for values, classes in spans_of(train):
+        sums += np.eye(len(counts))[:, classes] @ values.astype(np.float64)
+    means = sums / counts[:, None]
     within = Within(means, np.sqrt(priors / counts))
     if train.values.shape[1] > MOST_EXACT:
         weights = iterated(shrinkage, within, train, settings)

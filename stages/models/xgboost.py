@@ -13,6 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.errors import PipelineError
+from stages.common.large_arrays import new_rows, take_columns
 from stages.common.stage import hidden, log
 from stages.features.kinds.embedding import principal_components
 from stages.model_file.graph import ML, Graph
@@ -228,9 +229,10 @@ def principal_axes(rows: Examples, components: int | None) -> np.ndarray | None:
     embedding, others = (places_of(part, rows.names, every) for part in ("embedding", "metadata"))
     if components is None or embedding.size <= components:
         return None
-    if not np.ptp(rows.values[:, embedding], axis=0).any():
+    values = take_columns(rows.values, embedding)
+    if not np.ptp(values, axis=0).any():
         return None  # no tree can cut what is the same everywhere
-    found, _ = principal_components(rows.values[:, embedding], components)
+    found, _ = principal_components(values, components)
     axes = np.zeros((len(rows.names), len(found) + others.size), dtype=np.float32)
     axes[embedding, : len(found)] = found.T
     axes[others, len(found) + np.arange(others.size)] = 1
@@ -246,7 +248,7 @@ def along(axes: np.ndarray | None, values: np.ndarray) -> np.ndarray:
     if axes is None:
         return values
     exact = axes.astype(np.float64)
-    result = np.empty((len(values), axes.shape[1]), dtype=np.float32)
+    result = new_rows(len(values), axes.shape[1])
     for start in range(0, len(values), SPAN):
         some = slice(start, start + SPAN)
         result[some] = values[some].astype(np.float64) @ exact

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.common.files import reading
+from stages.common.large_arrays import new_rows
 from stages.tables.parquet import (
     check_columns,
     matrix,
@@ -72,7 +73,7 @@ def read_features(subset: str) -> Features:
         if not rows:
             raise ValueError("it has no rows")
     # Filled by row groups: all of them, as Arrow has them, would take as much memory once more.
-    values = np.empty((rows, len(names)), dtype=np.float32)
+    values = new_rows(rows, len(names))
     texts: dict[str, list[np.ndarray]] = {"image_file": [], "medium": []}
     start = 0
     for batch in read_batches(path, expected.names):
