@@ -262,7 +262,8 @@ def read_model() -> None:
         model.members(some, output)
         model.threshold(output)
     model.features(some)
-    model.prepare([some]).predict_proba()
+    for prepared in model.prepare([some]):
+        prepared.predict_proba()
     Answerer().answer(some)
 
 

@@ -7,6 +7,7 @@ Writes reports/metrics.json and details.json, the data of the plots under report
 model says of each row, data/predictions.parquet, and the model's card, models/model_card.md.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from stages.common.errors import PipelineError
 from stages.common.files import REMAKE, read_csv, write_csv, write_json, write_text
+from stages.common.large_arrays import lies_in_file
 from stages.common.memory import check_memory, of_evaluate
 from stages.common.params import Section, load_params
 from stages.common.stage import log, run
@@ -35,7 +37,7 @@ from stages.model_file.interface import (
 from stages.model_file.scoring import ModelFile, check_same_embedding
 from stages.model_file.words import Words
 from stages.tables.artefacts import ARTEFACTS, embedding_identity
-from stages.tables.features import Features, features_path, read_features
+from stages.tables.features import Features, features_path, read_features, size_of_features
 from stages.tables.quarantine import read_quarantine
 from stages.tables.results import DETAILS, METRICS, PLOTS
 from stages.tables.split import subsets_of_artefacts
@@ -65,9 +67,11 @@ def main() -> str:
     check_embedding(model)
     subset_of = subsets_of_artefacts()
     test_rows = sum(subset == "test" for subset in subset_of.values())
+    sizes = map(size_of_features, ("train", "test"))
     check_memory(
         of_evaluate(
             test_rows,
+            sum(0 if lies_in_file(*size) else math.prod(size) for size in sizes),
             model.embedding_length or 0,
             len(model.labels),
             kernel_functions(model.metadata),

@@ -14,6 +14,7 @@ from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, load_params
 from stages.evaluate import STAGE, Params, check_embedding, check_features
 from stages.evaluation import plots
+from stages.evaluation import rows as evaluation_rows
 from stages.evaluation.baselines import baselines, nearest_sizes
 from stages.evaluation.consistency import consistent
 from stages.evaluation.details import count_quarantined, details_of, near_duplicates
@@ -21,7 +22,14 @@ from stages.evaluation.importance import importance
 from stages.evaluation.intervals import f1_interval, wilson
 from stages.evaluation.plots import confusion_counts, per_class, reliability
 from stages.evaluation.predictions import write_predictions
-from stages.evaluation.rows import Scored, read_inputs, read_rows, read_val, score
+from stages.evaluation.rows import (
+    Scored,
+    read_inputs,
+    read_rows,
+    read_val,
+    score,
+    shuffled_rows,
+)
 from stages.model_file.interface import PROBABILITIES
 from stages.model_file.scoring import Prepared
 from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
@@ -77,13 +85,13 @@ class GoldIsWide:
         return np.column_stack([1 - gold, gold])
 
     def prepare(self, batches):
-        artefacts = Artefacts.join(list(batches))
         kind_of = {
             value["name"]: kind["name"]
             for kind in self.metadata["kinds"]
             for value in kind["inputs"]
         }
-        return Prepared(artefacts, kind_of, self.predict_proba)
+        for artefacts in batches:
+            yield Prepared(artefacts, kind_of, self.predict_proba)
 
 
 def scored(mediums, widths, museums=None, model=None):
@@ -199,12 +207,30 @@ def test_a_shuffled_group_costs_what_the_model_took_from_it():
     gold = rng.random(400) < 0.5
     mediums = np.where(gold, "gold", "clay").tolist()
     rows = scored(mediums, np.where(gold, 2000, 500))
-    found = importance(GoldIsWide(), GoldIsWide().prepare([rows.artefacts]), rows)
+    (prepared,) = GoldIsWide().prepare([rows.artefacts])
+    found = importance(GoldIsWide(), prepared, rows)
     table = found.set_index("group")
     assert list(table.index) == ["embedding", "sizes"]  # the model takes no museum
     assert table.loc["embedding"].tolist() == [0, 0, 0]
     assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.06)
     assert table.loc["sizes", "low"] < 0.5 < table.loc["sizes", "high"]
+
+
+def test_of_many_rows_some_tell_what_a_group_costs(monkeypatch):
+    monkeypatch.setattr(evaluation_rows, "SHUFFLED_ROWS", 100)
+    gold = np.random.default_rng(0).random(400) < 0.5
+    rows = scored(np.where(gold, "gold", "clay").tolist(), np.where(gold, 2000, 500))
+    model = GoldIsWide()
+    parts = [rows.artefacts.take(slice(start, start + 70)) for start in range(0, 400, 70)]
+    found, prepared = score(model, rows, parts)
+    assert len(found[PROBABILITIES].probabilities) == 400
+    assert len(prepared) == shuffled_rows(400).sum() == 100
+    kept = rows.artefacts.take(shuffled_rows(400))
+    np.testing.assert_array_equal(prepared.columns["embedding"], kept["embedding"])
+    table = importance(model, prepared, found[PROBABILITIES]).set_index("group")
+    assert table.loc["sizes", "accuracy_drop"] == pytest.approx(0.5, abs=0.12)
+    assert shuffled_rows(100).all()
+    assert np.flatnonzero(shuffled_rows(400))[[0, -1]].tolist() == [0, 399]
 
 
 class GoldIsLarge(GoldIsWide):
@@ -298,7 +324,7 @@ class WidthsAndFirstNumbers:
 
     def prepare(self, batches):
         artefacts = Artefacts.join([batch for batch in batches if len(batch)])
-        return Prepared(artefacts, {}, self.predict_proba)
+        yield Prepared(artefacts, {}, self.predict_proba)
 
     def __init__(self, embedding_length):
         self.embedding_length = embedding_length

@@ -54,7 +54,8 @@ def answer(path):
     model.predict_proba(rows)
     model.features(rows)
     model.members(rows)
-    model.prepare([rows]).predict_proba()
+    for prepared in model.prepare([rows]):
+        prepared.predict_proba()
 
 
 def instead_of_answer(*nodes, arrays=()):

@@ -22,6 +22,7 @@ from stages.common.errors import PipelineError
 from stages.common.params import ParameterError, check_section
 from stages.featurize import Params as FeaturizeParams
 from stages.featurize import fit as fit_transformer
+from stages.model_file import scoring
 from stages.model_file.graph import Graph
 from stages.model_file.interface import MEDIUM, PROBABILITIES
 from stages.model_file.scoring import ModelFile
@@ -276,7 +277,7 @@ def test_what_is_made_of_each_kind_alone_gives_the_same_answers(kind, classes, l
     new, _ = strangers(classes)
     model = load(fitted(kind, classes)[0], classes)
     order = np.random.default_rng(0).permutation(len(new))
-    prepared = model.prepare([new])
+    (prepared,) = model.prepare([new])
     assert not {*prepared.columns.columns} & {*new.columns}
     for output in model.outputs:
         expected = model.predict_proba(new, output)
@@ -285,6 +286,20 @@ def test_what_is_made_of_each_kind_alone_gives_the_same_answers(kind, classes, l
         names = [value["name"] for value in group["inputs"]]
         expected = model.predict_proba(new.with_columns({n: new[n][order] for n in names}))
         found = prepared.shuffled(group["name"], order).predict_proba()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_blocks_of_rows_give_the_same_answers_whatever_the_batches_are(monkeypatch, load):
+    monkeypatch.setattr(scoring, "BATCH_ROWS", 8)
+    monkeypatch.setattr(scoring, "BLOCK_ROWS", 16)
+    new, _ = strangers()
+    model = load(fitted("ensemble")[0])
+    expected = model.predict_proba(new)
+    for size in (3, 8, 50, len(new)):
+        batches = [new.take(slice(start, start + size)) for start in range(0, len(new), size)]
+        blocks = list(model.prepare([*batches, new.take(slice(0))]))
+        assert {len(block) for block in blocks[:-1]} == {16}
+        found = np.concatenate([block.predict_proba() for block in blocks])
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
@@ -714,7 +729,7 @@ def test_training_stops_early_and_keeps_the_best_iteration(kind, key, chosen, pa
 
 def test_the_curve_is_measured_on_evenly_spaced_training_rows(monkeypatch):
     monkeypatch.setattr(base, "MOST_TRAIN_ROWS", 3)
-    rows = Examples(np.arange(9)[:, None], np.arange(9) % 2, ["x"], ["a", "b"])
+    rows = Examples(np.arange(9, dtype=np.float32)[:, None], np.arange(9) % 2, ["x"], ["a", "b"])
     seen = []
 
     class Model:

@@ -87,7 +87,7 @@ def test_a_kernel_is_asked_once_for_all_that_is_measured(tmp_path, monkeypatch):
         scoring.Gemm, "_run", lambda *given, **how: asked.append(1) or run(*given, **how)
     )
     file, (new, _) = scoring.ModelFile(tmp_path / "model.onnx"), strangers()
-    prepared = file.prepare([new])
+    (prepared,) = file.prepare([new])
     for kind in file.metadata["kinds"]:
         prepared.shuffled(kind["name"], np.arange(len(new))[::-1]).predict_proba()
     prepared.predict_proba()

@@ -27,6 +27,7 @@ CONTAINERS = {
     ),
 }
 GROUP_ROWS = 4096  # rows of a row group, which are read at a time
+SHUFFLED_ROWS = 50_000  # of test, which tell how much each kind of features matters
 SCORED_ROWS = 1024  # rows that a model's file answers for at a time, in several threads
 
 
@@ -58,14 +59,16 @@ def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: i
     return rows * (16 * features + 40 * labels) + kernel + sums
 
 
-def of_evaluate(rows: int, length: int, labels: int, functions: int) -> int:
-    """Bytes for texts and features of `rows` of test, what each adds to the metrics, and scoring.
+def of_evaluate(rows: int, numbers: int, length: int, labels: int, functions: int) -> int:
+    """Bytes for texts of `rows` of test, what each adds to the metrics, and scoring.
 
-    The model may have so many radial basis `functions`.
+    So many `numbers` of features are held. The model may have so many radial basis `functions`; of
+    `SHUFFLED_ROWS`, what it makes of embeddings of `length` is held.
     """
     scored = MOST_THREADS * min(rows, SCORED_ROWS)
-    whole = rows * (500 + 4 * length + 130 * labels) + 32 * labels**2
-    return whole + scored * (80 * length + 25 * functions)
+    whole = rows * (500 + 130 * labels) + 32 * labels**2 + 4 * numbers
+    some = min(rows, SHUFFLED_ROWS) * 12 * length
+    return whole + some + scored * (80 * length + 25 * functions)
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.evaluation.intervals import INTERVAL, resample
-from stages.evaluation.rows import Scored
+from stages.evaluation.rows import Scored, shuffled_rows
 from stages.model_file.scoring import ModelFile, Prepared
 
 SHUFFLE_SEED = 0
@@ -16,8 +16,9 @@ def importance(model: ModelFile, prepared: Prepared, rows: Scored) -> pd.DataFra
     Columns group, accuracy_drop, low, high: one line for each kind that the model
     takes, with a 95 % interval over rows. Permutation importance (Breiman 2001) of groups,
     because one number of an embedding says little, and width and height belong together.
-    `prepared` are the same artefacts as the rows.
+    `prepared` are the `shuffled_rows` of the rows.
     """
+    rows = rows.take(shuffled_rows(len(rows.mediums)))
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows.mediums))
     truth = rows.truth(model.labels)
     right = rows.best == truth

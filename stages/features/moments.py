@@ -87,6 +87,19 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found.mean, found.deviations
 
 
+def class_means(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The means (k, d) float64 of the rows of each class, of (n, d) floats and (n,) int from 0.
+
+    The rows are read once, from the first to the last.
+    """
+    counts = np.bincount(classes)
+    sums = np.zeros((len(counts), values.shape[1]))
+    for start in range(0, len(values), ROWS):
+        some = slice(start, start + ROWS)
+        sums += np.eye(len(counts))[:, classes[some]] @ values[some].astype(np.float64)
+    return sums / counts[:, None]
+
+
 def above_0_in_32_bits(deviations: np.ndarray) -> np.ndarray:
     """Deviations (d,), and 1 for each that is so small that it would be 0 as float32."""
     return np.where(deviations.astype(np.float32) == 0, 1, deviations)

@@ -8,7 +8,7 @@ NumPy has the threads and kernels that stages/__init__.py fixes. Tests hold the 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +33,7 @@ from stages.tables.parquet import check_probabilities
 
 # Rows that are scored at a time, whatever the number of cores: a row's last bits depend on it.
 BATCH_ROWS = 1024
+BLOCK_ROWS = 16 * BATCH_ROWS  # which `prepare` gives at a time
 # Numbers that a row may become on the way, beside one for each byte of the file.
 MOST_NUMBERS = 2**17
 # Trees that a batch goes through at a time: their nodes stay in the processor's cache.
@@ -308,11 +309,11 @@ class ModelFile:
             self._evaluators[name] = _part(self._model, self.inputs, [name])
         return self._evaluators[name]
 
-    def prepare(self, batches: Iterable[Artefacts]) -> "Prepared":
-        """Compute what the model makes of each kind of features alone, for one artefact at least.
+    def prepare(self, batches: Iterable[Artefacts]) -> Iterator["Prepared"]:
+        """Compute what the model makes of each kind of features alone.
 
-        Of batches of artefacts, one at a time, so that their embeddings are never all in the
-        memory.
+        It takes batches of artefacts one at a time, and yields `BLOCK_ROWS` artefacts at a time, at
+        the end fewer: neither their embeddings nor what is made of them are all in the memory.
 
         Raises PipelineError as `predict_proba` does.
         """
@@ -335,14 +336,22 @@ class ModelFile:
             with self._running():
                 return self._checked(_run(rest[output], columns, [output])[0])
 
-        parts = []
+        waiting: list[Artefacts] = []
         for artefacts in batches:
-            if len(artefacts):
-                self._check_embeddings(artefacts)
-                with self._running():
-                    found = _run(first, artefacts, list(kinds))
-                parts.append(Artefacts(dict(zip(kinds, found, strict=True))))
-        return Prepared(Artefacts.join(parts), kinds, score)
+            if not len(artefacts):
+                continue
+            self._check_embeddings(artefacts)
+            with self._running():
+                found = _run(first, artefacts, list(kinds))
+            waiting.append(Artefacts(dict(zip(kinds, found, strict=True))))
+            if sum(map(len, waiting)) >= BLOCK_ROWS:
+                rows = Artefacts.join(waiting)
+                whole = len(rows) - len(rows) % BLOCK_ROWS
+                for start in range(0, whole, BLOCK_ROWS):
+                    yield Prepared(rows.take(slice(start, start + BLOCK_ROWS)), kinds, score)
+                waiting = [rows.take(slice(whole, None))]
+        if any(map(len, waiting)):
+            yield Prepared(Artefacts.join(waiting), kinds, score)
 
 
 @dataclass(frozen=True)
@@ -352,6 +361,18 @@ class Prepared:
     columns: Artefacts
     kind_of: Mapping[str, str]  # the kind of features that each of the columns is made of
     score: Callable[[Artefacts, str], np.ndarray]  # an output of the model for such columns
+
+    @classmethod
+    def join(cls, parts: Sequence["Prepared"]) -> "Prepared":
+        """The artefacts of all parts, one at least, which are of one model."""
+        return replace(parts[0], columns=Artefacts.join([part.columns for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def take(self, rows: np.ndarray) -> "Prepared":
+        """Some of the artefacts; `rows` (n,) bool says which."""
+        return replace(self, columns=self.columns.take(rows))
 
     def predict_proba(self, output: str = PROBABILITIES) -> np.ndarray:
         """What `predict_proba` of the model gives for these artefacts: the same numbers."""

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from stages.common.engine import in_order
 from stages.common.errors import PipelineError
 from stages.common.threads import thread_pool
+from stages.features.moments import class_means
 from stages.models.base import Fitted, ModelParams, Settings, decided_nothing
 from stages.models.examples import Examples
 from stages.models.linear import Linear
@@ -79,10 +80,7 @@ def discriminants(
     counts = np.bincount(train.classes)
     if priors is None:
         priors = counts / counts.sum()
-    sums = np.zeros((len(counts), train.values.shape[1]))
-    for values, classes in spans_of(train):
-        sums += np.eye(len(counts))[:, classes] @ values.astype(np.float64)
-    means = sums / counts[:, None]
+    means = class_means(train.values, train.classes)
     within = Within(means, np.sqrt(priors / counts))
     if train.values.shape[1] > MOST_EXACT:
         weights = iterated(shrinkage, within, train, settings)
