@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from stages.common.errors import ParameterError, PipelineError
+from stages.common.large_arrays import lies_in_file, new_rows
 from stages.common.memory import check_memory, of_featurize
 from stages.common.params import Section, load_params
-from stages.common.stage import hidden, run
+from stages.common.stage import hidden, log, run
 from stages.features.block import Block
 from stages.features.kinds.category import MUSEUM, Category
 from stages.features.kinds.embedding import Embedding, Pca, needs_rows
@@ -78,15 +79,19 @@ def main() -> str:
     subset_of = subsets_of_artefacts()
     rows = Counter(subset_of.values())
     length = 0 if params.embedding == "none" else length_of_embeddings(schema) or 0
-    held = rows["train"] if needs_rows(params.embedding, length) else 0
+    on_rows = needs_rows(params.embedding, length)
+    in_file = on_rows and lies_in_file(rows["train"], length)
+    if in_file:
+        log(STAGE, f"embeddings of {rows['train']:,} rows lie in files, as the memory is short")
+    held = rows["train"] if on_rows and not in_file else 0
     check_memory(
-        of_featurize(len(subset_of), held, length),
+        of_featurize(len(subset_of), held, length, params.embedding == "pca" and not on_rows),
         f"fitting features on {rows['train']:,} training rows",
         "take fewer rows, or `-S featurize.embedding=none`",
     )
     metadata = [name for name in columns_of(params) if name != EMBEDDING]
     train = Artefacts.join(list(read_artefacts("train", subset_of, metadata, STAGE)))
-    embeddings = embeddings_of_train(params, subset_of, length)
+    embeddings = embeddings_of_train(params, subset_of, rows["train"], length)
     transformer = fit(train, params, embeddings, embedding_identity(ARTEFACTS))
     del train, embeddings
     names = transformer.feature_names
@@ -106,16 +111,22 @@ def main() -> str:
 
 
 def embeddings_of_train(
-    params: Params, subset_of: Mapping[str, str], length: int
+    params: Params, subset_of: Mapping[str, str], rows: int, length: int
 ) -> np.ndarray | Moments | None:
-    """What `Embedding.fit` takes of the training rows: as little of them as it can."""
+    """What `Embedding.fit` takes of so many training rows: as little of them as it can."""
     if params.embedding == "none":
         return None
     if params.embedding == "raw":
         return np.empty((0, length), dtype=np.float32)
     if needs_rows(params.embedding, length):
-        read = read_artefacts("train", subset_of, [EMBEDDING], STAGE)
-        return np.concatenate([rows[EMBEDDING] for rows in read])
+        # Exponents are fitted to one number of all rows after the other: those lie side by side.
+        power = params.embedding == "power"
+        values = new_rows(length, rows).T if power else new_rows(rows, length)
+        start = 0
+        for read in read_artefacts("train", subset_of, [EMBEDDING], STAGE):
+            values[start : start + len(read)] = read[EMBEDDING]
+            start += len(read)
+        return values
     found = partial(moments_of_train, products=params.embedding == "pca")
     parts = map_artefacts(found, subset_of, [EMBEDDING], f"{STAGE} moments")
     return total(part for part in parts if part is not None)

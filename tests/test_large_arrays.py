@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from conftest import tiny_rows
 
-from stages import featurize, split, train
+from stages import evaluate, featurize, split, train
 from stages.common import large_arrays
 from stages.common.errors import PipelineError
 from stages.common.large_arrays import lies_in_file, new_rows, take_columns, take_rows
+from stages.features.kinds import embedding
+from stages.features.transformer import TRANSFORMER
 from stages.model_file.interface import MODEL
 from stages.models.registry import NAMES
+from stages.tables.results import METRICS
 from stages.tables.split import SPLIT
 
 Usage = namedtuple("Usage", "free")
@@ -71,27 +74,44 @@ def test_a_full_disk_is_a_sentence(monkeypatch):
 
 
 @pytest.mark.usefixtures("stage_folder")
-def test_every_model_and_the_split_are_the_same_from_files(parse, set_params, monkeypatch, capsys):
+def test_split_and_every_model_are_the_same_from_files(parse, set_params, monkeypatch, capsys):
     set_params(**{"train.ensemble.size_trees.rounds": 5, "train.xgboost.rounds": 5})
     parse(tiny_rows())
 
-    def made(short):
-        with monkeypatch.context() as patch:
-            if short:
-                short_of_memory(patch)
-            split.main()
-            found = {"split": SPLIT.read_bytes()}
-            featurize.main()
-            for model in NAMES:
-                set_params(**{"train.model": model})
-                train.main()
-                found[model] = MODEL.read_bytes()
-        return found
+    def made():
+        split.main()
+        found = {"split": SPLIT.read_bytes()}
+        featurize.main()
+        for model in NAMES:
+            set_params(**{"train.model": model})
+            train.main()
+            found[model] = MODEL.read_bytes()
+        evaluate.main()
+        return found | {"metrics": METRICS.read_bytes()}
 
-    in_memory = made(short=False)
+    in_memory = made()
     assert "lie in" not in capsys.readouterr().out
-    from_files = made(short=True)
+    short_of_memory(monkeypatch)
+    assert made() == in_memory
     said = capsys.readouterr().out
     assert "[split] embeddings of 72 rows lie in a file, as the memory is short\n" in said
     assert said.count("features of 108 rows lie in files, as the memory is short\n") == len(NAMES)
-    assert from_files == in_memory
+
+
+@pytest.mark.usefixtures("stage_folder")
+@pytest.mark.parametrize("how", ["power", "pca"])
+def test_features_fitted_on_rows_are_the_same_from_files(
+    how, parse, set_params, monkeypatch, capsys
+):
+    monkeypatch.setattr(embedding, "LONGEST_EXACT", 2)  # a long embedding has more numbers
+    set_params(**{"featurize.embedding": how, "featurize.pca.components": 2})
+    parse(tiny_rows())
+    split.main()
+    featurize.main()
+    in_memory = TRANSFORMER.read_bytes()
+    assert "lie in" not in capsys.readouterr().out
+    short_of_memory(monkeypatch)
+    featurize.main()
+    assert TRANSFORMER.read_bytes() == in_memory
+    said = "[featurize] embeddings of 72 rows lie in files, as the memory is short\n"
+    assert said in capsys.readouterr().out

@@ -36,15 +36,15 @@ def of_split(rows: int, held_rows: int, length: int) -> int:
     return 700 * rows + 4 * held_rows * length + 16 * min(rows, GROUP_ROWS) * length
 
 
-def of_featurize(rows: int, held_rows: int, length: int) -> int:
+def of_featurize(rows: int, held_rows: int, length: int, products: bool) -> int:
     """Bytes for texts of all rows and row groups in several threads.
 
-    Those that are fitted on the rows themselves hold `held_rows` embeddings, in 32 and once in 64
-    bits; the others the products of their columns.
+    Where embeddings of `length` are fitted on the rows themselves, `held_rows` of them are held;
+    for others, in each thread the `products` of their columns.
     """
     group = 20 * min(rows, GROUP_ROWS) * length
-    own = 12 * held_rows * length if held_rows else MOST_THREADS * 24 * length**2
-    return 500 * rows + MOST_THREADS * group + own
+    sums = MOST_THREADS * 24 * length**2 if products else 0
+    return 500 * rows + MOST_THREADS * group + 12 * held_rows * length + sums
 
 
 def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: int) -> int:

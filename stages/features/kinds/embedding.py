@@ -11,6 +11,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.common.errors import PipelineError
+from stages.common.large_arrays import new_rows
 from stages.common.params import Section
 from stages.features.block import ROWS, Block, Description, Input, by_numpy
 from stages.features.moments import Moments, above_0_in_32_bits, total
@@ -117,8 +118,11 @@ class Embedding(Block):
         scale = above_0_in_32_bits(found.deviations)
         standardized: np.ndarray | Moments = found.divided(scale)
         if isinstance(values, np.ndarray) and needs_rows(how, length):
-            standardized = values - found.mean.astype(np.float32)
-            standardized /= scale.astype(np.float32)
+            standardized = new_rows(*values.shape)
+            for start in range(0, len(values), ROWS):
+                some = slice(start, start + ROWS)
+                standardized[some] = values[some] - found.mean.astype(np.float32)
+                standardized[some] /= scale.astype(np.float32)
         components, variances = principal_components(standardized, pca.components)
         return replace(
             plain,
