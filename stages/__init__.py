@@ -14,6 +14,7 @@ import types
 
 # When no script had been read yet but this one, in seconds of the epoch.
 STARTED = time.time()
+STOPPED = "error: stopped by Ctrl-C"
 NO_MEMORY = "close other programs, or raise the limit of the shell or the container, if it has one"
 
 
@@ -39,7 +40,7 @@ def _tell(
         chain.append(before)
     # A library in C that is loading turns Ctrl-C into an error of its own.
     if any(isinstance(one, KeyboardInterrupt) for one in chain):
-        print("error: stopped by Ctrl-C", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
     elif out_of_memory(error):
         print(f"error: there is too little memory: {error}: {NO_MEMORY}", file=sys.stderr)
     else:
@@ -59,7 +60,7 @@ from typing import TextIO  # noqa: E402
 def _end(*_: object) -> None:
     """End at once, without the exception that some libraries in C++ cannot pass on."""
     try:
-        os.write(2, b"error: stopped by Ctrl-C\n")
+        os.write(2, f"{STOPPED}\n".encode())
     finally:
         os._exit(130)
 

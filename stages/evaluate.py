@@ -7,7 +7,6 @@ Writes reports/metrics.json and details.json, the data of the plots under report
 model says of each row, data/predictions.parquet, and the model's card, models/model_card.md.
 """
 
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from stages.common.errors import PipelineError
 from stages.common.files import REMAKE, read_csv, write_csv, write_json, write_text
-from stages.common.large_arrays import lies_in_file
+from stages.common.large_arrays import numbers_in_memory
 from stages.common.memory import check_memory, of_evaluate
 from stages.common.params import Section, load_params
 from stages.common.stage import log, run
@@ -71,7 +70,7 @@ def main() -> str:
     check_memory(
         of_evaluate(
             test_rows,
-            sum(0 if lies_in_file(*size) else math.prod(size) for size in sizes),
+            sum(numbers_in_memory(*size) for size in sizes),
             model.embedding_length or 0,
             len(model.labels),
             kernel_functions(model.metadata),

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.common.errors import ParameterError, PipelineError
-from stages.common.large_arrays import lies_in_file, new_rows
+from stages.common.large_arrays import new_rows, numbers_in_memory
 from stages.common.memory import check_memory, of_featurize
 from stages.common.params import Section, load_params
 from stages.common.stage import hidden, log, run
@@ -80,12 +80,11 @@ def main() -> str:
     rows = Counter(subset_of.values())
     length = 0 if params.embedding == "none" else length_of_embeddings(schema) or 0
     on_rows = needs_rows(params.embedding, length)
-    in_file = on_rows and lies_in_file(rows["train"], length)
-    if in_file:
+    numbers = numbers_in_memory(rows["train"], length) if on_rows else 0
+    if on_rows and not numbers:
         log(STAGE, f"embeddings of {rows['train']:,} rows lie in files, as the memory is short")
-    held = rows["train"] if on_rows and not in_file else 0
     check_memory(
-        of_featurize(len(subset_of), held, length, params.embedding == "pca" and not on_rows),
+        of_featurize(len(subset_of), numbers, length, params.embedding == "pca" and not on_rows),
         f"fitting features on {rows['train']:,} training rows",
         "take fewer rows, or `-S featurize.embedding=none`",
     )

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.files import reading
-from stages.common.large_arrays import lies_in_file, new_rows
+from stages.common.large_arrays import new_rows, numbers_in_memory
 from stages.common.memory import check_memory, of_split
 from stages.common.params import Section, chosen, load_params
 from stages.common.stage import hidden, log, run
 from stages.common.threads import in_threads
 from stages.features.moments import Moments, above_0_in_32_bits
-from stages.features.neighbours import how_to_search, search_among
+from stages.features.neighbours import how_to_search, search_among, sketched
 from stages.tables.artefacts import (
     ARTEFACTS,
     EMBEDDING,
@@ -237,13 +237,14 @@ def nearest_training_rows(
     if length is None:
         return nearest, cosine
     train_rows = np.flatnonzero(subset == "train")
-    in_file = lies_in_file(len(train_rows), length)
+    numbers = numbers_in_memory(len(train_rows), length)
+    sketches = numbers_in_memory(len(train_rows), sketched(length, how))
     check_memory(
-        of_split(len(subset), 0 if in_file else len(train_rows), length),
+        of_split(len(subset), numbers + sketches, length),
         f"the search for near-duplicates among {len(subset):,} rows",
         "take fewer rows, or shorter embeddings",
     )
-    if in_file:
+    if not numbers:
         log(STAGE, f"embeddings of {len(train_rows):,} rows lie in a file, as the memory is short")
     train = new_rows(len(train_rows), length)
     filled = 0

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from stages.common.errors import ParameterError, PipelineError, shorten
 from stages.common.files import REMAKE, atomic_write, write_csv
-from stages.common.large_arrays import lies_in_file
+from stages.common.large_arrays import numbers_in_memory
 from stages.common.memory import check_memory, of_train
 from stages.common.params import Section, check_keys, check_section, load_section
 from stages.common.stage import log, run
@@ -34,7 +34,7 @@ from stages.model_file.interface import (
     PROBABILITIES_WITHOUT_SIZES,
     TRAINING_CURVE,
 )
-from stages.models import ensemble, kernel_ridge
+from stages.models import ensemble, kernel_ridge, xgboost
 from stages.models.base import Calibrated, ModelParams, Settings, fit_one, places_of
 from stages.models.calibration import FEW_ROWS, sure
 from stages.models.examples import Examples, log_loss
@@ -164,9 +164,14 @@ def check_memory_of(checked: dict[str, ModelParams]) -> None:
     mediums = read_columns(features_path("train"), {"medium": pa.string()})["medium"]
     labels = len(pc.unique(mediums))
     kernel = checked.get("kernel_ridge")
-    in_file = lies_in_file(rows, features)
-    if in_file:
-        log(STAGE, f"features of {rows:,} rows lie in files, as the memory is short")
+    numbers = numbers_in_memory(train_rows, features)
+    if not numbers:
+        log(STAGE, f"features of {train_rows:,} rows lie in files, as the memory is short")
+        trees = checked.get("xgboost")
+        if isinstance(trees, xgboost.Params):
+            # What XGBoost makes of them does not: 10 bytes a number, where others take 16.
+            numbers += 5 * rows * min(features, trees.components or features) // 8
+    numbers += numbers_in_memory(rows - train_rows, features)
     kernel_rows = centres = 0
     remedy = "take fewer rows, or another model, such as `-S train.model=lda`"
     if isinstance(kernel, kernel_ridge.Params):
@@ -177,7 +182,7 @@ def check_memory_of(checked: dict[str, ModelParams]) -> None:
         key = "centres" if centres else "most_rows"
         remedy += f"; kernel_ridge takes the less, the smaller its `{key}` ({centres or rows:,})"
     check_memory(
-        of_train(rows, 0 if in_file else features, labels, kernel_rows, centres),
+        of_train(rows, numbers, labels, kernel_rows, centres),
         f"training on {rows:,} rows of {features:,} features and {labels:,} labels",
         remedy,
     )

@@ -30,6 +30,7 @@ from stages.evaluation.rows import (
     score,
     shuffled_rows,
 )
+from stages.features import moments
 from stages.model_file.interface import PROBABILITIES
 from stages.model_file.scoring import Prepared
 from stages.tables.artefacts import ARTEFACTS, METADATA, Artefacts, artefacts_schema
@@ -183,6 +184,15 @@ def test_the_sizes_alone_name_what_is_near_in_size():
     test = sizes_of([120.0, 2500.0], [110.0, 900.0])
     # 15 neighbours: nine or ten of the near medium, and five or six of the other.
     assert nearest_sizes(train, mediums, test).tolist() == ["clay", "gold"]
+
+
+def test_the_means_of_classes_are_those_of_all_their_rows(monkeypatch):
+    monkeypatch.setattr(moments, "ROWS", 7)
+    random = np.random.default_rng(0)
+    values = random.standard_normal((50, 3)).astype(np.float32)
+    classes = np.append(random.integers(0, 4, 49), 4)  # the last has one row, in the last part
+    expected = [values[classes == one].mean(axis=0, dtype=np.float64) for one in range(5)]
+    np.testing.assert_allclose(moments.class_means(values, classes), expected, rtol=1e-12)
 
 
 def test_the_sizes_alone_ask_fifteen_neighbours():

@@ -10,7 +10,13 @@ from conftest import tiny_rows
 from stages import evaluate, featurize, split, train
 from stages.common import large_arrays
 from stages.common.errors import PipelineError
-from stages.common.large_arrays import lies_in_file, new_rows, take_columns, take_rows
+from stages.common.large_arrays import (
+    lies_in_file,
+    new_rows,
+    numbers_in_memory,
+    take_columns,
+    take_rows,
+)
 from stages.features.kinds import embedding
 from stages.features.transformer import TRANSFORMER
 from stages.model_file.interface import MODEL
@@ -24,7 +30,7 @@ Usage = namedtuple("Usage", "free")
 def short_of_memory(monkeypatch):
     """Put all rows in files, however few, where the memory suffices for the rest."""
     monkeypatch.setattr(large_arrays, "FEW_BYTES", 0)
-    monkeypatch.setattr(large_arrays, "PARTS", 10**12)
+    monkeypatch.setattr(large_arrays, "free_for_stage", lambda: 1)
 
 
 def in_file(values):
@@ -40,6 +46,15 @@ def test_rows_lie_in_a_file_where_they_take_more_than_an_eighth_of_the_memory(mo
     assert lies_in_file(10**6 + 1, 10)
     monkeypatch.setattr(large_arrays, "free_for_stage", lambda: None)
     assert not lies_in_file(10**9, 10**3)
+
+
+def test_a_limit_of_addresses_leaves_no_more_of_them_for_a_file(monkeypatch):
+    short_of_memory(monkeypatch)
+    assert lies_in_file(10, 10)
+    assert numbers_in_memory(10, 10) == 0
+    monkeypatch.setattr(large_arrays, "address_limit", lambda: 10**12)
+    assert not lies_in_file(10, 10)
+    assert numbers_in_memory(10, 10) == 100
 
 
 def test_nobody_asks_what_is_free_for_few_rows(monkeypatch):
@@ -95,7 +110,35 @@ def test_split_and_every_model_are_the_same_from_files(parse, set_params, monkey
     assert made() == in_memory
     said = capsys.readouterr().out
     assert "[split] embeddings of 72 rows lie in a file, as the memory is short\n" in said
-    assert said.count("features of 108 rows lie in files, as the memory is short\n") == len(NAMES)
+    assert said.count("features of 72 rows lie in files, as the memory is short\n") == len(NAMES)
+
+
+@pytest.mark.usefixtures("stage_folder")
+@pytest.mark.parametrize(
+    ("room", "components", "numbers"),
+    # 72 rows of train and 36 of val with 13 features. All lie in files where one would not fit.
+    [
+        (1, 4, 270),  # 10 bytes a number of 108 rows of 4, and not 16
+        (1, None, 877),
+        (36, None, 877 + 36 * 13),
+        (72, None, 108 * 13),
+        (10**6, 4, 108 * 13),
+    ],
+)
+def test_what_stays_in_the_memory_of_train_is_counted(
+    room, components, numbers, parse, set_params, monkeypatch
+):
+    set_params(**{"train.model": "xgboost", "train.xgboost.components": components})
+    parse(tiny_rows())
+    split.main()
+    featurize.main()
+    monkeypatch.setattr(large_arrays, "FEW_BYTES", 0)
+    monkeypatch.setattr(large_arrays, "free_for_stage", lambda: 8 * 4 * 13 * room)
+    asked = []
+    monkeypatch.setattr(train, "of_train", lambda _, found, *others: asked.append(found) or 0)
+    _, section, content = train.read_params()
+    train.check_memory_of(train.check_models("xgboost", section, content))
+    assert asked == [numbers]
 
 
 @pytest.mark.usefixtures("stage_folder")

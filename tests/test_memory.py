@@ -119,17 +119,17 @@ def refused(monkeypatch, stage, written):
 
 
 def test_embeddings_that_are_added_up_take_no_memory_of_their_own():
-    assert of_featurize(10**6, 0, 1000, True) < of_featurize(10**5, 10**5, 1000, False)
-    held, none = (of_featurize(10**6, rows, 1000, False) for rows in (10**6, 0))
+    assert of_featurize(10**6, 0, 1000, True) < of_featurize(10**5, 10**8, 1000, False)
+    held, none = (of_featurize(10**6, numbers, 1000, False) for numbers in (10**9, 0))
     assert held - none > 11 * 10**9
 
 
 def test_training_is_estimated_a_little_above_what_was_measured():
     # Peaks beside the libraries, in GB: of a blend with a kernel around 4,096 centres, of trees.
-    assert 3.3 < of_train(192_857, 1024, 29, 0, 4096) / GB < 6
-    assert 2.4 < of_train(192_857, 1024, 29, 0, 0) / GB < 4
+    assert 3.3 < of_train(192_857, 192_857 * 1024, 29, 0, 4096) / GB < 6
+    assert 2.4 < of_train(192_857, 192_857 * 1024, 29, 0, 0) / GB < 4
     # So a million rows of raw embeddings go through in 24 GB.
-    assert of_train(582_000, 1024, 29, 0, 4096) / GB < 16
+    assert of_train(582_000, 582_000 * 1024, 29, 0, 4096) / GB < 16
 
 
 def test_each_stage_stops_before_its_work_and_says_what_to_do(parse, set_params, monkeypatch):

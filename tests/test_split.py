@@ -436,10 +436,15 @@ def test_an_index_looks_into_some_of_its_lists(monkeypatch):
     away = unit_rows(random.standard_normal((500, 64), dtype=np.float32))
     asked = unit_rows(0.9 * train[:500] + 0.3 * away)
     right = np.arange(500)
-    found = [search_among(train, "approximate")(asked)[0] == right]
-    monkeypatch.setattr(neighbours, "PROBED", 1)
-    found.append(search_among(train, "approximate")(asked)[0] == right)
-    assert found[1].mean() < 0.8 < 0.95 < found[0].mean()
+
+    def found(**chosen):
+        for name, value in chosen.items():
+            monkeypatch.setattr(neighbours, name, value)
+        return (search_among(train, "approximate")(asked)[0] == right).mean()
+
+    assert found() > 0.95
+    assert found(CONSIDERED=1) < 0.9  # the graph leads to others
+    assert found(CONSIDERED=96, PROBED=1) < 0.8
 
 
 def test_an_index_finds_its_way_where_half_of_the_rows_are_one(monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages import address_limit
 from stages.common.errors import PipelineError
 from stages.common.memory import free_for_stage
 
@@ -21,10 +22,16 @@ PARTS, FEW_BYTES = 8, 2**24
 def lies_in_file(rows: int, length: int) -> bool:
     """Whether `new_rows` would put rows (n, d) in a file."""
     size = 4 * rows * length
-    if size <= FEW_BYTES:
+    # Where addresses are limited, a file takes as many.
+    if size <= FEW_BYTES or address_limit() is not None:
         return False
     free = free_for_stage()
     return free is not None and PARTS * size > free
+
+
+def numbers_in_memory(rows: int, length: int) -> int:
+    """How many numbers of rows (n, d) `new_rows` holds in the memory: all or none."""
+    return 0 if lies_in_file(rows, length) else rows * length
 
 
 def new_rows(rows: int, length: int) -> np.ndarray:

@@ -31,24 +31,27 @@ SHUFFLED_ROWS = 50_000  # of test, which tell how much each kind of features mat
 SCORED_ROWS = 1024  # rows that a model's file answers for at a time, in several threads
 
 
-def of_split(rows: int, held_rows: int, length: int) -> int:
-    """Bytes for texts of all rows, and directions of `held_rows` embeddings of `length`."""
-    return 700 * rows + 4 * held_rows * length + 16 * min(rows, GROUP_ROWS) * length
+def of_split(rows: int, numbers: int, length: int) -> int:
+    """Bytes for texts of all rows, and directions and sketches of so many `numbers`.
+
+    Embeddings of `length` are read.
+    """
+    return 700 * rows + 4 * numbers + 16 * min(rows, GROUP_ROWS) * length
 
 
-def of_featurize(rows: int, held_rows: int, length: int, products: bool) -> int:
+def of_featurize(rows: int, numbers: int, length: int, products: bool) -> int:
     """Bytes for texts of all rows and row groups in several threads.
 
-    Where embeddings of `length` are fitted on the rows themselves, `held_rows` of them are held;
-    for others, in each thread the `products` of their columns.
+    Where embeddings of `length` are fitted on the rows themselves, so many `numbers` are held; for
+    others, in each thread the `products` of their columns.
     """
     group = 20 * min(rows, GROUP_ROWS) * length
     sums = MOST_THREADS * 24 * length**2 if products else 0
-    return 500 * rows + MOST_THREADS * group + 12 * held_rows * length + sums
+    return 500 * rows + MOST_THREADS * group + 12 * numbers + sums
 
 
-def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: int) -> int:
-    """Bytes for `features` that are held of `rows` of train and val, logits, and a kernel matrix.
+def of_train(rows: int, numbers: int, labels: int, kernel_rows: int, centres: int) -> int:
+    """Bytes for `numbers` of features, logits of `rows` of train and val, and a kernel matrix.
 
     That has `kernel_rows` rows, or is summed for so many `centres` in several threads.
     """
@@ -56,7 +59,7 @@ def of_train(rows: int, features: int, labels: int, kernel_rows: int, centres: i
     sums = 8 * (AHEAD + MOST_THREADS + 2) * centres**2 + 12 * MOST_THREADS * GROUP_ROWS * centres
     # From 60,000 to 180,000 rows of 1,024 features, a blend takes 13 bytes more for each number,
     # and a model alone 8 to 13.
-    return rows * (16 * features + 40 * labels) + kernel + sums
+    return 16 * numbers + 40 * rows * labels + kernel + sums
 
 
 def of_evaluate(rows: int, numbers: int, length: int, labels: int, functions: int) -> int:
@@ -87,7 +90,7 @@ def check_memory(needed: int, what: str, remedy: str) -> None:
 
 
 def free_for_stage() -> int | None:
-    """Bytes that the stage may still take; None where neither params.yaml nor the system says."""
+    """Bytes that are free and that `memory` allows; None where nobody says."""
     known = [found for found in (free_bytes(), allowed_bytes()) if found is not None]
     return min(known, default=None)
 

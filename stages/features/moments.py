@@ -95,8 +95,11 @@ def class_means(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
     counts = np.bincount(classes)
     sums = np.zeros((len(counts), values.shape[1]))
     for start in range(0, len(values), ROWS):
-        some = slice(start, start + ROWS)
-        sums += np.eye(len(counts))[:, classes[some]] @ values[some].astype(np.float64)
+        own = classes[start : start + ROWS]
+        order = np.argsort(own, kind="stable")
+        found, first = np.unique(own[order], return_index=True)
+        sorted_rows = values[start : start + ROWS][order].astype(np.float64)
+        sums[found] += np.add.reduceat(sorted_rows, first, axis=0)
     return sums / counts[:, None]
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from stages.common.large_arrays import new_rows
 from stages.tables.artefacts import LONGEST_EXACT
 from stages.tables.split import How, unit_rows
 
@@ -26,9 +27,9 @@ MOST_PRODUCTS, LEAST_NUMBERS = 1e12, 64
 # How long the sketches are that stand for embeddings, and what draws them.
 SKETCH, SKETCH_SEED = 512, 0
 
-# The index has a list for LISTED rows, of those that are nearest to one that was drawn, and looks
-# into the PROBED nearest of CONSIDERED ones, which a graph leads to that links each with LINKS
-# others. docs/choices.md says what that finds.
+# The index has a list for LISTED rows, of those that are near to one that was drawn, and looks into
+# the PROBED nearest of CONSIDERED ones, which a graph leads to that links each with LINKS others.
+# docs/choices.md says what that finds.
 LISTED, PROBED, CONSIDERED, LINKS, INDEX_SEED = 256, 256, 384, 32, 0
 # Of a row of d numbers, each is rounded to whole steps of 1 / (STEPS √d), and one beyond LARGEST of
 # them is cut. A number of a row of length 1 is about 1 / √d. So up to 2^24 / LARGEST of them, all
@@ -44,6 +45,11 @@ def how_to_search(asked: int, train: int, length: int) -> How:
     return "exact" if products <= MOST_PRODUCTS else "approximate"
 
 
+def sketched(length: int, how: How) -> int:
+    """How many numbers of sketches `search_among` holds for each training row."""
+    return SKETCH if how == "exact" and length > LONGEST_EXACT else 0
+
+
 def search_among(train: np.ndarray, how: How) -> Search:
     """A search among training rows (m, d) float32 of length 1.
 
@@ -52,13 +58,13 @@ def search_among(train: np.ndarray, how: How) -> Search:
     rows have the cosine c, that of their sketches is off by about (1 - c²) / √SKETCH, 0.016 at 0.8.
     So even where it is called exact, another row that is about as near may be named.
     """
-    signs = np.array([-1, 1], dtype=np.float32)
-    axes = np.random.default_rng(SKETCH_SEED).choice(signs, (train.shape[1], SKETCH))
-    if how == "approximate":
-        return best_of(train, by_index(train, axes))
-    if train.shape[1] <= LONGEST_EXACT:
+    length = train.shape[1]
+    if how == "exact" and not sketched(length, how):
         return exact_search(train)
-    return best_of(train, by_comparing(train, axes))
+    signs = np.array([-1, 1], dtype=np.float32)
+    axes = np.random.default_rng(SKETCH_SEED).choice(signs, (length, SKETCH))
+    find = by_index if how == "approximate" else by_comparing
+    return best_of(train, find(train, axes))
 
 
 def exact_search(train: np.ndarray) -> Search:
@@ -91,7 +97,10 @@ def best_of(train: np.ndarray, find: Find) -> Search:
 
 def by_comparing(train: np.ndarray, axes: np.ndarray) -> Find:
     """Finds the `OF_SKETCHES` rows with the nearest sketches, of all m (m, d); axes are (d, s)."""
-    sketches = unit_rows(train @ axes)
+    sketches = new_rows(len(train), axes.shape[1])
+    for start in range(0, len(train), ROWS_AT_A_TIME):
+        some = slice(start, start + ROWS_AT_A_TIME)
+        sketches[some] = unit_rows(train[some] @ axes)
     count = min(OF_SKETCHES, len(sketches))
 
     def find(asked: np.ndarray) -> np.ndarray:
@@ -106,9 +115,9 @@ def by_index(train: np.ndarray, axes: np.ndarray) -> Find:
 
     Two rows have as many signs in common as the angle between them is small (Charikar 2002). They
     lie in an inverted file of Faiss (Douze et al. 2024, The Faiss library), whose lists a graph
-    finds (Malkov and Yashunin 2018): a row is compared with a number of others that does not depend
-    on m, and with a number of lists that grows as log m. All are whole numbers, so that every
-    processor finds the same.
+    finds (Malkov and Yashunin 2018): where rows are spread over the lists, each is compared with a
+    number of others that does not depend on m, and with a number of lists that grows as log m. All
+    are whole numbers, so that every processor finds the same.
     """
     import faiss
 
@@ -121,11 +130,11 @@ def by_index(train: np.ndarray, axes: np.ndarray) -> Find:
     index = faiss.IndexBinaryIVF(graph, axes.shape[1], len(centres))
     index.is_trained = True  # there is nothing to learn
     index.nprobe = PROBED
-    with one_thread():  # several would link another graph
+    with one_thread():  # several might link another graph
         graph.add(centres)
         for start in range(0, len(train), ROWS_AT_A_TIME):
             index.add(signs_of(train[start : start + ROWS_AT_A_TIME], axes))
-    graph.hnsw.efSearch = CONSIDERED
+    graph.hnsw.efSearch = CONSIDERED  # to put a row in a list, the few of Faiss's default will do
 
     def find(asked: np.ndarray) -> np.ndarray:
         with one_thread():  # this is one of several that search

@@ -188,7 +188,7 @@ def _input(length: int) -> Input:
 
 
 def needs_rows(how: str, length: int) -> bool:
-    """Whether this way is fitted on the rows themselves, which then are in the memory together."""
+    """Whether this way is fitted on the rows themselves, and not on their moments."""
     return how == "power" or (how == "pca" and length > LONGEST_EXACT)
 
 
