@@ -992,6 +992,16 @@ def test_kernel_ridge_has_a_function_around_each_row_or_around_some(capsys):
     assert "[train] kernel_ridge: solving for 120 rows\n" in capsys.readouterr().out
 
 
+def test_the_log_says_when_rows_that_judge_have_functions_of_their_own(capsys):
+    rows, settings = made_up().train, settings_of("kernel_ridge")
+    params = checked("kernel_ridge", most_rows=50, centres=20)
+    kernel_ridge.fit_held_out(params, rows, np.arange(100), settings)
+    assert "judge" not in capsys.readouterr().out
+    kernel_ridge.fit_held_out(params, rows, np.arange(107), settings)
+    said = "[train] kernel_ridge: 7 of the rows that judge it have functions of their own, so that"
+    assert said in capsys.readouterr().out
+
+
 def test_no_function_is_around_a_row_that_is_scored_where_others_suffice(monkeypatch):
     solve_around, centres = kernel_ridge.solve_around, []
 

@@ -151,6 +151,12 @@ def fit_held_out(params: Params, rows: Examples, scored: np.ndarray, settings: S
     )
     # A row that is left out and has a function around it all the same says too much of itself.
     order = np.concatenate([scored, order[~np.isin(order, scored)]])
+    if (own := params.centres + len(scored) - len(order)) > 0:
+        log(
+            "train",
+            f"{settings.name}: {own:,} of the rows that judge it have functions of their own, so "
+            "that it may seem surer than it is: lower `centres`, or raise `most_rows`",
+        )
     centres = rows.take(order[-params.centres :])
     model, logits = solve_around(params, centres, rows, weights, scored)
     return HeldOut(model, logits, len(order))
