@@ -269,7 +269,7 @@ def disturb(project: Project, seed: int, number: int) -> Outcome:
         time.sleep(0.2)
     if "it hangs" in said:
         return Outcome(fault_name, "", "it hangs")
-    if has_traceback(said, project.folder):
+    if has_traceback(said, project.folder, interrupted=name.startswith("SIGINT")):
         return Outcome(fault_name, "", f"a traceback: {said[-1000:]}")
     said = project.do(*REPRO)
     if not (problem := project.problem()):
@@ -281,13 +281,14 @@ def disturb(project: Project, seed: int, number: int) -> Outcome:
     return Outcome(fault_name, "", f"{problem}; {said[-1500:]}")
 
 
-def has_traceback(said: str, folder: Path) -> bool:
-    """Whether messages have a traceback, but for that of Ctrl-C while Python or DVC starts.
+def has_traceback(said: str, folder: Path, interrupted: bool) -> bool:
+    """Whether messages have a traceback, but for those of Ctrl-C while Python or DVC starts.
 
-    No code of the project, which lies in `folder`, runs by then.
+    No code of the project, which lies in `folder`, runs by then. Where DVC goes on loading after
+    the Ctrl-C, what it misses gives tracebacks of other errors.
     """
     return any(
-        "\nKeyboardInterrupt" not in one or f'File "{folder}' in one
+        not interrupted or f'File "{folder}' in one
         for one in said.split("Traceback (most recent call last)")[1:]
     )
 
