@@ -285,12 +285,15 @@ def has_traceback(said: str, folder: Path, interrupted: bool) -> bool:
     """Whether messages have a traceback, but for those of Ctrl-C while Python or DVC starts.
 
     No code of the project, which lies in `folder`, runs by then. Where DVC goes on loading after
-    the Ctrl-C, what it misses gives tracebacks of other errors.
+    the Ctrl-C, what it misses gives tracebacks of other errors, in its own packages.
     """
-    return any(
-        not interrupted or f'File "{folder}' in one
-        for one in said.split("Traceback (most recent call last)")[1:]
-    )
+
+    def excused(one: str) -> bool:
+        foreign = f'File "{folder}' not in one
+        of_dvc = interrupted and "/site-packages/dvc" in one
+        return foreign and ("\nKeyboardInterrupt" in one or of_dvc)
+
+    return not all(map(excused, said.split("Traceback (most recent call last)")[1:]))
 
 
 def moment(project: Project, stage: str, draw: random.Random) -> float:

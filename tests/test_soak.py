@@ -30,14 +30,17 @@ def test_the_table_counts_what_came_right_and_what_failed():
 
 
 @pytest.mark.parametrize(
-    ("file", "interrupted", "found"),
+    ("file", "end", "interrupted", "found"),
     [
-        ("/usr/lib/runpy.py", True, False),
-        ("/clone/stages/split.py", True, True),
-        ("/usr/lib/runpy.py", False, True),
+        ("/usr/lib/runpy.py", "KeyboardInterrupt", True, False),
+        ("/usr/lib/runpy.py", "KeyboardInterrupt", False, False),
+        ("/clone/stages/split.py", "KeyboardInterrupt", True, True),
+        ("/usr/lib/runpy.py", "ValueError: a bug", True, True),
+        ("/venv/site-packages/dvc_http/__init__.py", "NameError: not loaded", True, False),
+        ("/venv/site-packages/dvc_http/__init__.py", "NameError: not loaded", False, True),
     ],
 )
-def test_a_traceback_counts_unless_python_was_still_starting(file, interrupted, found):
-    said = f'Traceback (most recent call last):\n  File "{file}", line 1\nNameError: x\n'
+def test_a_traceback_counts_unless_python_was_still_starting(file, end, interrupted, found):
+    said = f'Traceback (most recent call last):\n  File "{file}", line 1\n{end}\n'
     assert has_traceback(f"some words\n{said}", Path("/clone"), interrupted) == found
     assert not has_traceback("some words", Path("/clone"), interrupted)
