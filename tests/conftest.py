@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 
 from scripts.params import set_params as change_params
 from stages import parse_embeddings_to_parquet
+from stages.common.memory import allowed_bytes
 from stages.sources.store import STORES
 from stages.tables.artefacts import ARTEFACTS
 
@@ -220,6 +221,12 @@ def texts(plot):
     """All texts of a plot, drawn as a browser would."""
     svg = vl_convert.vegalite_to_svg(plot["content"], vl_version="5.20")
     return [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]+)</text>", svg)]
+
+
+@pytest.fixture(autouse=True)
+def memory_is_asked_anew():
+    """A process reads `memory` once, and here it is that of many tests."""
+    allowed_bytes.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,13 @@ def test_params_yaml_may_allow_less_than_is_free(system, set_params):
     )
 
 
+def test_params_yaml_is_asked_once_and_may_be_edited_meanwhile(set_params):
+    set_params(memory=2.5)
+    assert memory.allowed_bytes() == 2.5 * GB
+    Path("params.yaml").write_text("half of a li")
+    assert memory.allowed_bytes() == 2.5 * GB
+
+
 @pytest.mark.parametrize("value", ["all", 0, -1, True, None, float("inf"), float("nan")])
 def test_other_amounts_of_memory_are_refused_by_name(set_params, value):
     set_params(memory=value)

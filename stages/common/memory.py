@@ -6,6 +6,7 @@ on large tables: docs/reliability.md has them.
 
 import math
 import os
+from functools import cache
 from pathlib import Path
 
 from stages import address_limit, container_limits
@@ -95,9 +96,11 @@ def free_for_stage() -> int | None:
     return min(known, default=None)
 
 
+@cache
 def allowed_bytes() -> int | None:
     """Bytes that params.yaml allows a stage; None where it leaves that to what is free.
 
+    It is read once: whoever edits the file meanwhile does not disturb a stage in the middle of it.
     The key is in no stage's section and declared by none, because it changes no result.
 
     Raises ParameterError for what is neither `auto` nor a number above 0.
