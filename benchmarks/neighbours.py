@@ -27,7 +27,7 @@ from stages.features.moments import moments
 from stages.features.neighbours import Search, search_among
 from stages.sources import simulator
 from stages.sources.identity import COURSE_COLUMN
-from stages.tables.split import directions, unit_rows
+from stages.tables.split import directions, turn_into_directions, unit_rows
 
 TRAIN_ROWS, PLANTED = 600_000, 1_000
 COSINES = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -44,9 +44,7 @@ def main() -> None:
     raw, others = read(path) if path else (simulated(), None)
     mean, scale = (found.astype(np.float32) for found in moments(raw))
     train = raw
-    for place in range(0, len(raw), ROWS_AT_A_TIME):
-        some = slice(place, place + ROWS_AT_A_TIME)
-        train[some] = directions(raw[some], mean, scale)
+    turn_into_directions(train, mean, scale)
     asked = planted(train) if others is None else directions(others, mean, scale)
     start = time.process_time()
     index = search_among(train, "approximate")

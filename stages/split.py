@@ -30,12 +30,19 @@ from stages.tables.artefacts import (
     embedding_length,
 )
 from stages.tables.parquet import read_batches, read_columns, source_of, write_batches
-from stages.tables.split import SPLIT, How, directions, split_schema
+from stages.tables.split import (
+    ROWS_AT_A_TIME,
+    SPLIT,
+    How,
+    directions,
+    split_schema,
+    turn_into_directions,
+)
 from stages.tables.values import SUBSETS
 
 STAGE = "split"
-# What a thread compares at a time, in rows of the table and in pairs: it bounds the memory.
-ROWS_AT_A_TIME, PAIRS_AT_A_TIME = 1024, 2**23
+# Pairs that a thread compares at a time, and `ROWS_AT_A_TIME` at most: it bounds the memory.
+PAIRS_AT_A_TIME = 2**23
 # What to do about a split that leaves too little, by `split.strategy`.
 REMEDIES = {
     "official": "`-S split.strategy=stratified` draws them anew from the rows of each label",
@@ -255,9 +262,7 @@ def nearest_training_rows(
     found = Moments.in_parts(train)
     mean = found.mean.astype(np.float32)
     scale = above_0_in_32_bits(found.deviations).astype(np.float32)
-    for start in range(0, len(train), ROWS_AT_A_TIME):
-        some = train[start : start + ROWS_AT_A_TIME]
-        some[:] = directions(some, mean, scale)
+    turn_into_directions(train, mean, scale)
     search = search_among(train, how)
     with tqdm(
         desc=f"{STAGE} likeness", total=len(subset), unit=" rows", delay=1, disable=None

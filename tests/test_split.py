@@ -411,22 +411,26 @@ def test_the_signs_of_a_sketch_are_those_of_exact_sums(length):
     assert length * LARGEST < 2**24
 
 
-def test_an_index_finds_the_same_with_any_instructions(monkeypatch):
+def test_an_index_finds_the_same_with_any_instructions_and_number_of_threads(monkeypatch):
     import faiss
 
     few_lists(monkeypatch)
     random = np.random.default_rng(0)
     rows = unit_rows(random.standard_normal((5000, 64), dtype=np.float32) ** 5)
-    before = faiss.SIMDConfig.get_level()
-    found = []
+    before, own_threads = faiss.SIMDConfig.get_level(), faiss.omp_get_max_threads()
+    found = {}
     try:
         for level in faiss.SIMDLevel_NONE, before:
-            faiss.SIMDConfig.set_level(level)
-            found.append(search_among(rows, "approximate")(rows[:300] + rows[300:600]))
+            for threads in 1, 2, 4:
+                faiss.SIMDConfig.set_level(level)
+                faiss.omp_set_num_threads(threads)
+                places, cosines = search_among(rows, "approximate")(rows[:300] + rows[300:600])
+                found[level, threads] = places.tobytes() + cosines.tobytes()
     finally:
         faiss.SIMDConfig.set_level(before)
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+        faiss.omp_set_num_threads(own_threads)
+    assert len(found) == 6
+    assert len(set(found.values())) == 1
 
 
 def test_an_index_looks_into_some_of_its_lists(monkeypatch):

@@ -14,6 +14,8 @@ SPLIT = Path("data/split.parquet")
 # Two rows whose embeddings have a larger cosine are often photographs of one thing, which flatter
 # a model where one of them is in train.
 NEAR_DUPLICATE = 0.8
+# Whose directions are computed at a time: it bounds the memory.
+ROWS_AT_A_TIME = 1024
 
 # How near-duplicates were looked for. An approximate search may miss some.
 How = Literal["exact", "approximate"]
@@ -39,6 +41,13 @@ def directions(embedding: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
     `mean` and `scale` (d,) are those of the training rows. The result has their type.
     """
     return unit_rows((embedding - mean) / scale)
+
+
+def turn_into_directions(embedding: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
+    """Put what `directions` gives in the place of the embeddings (n, d), some rows at a time."""
+    for start in range(0, len(embedding), ROWS_AT_A_TIME):
+        some = embedding[start : start + ROWS_AT_A_TIME]
+        some[:] = directions(some, mean, scale)
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:

@@ -119,10 +119,10 @@ class Embedding(Block):
         standardized: np.ndarray | Moments = found.divided(scale)
         if isinstance(values, np.ndarray) and needs_rows(how, length):
             standardized = new_rows(*values.shape)
+            mean, by = found.mean.astype(np.float32), scale.astype(np.float32)
             for start in range(0, len(values), ROWS):
                 some = slice(start, start + ROWS)
-                standardized[some] = values[some] - found.mean.astype(np.float32)
-                standardized[some] /= scale.astype(np.float32)
+                standardized[some] = (values[some] - mean) / by
         components, variances = principal_components(standardized, pca.components)
         return replace(
             plain,
